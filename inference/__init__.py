@@ -1,0 +1,3 @@
+from .em import EM
+from .fit import Fit, fit
+from .svi import SVI

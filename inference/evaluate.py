@@ -1,0 +1,46 @@
+"""The bound of a whole data set at the parameters as they stand, and how steep it is there."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..models import LatentModel, Rows
+
+EVALUATION_ROWS = 1 << 13  # rows evaluated at a time: their (rows, k, d) differences stay in memory
+
+
+@torch.no_grad()
+def data_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row."""
+    total = torch.zeros((), dtype=torch.float64)
+    for chunk in rows.chunks(EVALUATION_ROWS):
+        bound = model.bound(chunk.x, chunk.labels).double()
+        total += bound.sum() if chunk.weights is None else bound @ chunk.weights
+    return (total + model.global_term()) / rows.total_weight
+
+
+def gradient_norm(model: LatentModel, rows: Rows) -> float:
+    """The Euclidean norm of the gradient of `data_bound` in the unconstrained parameters, in nats per row.
+
+    Unconstrained parameters are in units of the data, so the norm does not depend on those units. Coordinates at minus
+    infinity (a probability of exactly 0) cannot move and count as 0.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    gradient = [torch.zeros_like(p) for p in parameters]
+
+    def accumulate(value: Tensor) -> None:
+        for total, part in zip(gradient, torch.autograd.grad(value, parameters, allow_unused=True), strict=True):
+            if part is not None:
+                total += part
+
+    with torch.enable_grad():
+        for chunk in rows.chunks(EVALUATION_ROWS):
+            bound = model.objective(chunk.x, chunk.labels)
+            accumulate(bound.sum() if chunk.weights is None else bound @ chunk.weights)
+        term = model.global_term()
+        if term.requires_grad:
+            accumulate(term)
+    flat = torch.cat([g.flatten() for g in gradient]).double() / rows.total_weight
+    return float(torch.where(torch.isfinite(flat), flat, 0.0).norm())

@@ -1,0 +1,23 @@
+"""When a run has arrived: how much a sequence of bounds has left to gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+GAIN = "converged: less than {tol:g} nats per row left to gain"
+STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 passes"
+PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
+FALL = 1e-11  # relative: how far rounding may lower the bound of one pass, sums of rows up to 1e5 squared widths away
+
+
+def gain_left(bounds: Sequence[float]) -> float:
+    """What three successive bounds of a linearly converging run leave to gain: gain * r / (1 - r), Aitken's estimate
+    from the ratio r of the last two gains, and at least the last gain. Infinite while the gains still grow."""
+    first, second, third = bounds
+    gain, before = third - second, second - first
+    if gain <= 0:
+        return 0.0
+    if before <= gain:
+        return float("inf")
+    ratio = gain / before
+    return gain * max(1.0, ratio / (1 - ratio))

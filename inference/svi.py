@@ -1,0 +1,109 @@
+"""Stochastic variational inference: gradient steps on the same bound that EM raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from torch import Tensor
+
+from ..models import LatentModel, Rows
+from .evaluate import data_bound
+from .stopping import PATIENCE, STALL
+
+Estimator = Literal["sampled", "enumerated", "exact"]
+Loss = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class SVI:
+    """Stochastic variational inference by Adam on the model's parameters, all at once, in the units of the data.
+
+    elbo: "sampled": Pyro's `Trace_ELBO`, z drawn from the guide; "enumerated": `TraceEnum_ELBO`, z summed out by Pyro;
+    "exact": the bound in closed form, without Pyro's tracing. For an exact guide the three have the same mean gradient.
+    learning_rate: Adam's first step, a fraction of a column's spread; it falls geometrically to `decay` times that by
+    the last pass. batch_size: rows per step, None for all of them. particles: draws of z per step ("sampled").
+    tol: stop when 50 passes in a row have not raised the best bound by this much, nats per row; 0.0 runs all passes.
+    """
+
+    elbo: Estimator = "sampled"
+    learning_rate: float = 0.05
+    batch_size: int | None = None
+    particles: int = 1
+    decay: float = 0.01
+    tol: float = 1e-7
+
+    def __post_init__(self):
+        if self.elbo not in get_args(Estimator):
+            raise ValueError(f"elbo is {self.elbo!r}, expected one of {', '.join(map(repr, get_args(Estimator)))}")
+        if not (self.learning_rate > 0 and 0 < self.decay <= 1 and self.tol >= 0):
+            raise ValueError(
+                f"learning_rate, decay and tol are {self.learning_rate!r}, {self.decay!r} and {self.tol!r}, expected a "
+                "positive rate, a factor in (0, 1] and nats per row of at least 0"
+            )
+        if not (self.particles >= 1 and (self.batch_size is None or self.batch_size >= 1)):
+            raise ValueError(
+                f"particles and batch_size are {self.particles!r} and {self.batch_size!r}, expected at least 1"
+            )
+
+    def passes(self, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
+        parameters = list(model.parameters())
+        if not all(torch.isfinite(p).all() for p in parameters):
+            raise ValueError(
+                "a parameter lies on its boundary (a probability of exactly 0), where gradients cannot move it: "
+                "start SVI from parameters inside, for example seed(model, x)"
+            )
+        n = rows.positive
+        steps = 1 if self.batch_size is None else -(-n // self.batch_size)
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay ** (1 / (max_passes * steps)))
+        loss = self._loss(model)
+        while True:
+            yield data_bound(model, rows)
+            for step in self._steps(rows, generator):
+                optimizer.zero_grad()
+                for chunk in step:
+                    share = 1.0 if len(step) == 1 else len(chunk.x) / len(rows)
+                    x, weights, labels = chunk.arguments
+                    (share / rows.total_weight * loss(x, weights, labels, n)).backward()
+                optimizer.step()
+                schedule.step()
+
+    def stop(self, bounds: list[float]) -> str | None:
+        """The reason to stop after these bounds, or None."""
+        if self.tol > 0 and len(bounds) > 2 * PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:
+            return STALL.format(tol=self.tol)
+        return None
+
+    def _steps(self, rows: Rows, generator: torch.Generator):
+        """Lists of chunks, one list for each optimizer step."""
+        if self.batch_size is None:
+            yield list(rows.chunks())
+        else:
+            for batch in rows.batches(self.batch_size, generator):
+                yield [batch]
+
+    def _loss(self, model: LatentModel) -> Loss:
+        """The negative bound of rows standing for n, as (x, weights, labels, n) -> ()."""
+        if self.elbo == "exact":
+
+            def exact(x, weights, labels, n):
+                local = model.objective(x, labels)
+                local = local.sum() if weights is None else local @ weights
+                return -(local * (n / len(x)) + model.global_term())
+
+            return exact
+        if self.elbo == "sampled":
+            elbo, guide = Trace_ELBO(num_particles=self.particles), model.guide
+        else:
+            elbo, guide = TraceEnum_ELBO(max_plate_nesting=1), poutine.block(model.guide, hide_types=["sample"])
+
+        def traced(x, weights, labels, n):
+            return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)
+
+        return traced

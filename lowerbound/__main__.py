@@ -1,0 +1,5 @@
+"""`python -m lowerbound`: the command line."""
+
+from lowerbound.inference.cli import app
+
+app(prog_name="lowerbound")

@@ -1,0 +1,23 @@
+"""What is believed about the data: latent variable models, each a Pyro model/guide pair."""
+
+from .base import Collapse, LatentModel, Statistics, SupportsEM
+from .family import Family
+from .gaussian import Gaussian
+from .initialize import seed
+from .mixture import GaussianMixture, Mixture
+from .prior import NormalInverseWishart
+from .rows import Rows
+
+__all__ = [
+    "Collapse",
+    "Family",
+    "Gaussian",
+    "GaussianMixture",
+    "LatentModel",
+    "Mixture",
+    "NormalInverseWishart",
+    "Rows",
+    "Statistics",
+    "SupportsEM",
+    "seed",
+]

@@ -1,0 +1,40 @@
+"""Pyro without the global parameter store: what lets two models live in one process.
+
+A `PyroModule` method normally writes its parameters into one global store under names such as "weights", so that two
+mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a method with that store emptied and
+puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import pyro
+from pyro.nn.module import pyro_method
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+_TABLES = ("_params", "_constraints", "_param_to_name")
+
+
+def local_params(method: Method) -> Method:
+    """A Pyro model or guide method that leaves no trace in the global parameter store.
+
+    The store's own tables are swapped because `ParamStoreDict.scope()` strips `.unconstrained` from unconstrained
+    parameters on the way out, and `pyro.infer.SVI.step` then fails.
+    """
+    inner = pyro_method(method)
+
+    @wraps(method)
+    def isolated(*args, **kwargs):
+        store = pyro.get_param_store()
+        outside = {table: getattr(store, table) for table in _TABLES}
+        for table in _TABLES:
+            setattr(store, table, {})
+        try:
+            return inner(*args, **kwargs)
+        finally:
+            for table, content in outside.items():
+                setattr(store, table, content)
+
+    return isolated  # type: ignore[return-value]

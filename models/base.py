@@ -1,0 +1,104 @@
+"""The two contracts of the house: what every model offers, and what EM needs besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+class Collapse(ArithmeticError):
+    """A component has shrunk onto a few rows, where the likelihood has no upper bound; `component` says which."""
+
+    def __init__(self, message: str, component: int | None = None):
+        super().__init__(message)
+        self.component = component
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the M-step needs to know of some rows. A monoid: it adds over chunks, passes and machines.
+
+    weight: (k,) sums over rows of row weight times responsibility; total: (k, s) the same sums of T(x); bound: () sum
+    of row weight times the bound of each row, in nats; total_weight: () sum of the row weights. Statistics of one
+    model add only if they were taken at the same parameters.
+    """
+
+    weight: Float[Tensor, " k"]
+    total: Float[Tensor, "k s"]
+    bound: Float[Tensor, ""]
+    total_weight: Float[Tensor, ""]
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            self.weight + other.weight,
+            self.total + other.total,
+            self.bound + other.bound,
+            self.total_weight + other.total_weight,
+        )
+
+
+@runtime_checkable
+class LatentModel(Protocol):
+    """A model/guide pair whose guide is the E-step. All that SVI, `compare` and the report need.
+
+    `x` is whatever `lowerbound.inference.fit` takes: tensor, numpy array, DataFrame, memory-mapped array; (n, d).
+    """
+
+    def model(self, x: Any, weights=None, labels=None, rows: float | None = None) -> Any:
+        """Pyro model: plate("rows"): z ~ p(z); x ~ p(x | z). Local sites are scaled by weights * rows / len(x); the
+        prior enters once, outside the plate, so a minibatch of `rows` rows gives an unbiased bound of them all."""
+        ...
+
+    def guide(self, x: Any, weights=None, labels=None, rows: float | None = None) -> Any:
+        """Pyro guide: z ~ q(z | x), scaled as in `model`."""
+        ...
+
+    def posterior(self, x: Any) -> Distribution:
+        """q(z | x), with batch shape (n,)."""
+        ...
+
+    def bound(self, x: Any, labels=None) -> Float[Tensor, " n"]:
+        """The lower bound of log p(x) of each row in nats; equal to it where the posterior is exact. No gradient."""
+        ...
+
+    def objective(self, x: Any, labels=None) -> Float[Tensor, " n"]:
+        """The same numbers as `bound`, differentiable in the parameters."""
+        ...
+
+    def global_term(self) -> Float[Tensor, ""]:
+        """What the bound owes to the parameters: 0 (maximum likelihood), log p(theta) (MAP)."""
+        ...
+
+    def sample(self, n: int, seed: int | None = None) -> Float[Tensor, "n d"]:
+        """n rows drawn from the model, the same ones for the same seed."""
+        ...
+
+    def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
+        """Learn the units of the data and draw starting parameters; `redraw=False` keeps those already set."""
+        ...
+
+    def free_parameters(self) -> int:
+        """The number of free parameters, as BIC counts them."""
+        ...
+
+    def check(self) -> None:
+        """Raise `Collapse` if the parameters have run into a singularity of the likelihood."""
+        ...
+
+
+@runtime_checkable
+class SupportsEM(LatentModel, Protocol):
+    """A latent model whose bound EM can raise: an E-step that sums statistics and an M-step that reads their sum."""
+
+    def expect(self, x: Any, weights=None, labels=None) -> Statistics:
+        """E-step of some rows: their bound and expected statistics at the parameters as they stand."""
+        ...
+
+    def maximize(self, statistics: Statistics) -> None:
+        """M-step: the parameters that maximize the expected complete log-likelihood (plus log prior)."""
+        ...

@@ -1,0 +1,326 @@
+"""Gaussian components with six covariance structures, and the fused pass that makes EM fast."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from .base import Collapse
+from .covariance import SHAPES
+from .family import Family, Summarize, Visit
+from .prior import ConjugatePrior, NormalInverseWishart, weak
+from .rows import Moments
+from .units import Located, ScaledCholesky
+
+# Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
+# distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
+FAR = 1e5
+COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
+
+
+class Gaussian(Family):
+    """k Gaussians in d dimensions: x | z = k ~ N(loc[k], Sigma[k]).
+
+    covariance: "full", "diag" or "spherical" for each component's own, "tied", "tied-diag" or "tied-spherical" for one
+    shared by all. Parameters: `loc` (k, d), and `scale_tril` (k, d, d) (tied: (d, d)), or `scale`: standard deviations
+    (k, d) (tied-diag: (d,)) or (k,) (tied-spherical: ()).
+    prior: None for maximum likelihood, "weak" (Fraley & Raftery 2007, from the data) or a `NormalInverseWishart`.
+    """
+
+    def __init__(
+        self,
+        components: int,
+        features: int,
+        covariance: str = "full",
+        prior: str | NormalInverseWishart | None = None,
+    ):
+        super().__init__()
+        for name, value in (("components", components), ("features", features)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+        if covariance not in SHAPES:
+            raise ValueError(f"covariance is {covariance!r}, expected one of {', '.join(map(repr, SHAPES))}")
+        if not (prior is None or prior == "weak" or isinstance(prior, NormalInverseWishart)):
+            raise ValueError(f"prior is {prior!r}, expected None, 'weak' or a NormalInverseWishart")
+        self.covariance = covariance
+        self.shape, self.tied = SHAPES[covariance]
+        self.prior = prior
+        k, d = components, features
+        self._k, self._d = k, d
+        # statistics and parameters are measured from `origin` (one for each component) in `unit` (one for each column)
+        self.register_buffer("origin", torch.zeros(k, d, dtype=torch.float64))
+        self.register_buffer("unit", torch.ones(d, dtype=torch.float64))
+        self.loc = PyroParam(torch.zeros(k, d, dtype=torch.float64), Located(self))
+        lead = () if self.tied else (k,)
+        if self.shape.scale_dims == 2:
+            eye = torch.eye(d, dtype=torch.float64).expand(*lead, d, d).clone()
+            self.scale_tril = PyroParam(eye, ScaledCholesky(self))
+        else:
+            ones = torch.ones((*lead, *[d] * self.shape.scale_dims), dtype=torch.float64)
+            self.scale = PyroParam(ones, constraints.positive)
+        self.shared = frozenset({"unit", "prior_location", "prior_location_weight", "prior_dof", "prior_scatter"})
+        if self.tied:
+            self.shared |= {self.shape.name}
+        if prior is not None:
+            known = prior if isinstance(prior, NormalInverseWishart) else None
+            self._store_prior(known)
+
+    # the three methods of a family
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): N(loc[z], Sigma[z])."""
+        scale = getattr(self, self.shape.name)
+        return self.shape.distribution(self.loc[z], scale if self.tied else scale[z])
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
+        """T(y) = (y, S(y)): the row, and its products y_i y_j for i <= j, its squares or its squared length."""
+        return self._features(x.T.contiguous()).T
+
+    def match(self, mean: Float[Tensor, "k s"]) -> None:
+        """Moments about `origin` to parameters, without a prior."""
+        self._solve(mean.new_ones(self._k), mean, None)
+
+    # hooks
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self._k
+
+    @property
+    def features(self) -> int:
+        """d, the number of columns of x."""
+        return self._d
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
+        y = x.unsqueeze(-2) - self.origin - self._offset()  # (n, k, d)
+        return self._log_density(self._scales(), y.permute(1, 2, 0)).T
+
+    def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
+        """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
+        return torch.stack([self._moments(x.T - o[:, None], r) for o, r in zip(self.origin, responsibilities.T)])
+
+    def visit(self) -> Visit:
+        """The fused pass: one GEMM of T(x) with the coefficients for every log density, one of the responsibilities
+        with T(x) for every sum. Components that a common centre would rob of digits are done one by one instead."""
+        k, d, shape = self._k, self._d, self.shape
+        with torch.no_grad():
+            offset, scales = self._offset(), self._scales()
+            centre = (self.origin + offset).mean(0)
+            to_origin, mean = self.origin - centre, self.origin - centre + offset
+            # squared size of the data, and of the two shifts, in widths of each component: what rounding is scaled by
+            far = torch.zeros(k, dtype=torch.float64)
+            for y in (torch.diag(self.unit).expand(k, d, d), mean.unsqueeze(-1), to_origin.unsqueeze(-1)):
+                far = torch.maximum(far, shape.whiten(scales, y).square().sum((-2, -1)))
+            near, far = (far < FAR).nonzero().squeeze(-1), (far >= FAR).nonzero().squeeze(-1).tolist()
+            linear, quadratic = shape.coefficients(scales[near], mean[near])
+            coefficients = -0.5 * torch.cat([linear, quadratic], -1)  # (near, s)
+            distance = shape.whiten(scales[near], mean[near].unsqueeze(-1)).square().sum((-2, -1))
+            constant = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales[near], d) + distance).unsqueeze(-1)
+        buffer = torch.empty(0, dtype=torch.float64)
+
+        def block(x: Tensor) -> tuple[Tensor, Summarize]:
+            nonlocal buffer
+            n = len(x)
+            if buffer.shape != (d + shape.size(d), n):
+                buffer = torch.empty(d + shape.size(d), n, dtype=torch.float64)
+            features = self._features(torch.sub(x.T, centre[:, None], out=buffer[:d]), buffer)  # (s, n)
+            log_prob = torch.addmm(constant, coefficients, features)  # (near, n)
+            if far:
+                whole = log_prob.new_empty(k, n)
+                whole[near] = log_prob
+                for j in far:
+                    y = x.T - self.origin[j, :, None] - offset[j, :, None]
+                    whole[j] = self._log_density(scales[j], y)
+                log_prob = whole
+
+            def summarize(responsibilities: Tensor) -> Tensor:
+                r = responsibilities.T  # (k, n)
+                if not far:
+                    return self._shift(r.sum(1), r @ features.T, to_origin)
+                total = x.new_empty(k, len(features))
+                total[near] = self._shift(r[near].sum(1), r[near] @ features.T, to_origin[near])
+                for j in far:
+                    total[j] = self._moments(x.T - self.origin[j, :, None], r[j])
+                return total
+
+            return log_prob.T, summarize
+
+        return block
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
+        """M-step: means and covariances from the sums, the prior's pseudo-rows added if there is one."""
+        self._solve(weight, total, self._conjugate())
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, moments: Moments) -> None:
+        """Measure from `centres` (k, d) (None: where the components are), in the standard deviations of the data."""
+        loc, scale = self.loc.detach(), getattr(self, self.shape.name).detach()
+        deviation = moments.covariance.diagonal().sqrt()
+        self.unit = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        self.origin = (loc if centres is None else centres).clone()
+        was_set = self.is_set
+        self.loc = loc
+        setattr(self, self.shape.name, scale)
+        self.is_set = was_set
+        if self.prior == "weak":
+            self._store_prior(weak(self.shape, self._k, moments))
+        elif self.prior is None and not self.shape.scale(self.shape.pack(moments.covariance), self._d)[1]:
+            raise self._collapse(None)
+
+    def log_prior(self) -> Float[Tensor, ""]:
+        """log p(loc, covariances) under the prior: 0 without one."""
+        prior = self._conjugate()
+        return super().log_prior() if prior is None else prior.log_prob(self.loc, getattr(self, self.shape.name))
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Tensor:
+        """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component.
+
+        The average component rather than the data: well separated clusters are thin beside the distance between them.
+        """
+        if self.tied:
+            return torch.zeros(self._k, dtype=torch.bool)
+        scales = self._scales().detach()
+        average = weights @ self.shape.covariance(scales, self._d)
+        return ~(self.shape.relative(scales, average, self._d) > COLLAPSED)
+
+    # inside
+
+    def _offset(self) -> Tensor:
+        """loc - origin, without the rounding that a far origin would bring in."""
+        return self.unit * self.loc_unconstrained
+
+    def _scales(self) -> Tensor:
+        """The scale of each of the k components, tied or not."""
+        scale = getattr(self, self.shape.name)
+        return scale.expand(self._k, *scale.shape) if self.tied else scale
+
+    def _log_density(self, scales: Tensor, y: Tensor) -> Tensor:
+        """log N of centred rows y (..., d, n) under scales (...): (..., n)."""
+        squared = self.shape.whiten(scales, y).square().sum(-2)
+        log_det = self.shape.log_det(scales, self._d)
+        return -0.5 * (self._d * math.log(2 * math.pi) + log_det.unsqueeze(-1) + squared)
+
+    def _features(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        """T(y) of feature-major y (d, n): (s, n)."""
+        d, n = y.shape
+        if out is None:
+            out = y.new_empty(d + self.shape.size(d), n)
+            out[:d] = y
+        self.shape.products(y, out[d:])
+        return out
+
+    def _moments(self, y: Tensor, responsibility: Tensor) -> Tensor:
+        """The sum of T(y) over n, row i counted responsibility[i] times: (s,)."""
+        return torch.cat([y @ responsibility, self.shape.gram(y, responsibility)])
+
+    def _shift(self, weight: Tensor, total: Tensor, by: Tensor) -> Tensor:
+        """Sums (k, s) of T(y) to sums of T(y - by), by (k, d)."""
+        first, second = total.split([self._d, total.shape[-1] - self._d], -1)
+        w = weight.unsqueeze(-1)
+        product = self.shape.product
+        return torch.cat([first - w * by, second - 2 * product(first, by) + w * product(by, by)], -1)
+
+    def _solve(self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None) -> None:
+        shape, k, d = self.shape, self._k, self._d
+        first, second = total.split([d, shape.size(d)], -1)
+        location_weight, scatter_weight = weight, weight
+        if prior is not None:
+            centre = prior.location - self.origin
+            location_weight = weight + prior.location_weight
+            first = first + prior.location_weight * centre
+            second = second + prior.location_weight * shape.product(centre, centre)
+        kept = location_weight <= 0  # a component without weight keeps its parameters
+        offset = torch.where(kept.unsqueeze(-1), self._offset().detach(), first / location_weight.unsqueeze(-1))
+        scatter = second - location_weight.unsqueeze(-1) * shape.product(offset, offset)
+        if self.tied:
+            scatter, scatter_weight, kept = scatter.sum(0), weight.sum(), kept.all()
+        if prior is not None:
+            scatter = scatter + prior.scatter
+            scatter_weight = scatter_weight + prior.scatter_weight(k if self.tied else 1)
+            kept = torch.zeros_like(kept)
+        covariance = scatter / scatter_weight.unsqueeze(-1)
+        scale, definite = shape.scale(covariance, d)
+        definite = definite | kept
+        hidden = self._hidden(scale, definite, offset).unsqueeze(-1)
+        if hidden.any():
+            # The component has moved so far from its origin that rounding hides its covariance: add what rounding
+            # hides (the step still raises the bound), and move the origin so that the next pass sees it sharply.
+            move = torch.where(hidden, offset, 0.0)
+            floor = shape.pack(torch.diag_embed(16 * torch.finfo(offset.dtype).eps * move**2))
+            scale, definite = shape.scale(covariance + (floor.amax(0) if self.tied else floor), d)
+            definite = definite | kept
+            self.origin = self.origin + move
+            offset = offset - move
+        if not definite.all():
+            raise self._collapse(None if self.tied else int((~definite).nonzero()[0]))
+        old = getattr(self, shape.name).detach()
+        keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
+        setattr(self, shape.name, torch.where(keep, old, scale))
+        self.loc_unconstrained.data = offset / self.unit
+
+    def _hidden(self, scale: Tensor, definite: Tensor, offset: Tensor) -> Tensor:
+        """(k,) which components lie too many of their widths from their origin, or have no width left beside it."""
+        scale, definite = (t.expand(self._k, *t.shape) if self.tied else t for t in (scale, definite))
+        distance = self.shape.whiten(scale, offset.unsqueeze(-1)).square().sum((-2, -1))
+        away = (offset.abs() > 1e-4 * self.unit).any(-1)
+        return away & (~definite | ~(distance < FAR))
+
+    def _collapse(self, component: int | None) -> Collapse:
+        who = "the covariance" if component is None else f"the covariance of component {component}"
+        return Collapse(
+            f"{who} is singular: its rows do not span all {self._d} columns (too few or repeated rows, a constant "
+            "column, or columns that are sums of others)",
+            component,
+        )
+
+    def _store_prior(self, prior: NormalInverseWishart | None) -> None:
+        d, nan = self._d, math.nan
+        size = self.shape.size(d)
+        values = {
+            "prior_location": torch.full((d,), nan),
+            "prior_location_weight": torch.tensor(nan),
+            "prior_dof": torch.tensor(nan),
+            "prior_scatter": torch.full((size,), nan),
+        }
+        if prior is not None:
+            scale = torch.as_tensor(prior.scale, dtype=torch.float64)
+            wanted = (d,) * self.shape.scale_dims
+            location = torch.as_tensor(prior.location, dtype=torch.float64)
+            if scale.shape != wanted or location.shape != (d,):
+                raise ValueError(
+                    f"prior has location {tuple(location.shape)} and scale {tuple(scale.shape)}, expected ({d},) and "
+                    f"{wanted} for covariance={self.covariance!r} in {d} dimensions"
+                )
+            packed = self.shape.pack(scale) if self.shape.scale_dims == 2 else scale.reshape(size)
+            least = d - 1 if self.shape.scale_dims == 2 else 0
+            sound = prior.location_weight > 0 and prior.dof > least and self.shape.scale(packed, d)[1].all()
+            if not sound:
+                raise ValueError(
+                    f"prior has location_weight {float(prior.location_weight)}, dof {float(prior.dof)} and a scale that "
+                    f"may be singular, expected a positive weight, dof above {least} and a positive definite scale: "
+                    "constant columns or columns that are sums of others must be dropped"
+                )
+            values = {
+                "prior_location": location,
+                "prior_location_weight": torch.as_tensor(prior.location_weight),
+                "prior_dof": torch.as_tensor(prior.dof),
+                "prior_scatter": packed,
+            }
+        for name, value in values.items():
+            self.register_buffer(name, value.detach().to(torch.float64).clone())
+
+    def _conjugate(self) -> ConjugatePrior | None:
+        if self.prior is None:
+            return None
+        if torch.isnan(self.prior_dof):
+            raise ValueError('prior="weak" takes its scale from data, which this model has not seen: fit or seed it')
+        return ConjugatePrior(
+            self.shape, self.prior_location, self.prior_location_weight, self.prior_dof, self.prior_scatter
+        )

@@ -1,0 +1,271 @@
+"""The finite mixture of any family: p(x) = sum_k weights[k] p(x | z = k)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float, Int
+from pyro import poutine
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor
+from torch.distributions import constraints
+
+from ._local import local_params
+from .base import Collapse, Statistics
+from .family import Family
+from .gaussian import Gaussian
+from .initialize import kmeans_plus_plus, softened
+from .prior import NormalInverseWishart
+from .rows import Rows, as_labels, as_tensor, as_weights
+
+
+def block_rows(features: int) -> int:
+    """How many rows a pass takes at a time: few enough for their products to stay in cache between its two GEMMs."""
+    return max(256, min(8192, 2**20 // features**2))
+
+
+
+class Mixture(PyroModule):
+    """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
+
+    weights: (k,) on the simplex, a `PyroParam`; family: any `Family` of k members.
+    concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights.
+    """
+
+    def __init__(self, family: Family, concentration: float | None = None):
+        super().__init__()
+        if not isinstance(family, Family):
+            raise TypeError(f"got {type(family).__name__}, expected a Family such as Gaussian(components, features)")
+        if concentration is not None and not concentration >= 1:
+            raise ValueError(
+                f"concentration is {concentration!r}, expected at least 1: below it the density of the weights has no "
+                "maximum inside the simplex, so that a sparse Dirichlet needs a posterior over weights, not MAP"
+            )
+        self.family = family
+        self.concentration = concentration
+        k = family.components
+        self.weights = PyroParam(torch.full((k,), 1 / k, dtype=torch.float64), constraints.simplex)
+
+    # the Pyro pair
+
+    @local_params
+    def model(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
+        """Pyro model: plate("rows"): z ~ Categorical(weights); x ~ family.component(z). Returns the drawn z.
+
+        x: (n, d); weights: (n,) row weights; labels: (n,) known z, -1 where unknown; rows: how many rows x stands for
+        (n), so that a minibatch's local terms are scaled by rows / n. The log prior enters once, outside the plate.
+        """
+        x, weights, labels, scale = self._intake(x, weights, labels, rows)
+        pyro.factor("prior", self.global_term())
+        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+            z = pyro.sample("z", dist.Categorical(logits=self.weights.log()), infer={"enumerate": "parallel"})
+            if labels is not None:
+                unlike = (labels >= 0) & (labels != z)
+                pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
+            pyro.sample("x", self.family.component(z), obs=x)
+        return z
+
+    @local_params
+    def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
+        """Pyro guide, the E-step: z ~ p(z | x), detached, so that log p(x, z) - log q(z | x) = log p(x) for any z drawn
+        and its gradient is that of log p(x) in the mean. Arguments as in `model`."""
+        x, weights, labels, scale = self._intake(x, weights, labels, rows)
+        with torch.no_grad():
+            logits = self._log_joint(x, labels)
+        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+            return pyro.sample("z", dist.Categorical(logits=logits))
+
+    # what the pair implies, in closed form
+
+    def posterior(self, x: Any, labels: Any = None) -> dist.Categorical:
+        """The responsibilities p(z = k | x) as a Categorical with batch shape (n,); `.probs` is (n, k)."""
+        with torch.no_grad():
+            x = as_tensor(x, self.family.features)
+            return dist.Categorical(logits=self._log_joint(x, self._known(labels, len(x))))
+
+    def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
+        """log p(x) of each row in nats (with its label where one is known): the bound is tight. No gradient."""
+        with torch.no_grad():
+            return self.objective(x, labels)
+
+    def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
+        """The same numbers as `bound`, differentiable in the parameters."""
+        x = as_tensor(x, self.family.features)
+        return torch.logsumexp(self._log_joint(x, self._known(labels, len(x))), -1)
+
+    def global_term(self) -> Float[Tensor, ""]:
+        """log p(theta), the log prior density of the parameters; 0 where there is no prior (maximum likelihood)."""
+        term = self.family.log_prior()
+        if self.concentration is not None:
+            alpha = torch.full_like(self.weights, self.concentration)
+            term = term + dist.Dirichlet(alpha).log_prob(self.weights)
+        return term
+
+    def sample(self, n: int, seed: int | None = None, labels: bool = False) -> Any:
+        """n rows (n, d) drawn from the mixture; with labels=True also the components (n,) they were drawn from.
+
+        The same rows for the same seed; without one, from torch's own random state.
+        """
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"n is {n!r}, expected a whole number of rows of at least 1")
+        with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None, devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            z = dist.Categorical(self.weights).sample((n,))
+            x = self.family.component(z).sample()
+        return (x, z) if labels else x
+
+    def free_parameters(self) -> int:
+        """Those of the family and k - 1 weights."""
+        return self.family.free_parameters() + len(self.weights) - 1
+
+    # the two steps of EM
+
+    @torch.no_grad()
+    def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
+        """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
+        is kept. Raises ArithmeticError if a row has probability zero under every component."""
+        x = as_tensor(x, self.family.features)
+        weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
+        visit, log_weights = self.family.visit(), self.weights.log()
+        weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
+        size = block_rows(self.family.features)
+        for start in range(0, len(x), size):
+            block = slice(start, start + size)
+            log_prob, summarize = visit(x[block])  # (n, k)
+            joint = log_prob.T.add_(log_weights[:, None])  # (k, n): reductions over k run along memory
+            if labels is not None:
+                joint += _allowed(labels[block], len(joint)).T
+            peak = joint.amax(0).clamp_(min=-1e300)
+            share = joint.sub_(peak).exp_()
+            mass = share.sum(0)
+            evidence = mass.log().add_(peak)
+            share /= mass
+            if weights is not None:
+                share *= weights[block]
+                evidence *= weights[block]
+            weight += share.sum(1)
+            bound += evidence.sum()
+            total = total + summarize(share.T)
+        if not torch.isfinite(bound):
+            raise ArithmeticError(
+                "some rows have probability zero under every component: the parameters do not fit these data; "
+                "start from other parameters"
+            )
+        total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
+        return Statistics(weight, torch.as_tensor(total), bound, total_weight)
+
+    @torch.no_grad()
+    def maximize(self, statistics: Statistics) -> None:
+        """M-step: weights in proportion to their responsibilities, the family from its statistics."""
+        counts = statistics.weight
+        if self.concentration is not None:
+            counts = counts + (self.concentration - 1)
+        self.family.maximize(statistics.weight, statistics.total)
+        self.weights = counts / counts.sum()
+
+    # starting, checking, relabelling
+
+    @torch.no_grad()
+    def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
+        """Learn the units of the data; then, unless parameters are set and redraw=False, draw new ones: weighted
+        k-means++ in units of the columns' spread, responsibilities softened to 0.9 r + 0.1 / k, and one M-step."""
+        rows = x if isinstance(x, Rows) else Rows(x, weights)
+        k, d = self.family.components, self.family.features
+        if rows.features != d:
+            raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
+        if rows.labels is not None:
+            self._known(rows.labels, len(rows))
+        if len(rows) < k:
+            raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
+        if self.family.is_set and not redraw:
+            return self.family.anchor(None, rows.moments)
+        chunk = rows.sample(generator)
+        spread = rows.moments.covariance.diagonal().sqrt()
+        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        y = (chunk.x - rows.moments.mean) / spread
+        centres = kmeans_plus_plus(y, chunk.weights, k, generator)
+        responsibilities = softened(y, centres)
+        if chunk.labels is not None:
+            known = chunk.labels >= 0
+            responsibilities[known] = torch.nn.functional.one_hot(chunk.labels[known], k).to(y.dtype)
+        if chunk.weights is not None:
+            responsibilities *= chunk.weights[:, None]
+        responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
+        self.family.anchor(rows.moments.mean + spread * centres, rows.moments)
+        total = self.family.summarize(chunk.x, responsibilities)
+        zero = y.new_zeros(())
+        return self.maximize(Statistics(responsibilities.sum(0), total, zero, zero))
+
+    def check(self) -> None:
+        """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
+        thin = self.family.collapsed(self.weights.detach())
+        if thin.any():
+            j = int(thin.nonzero()[0])
+            raise Collapse(f"component {j} has collapsed onto a few rows: its covariance is all but singular", j)
+
+    @torch.no_grad()
+    def permute(self, order: Any) -> None:
+        """Relabel the components in place: component j becomes the former component order[j]."""
+        order = torch.as_tensor(order)
+        if sorted(order.tolist()) != list(range(len(self.weights))):
+            raise ValueError(f"got order {order.tolist()}, expected a permutation of 0 .. {len(self.weights) - 1}")
+        self.weights_unconstrained.data = self.weights_unconstrained.data[order]
+        self.family.permute(order)
+
+    # inside
+
+    def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
+        joint = self.family.log_prob(x) + self.weights.log()
+        return joint if labels is None else joint + _allowed(labels, joint.shape[-1])
+
+    def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
+        labels = as_labels(labels, n)
+        k = self.family.components
+        if labels is not None and not ((labels >= -1) & (labels < k)).all():
+            bad = int(((labels < -1) | (labels >= k)).nonzero()[0])
+            raise ValueError(
+                f"label {bad} is {int(labels[bad])}, expected 0 .. {k - 1} for a component or -1 for unknown"
+            )
+        return labels
+
+    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple:
+        """Checked arguments of the pair, and the scale of each row's terms. Rows of weight zero are left out."""
+        if not self.family.is_set:
+            raise ValueError(
+                "the parameters of this mixture are not set: fit it, seed(model, x) it, or assign weights and the "
+                "family's parameters"
+            )
+        x = as_tensor(x, self.family.features)
+        weights, labels = as_weights(weights, len(x)), self._known(labels, len(x))
+        factor = 1.0 if rows is None else rows / len(x)
+        if weights is None:
+            return x, weights, labels, factor
+        kept = weights > 0
+        x, weights = x[kept], weights[kept]
+        return x, weights, None if labels is None else labels[kept], weights * factor
+
+
+def _allowed(labels: Tensor, k: int) -> Tensor:
+    """(n, k): 0 where z = k agrees with the label or there is none, else -inf."""
+    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k))
+    return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)
+
+
+def GaussianMixture(
+    components: int,
+    features: int,
+    covariance: str = "full",
+    prior: str | NormalInverseWishart | None = None,
+    concentration: float | None = None,
+) -> Mixture:
+    """A mixture of `components` Gaussians in `features` dimensions: Mixture(Gaussian(...)).
+
+    covariance: "full", "tied", "diag", "spherical", "tied-diag" or "tied-spherical"; prior: None (maximum likelihood),
+    "weak" or a `NormalInverseWishart`; concentration: of a Dirichlet prior on the weights. Parameters: `.weights` (k,),
+    `.family.loc` (k, d), and `.family.scale_tril` (full, tied) or `.family.scale`, standard deviations.
+    """
+    return Mixture(Gaussian(components, features, covariance, prior), concentration)

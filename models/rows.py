@@ -1,0 +1,251 @@
+"""Intake: every table a user may hand us becomes rows of finite numbers, or one sentence says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
+SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted mean (d,), covariance (d, d), divided by the total weight."""
+
+    mean: Float[Tensor, " d"]
+    covariance: Float[Tensor, "d d"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows: x (n, d), weights (n,) or None for ones, labels (n,) or None, -1 where unknown."""
+
+    x: Float[Tensor, "n d"]
+    weights: Float[Tensor, " n"] | None
+    labels: Int[Tensor, " n"] | None
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(x, weights, labels), as the methods of a model take them."""
+        return self.x, self.weights, self.labels
+
+
+def as_tensor(x: Any, features: int | None = None, dtype: torch.dtype = torch.float64, first_row: int = 0) -> Tensor:
+    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame.
+
+    Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
+    columns, and NaN or infinity (naming row and column; rows count from `first_row`).
+    """
+    columns = None
+    if isinstance(x, pd.DataFrame):
+        columns = [str(name) for name in x.columns]
+        words = [name for name, kind in zip(columns, x.dtypes, strict=True) if not _is_real(kind)]
+        if words:
+            raise TypeError(
+                f"column {words[0]!r} holds {x.dtypes.iloc[columns.index(words[0])]} values, expected real numbers: "
+                "drop the column or encode it as numbers"
+            )
+        x = x.to_numpy(dtype=np.float64, na_value=np.nan)
+    if isinstance(x, Tensor):
+        tensor = x.detach()
+    else:
+        array = np.asarray(x)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"got an array of {array.dtype}, expected real numbers: convert it with .astype(float)")
+        if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+            array = np.array(array, dtype=array.dtype.newbyteorder("="))
+        tensor = torch.as_tensor(array)
+    if tensor.is_complex():
+        raise TypeError("got complex numbers, expected real ones: pass their real and imaginary parts as columns")
+    if tensor.ndim != 2:
+        raise ValueError(
+            f"got an array of shape {tuple(tensor.shape)}, expected (rows, columns)"
+            + (": use x.reshape(-1, 1) for a single column" if tensor.ndim == 1 else "")
+        )
+    if tensor.shape[0] == 0 or tensor.shape[1] == 0:
+        raise ValueError(f"got an empty table of shape {tuple(tensor.shape)}, expected at least one row and one column")
+    if features is not None and tensor.shape[1] != features:
+        raise ValueError(
+            f"got {tensor.shape[1]} columns, expected {features}: the model was made for {features} features"
+        )
+    tensor = tensor.to(dtype)
+    # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+        row, column = (int(i) for i in torch.isfinite(tensor).logical_not().nonzero()[0])
+        name = f"{column} ({columns[column]!r})" if columns else f"{column}"
+        value = "NaN" if bool(torch.isnan(tensor[row, column])) else "an infinite value"
+        raise ValueError(
+            f"row {first_row + row}, column {name} holds {value}, expected finite numbers: drop or fill such cells"
+        )
+    return tensor
+
+
+def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] | None:
+    """Row weights as float64 (n,), or None for ones. Raises ValueError if negative, not finite or (unless
+    some=False, for part of a table) all zero."""
+    if weights is None:
+        return None
+    tensor = torch.as_tensor(np.asarray(weights, dtype=np.float64) if not isinstance(weights, Tensor) else weights)
+    tensor = tensor.detach().to(torch.float64)
+    if tensor.shape != (n,):
+        raise ValueError(f"got weights of shape {tuple(tensor.shape)}, expected one weight for each of {n} rows")
+    bad = ~torch.isfinite(tensor) | (tensor < 0)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(f"weight {row} is {float(tensor[row])}, expected weights that are finite and not negative")
+    if some and not (tensor > 0).any():
+        raise ValueError("all weights are zero, expected at least one positive weight")
+    return tensor
+
+
+def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
+    """Known components as int64 (n,), -1 where unknown, or None if none is known."""
+    if labels is None:
+        return None
+    tensor = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).detach()
+    if tensor.shape != (n,) or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(
+            f"got labels of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected one integer for each of "
+            f"{n} rows: 0, 1, ... for the component, -1 for unknown"
+        )
+    return tensor.to(torch.int64)
+
+
+class Rows:
+    """A data set that is read chunk by chunk: what the engines loop over.
+
+    x: tensor, numpy or memory-mapped array, DataFrame, Dataset, or a DataLoader (whose batches are then the chunks).
+    weights: (n,), labels: (n,), both optional. Only a chunk at a time is converted, so memory does not grow with n.
+    """
+
+    def __init__(self, x: Any, weights: Any = None, labels: Any = None, *, dtype: torch.dtype = torch.float64):
+        if isinstance(x, IterableDataset) or (isinstance(x, DataLoader) and isinstance(x.dataset, IterableDataset)):
+            raise TypeError("got an iterable-style dataset, expected one with a length that can be read more than once")
+        if isinstance(x, DataLoader) and (weights is not None or labels is not None):
+            raise ValueError(
+                "weights and labels cannot be matched to the rows of a DataLoader, which may shuffle them: "
+                "pass its dataset instead"
+            )
+        if isinstance(x, DataLoader) and x.drop_last:
+            raise ValueError("the DataLoader drops its last batch, expected every row in each pass: use drop_last=False")
+        if not isinstance(x, (Tensor, np.ndarray, pd.DataFrame, Dataset, DataLoader)):
+            x = np.asarray(x)
+        if isinstance(x, (Tensor, np.ndarray)) and x.ndim != 2:
+            as_tensor(x)  # raises
+        self._x = x
+        self._dtype = dtype
+        self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)
+        if self._n == 0:
+            raise ValueError("got an empty table with 0 rows, expected at least one row and one column")
+        self.weights = as_weights(weights, self._n)
+        self.labels = as_labels(labels, self._n)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @cached_property
+    def features(self) -> int:
+        """The number of columns."""
+        return next(self.chunks(1)).x.shape[1]
+
+    @cached_property
+    def total_weight(self) -> float:
+        """The sum of the row weights: the number of rows where there are none."""
+        return float(self._n) if self.weights is None else float(self.weights.sum())
+
+    def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+        """All rows in turn, at most `size` at a time (a DataLoader keeps its own batch size)."""
+        if isinstance(self._x, DataLoader):
+            start = 0
+            for batch in self._x:
+                x = as_tensor(_first(batch), dtype=self._dtype, first_row=start)
+                start += len(x)
+                yield Chunk(x, None, None)
+            return
+        for start in range(0, self._n, size):
+            yield self._read(slice(start, min(start + size, self._n)))
+
+    def batches(self, size: int | None, generator: torch.Generator) -> Iterator[Chunk]:
+        """All rows of positive weight once, in a new random order, at most `size` at a time; None for all at once."""
+        if isinstance(self._x, DataLoader):
+            yield from self.chunks()
+        elif size is None or size >= self._n:
+            yield self._read(slice(0, self._n))
+        else:
+            order = torch.randperm(self._n, generator=generator)
+            if self.weights is not None:
+                order = order[self.weights[order] > 0]
+            for index in order.split(size):
+                yield self._read(index)
+
+    @property
+    def positive(self) -> int:
+        """How many rows have positive weight."""
+        return self._n if self.weights is None else int((self.weights > 0).sum())
+
+    def sample(self, generator: torch.Generator, size: int = SAMPLE_ROWS) -> Chunk:
+        """All rows if there are at most `size`, else that many drawn evenly without replacement."""
+        if isinstance(self._x, DataLoader):
+            kept, seen = [], 0
+            for chunk in self.chunks():
+                kept.append(chunk.x)
+                seen += len(chunk.x)
+                if seen >= size:
+                    break
+            return Chunk(torch.cat(kept), None, None)
+        if self._n <= size:
+            return self._read(slice(0, self._n))
+        return self._read(torch.randperm(self._n, generator=generator)[:size].sort().values)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance of all rows, in two passes, so that a far offset costs no digits."""
+        mean = sum(_weighted(c).sum(0) for c in self.chunks()) / self.total_weight
+        centred = ((c.x.double() - mean, c.weights) for c in self.chunks())
+        covariance = sum((y if w is None else y * w[:, None]).T @ y for y, w in centred) / self.total_weight
+        return Moments(torch.as_tensor(mean), torch.as_tensor(covariance))
+
+    def _read(self, index: slice | Tensor) -> Chunk:
+        """The rows of a slice or of an index tensor."""
+        x = self._x
+        if isinstance(x, pd.DataFrame):
+            part = x.iloc[index if isinstance(index, slice) else index.numpy()]
+        elif isinstance(x, Tensor):
+            part = x[index]
+        elif isinstance(x, TensorDataset):
+            part = x.tensors[0][index]
+        elif isinstance(x, Dataset):
+            numbers = range(index.start, index.stop) if isinstance(index, slice) else index.tolist()
+            part = torch.stack([torch.as_tensor(_first(x[i])) for i in numbers])
+        else:
+            part = np.asarray(x[index if isinstance(index, slice) else index.numpy()])
+        first = index.start if isinstance(index, slice) else 0
+        return Chunk(
+            as_tensor(part, dtype=self._dtype, first_row=first),
+            None if self.weights is None else self.weights[index],
+            None if self.labels is None else self.labels[index],
+        )
+
+
+def _weighted(chunk: Chunk) -> Tensor:
+    x = chunk.x.double()
+    return x if chunk.weights is None else x * chunk.weights[:, None]
+
+
+def _first(item: Any) -> Any:
+    """The row(s) of a dataset item or batch, which may come with a target: (x, y) -> x."""
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
+def _is_real(kind: Any) -> bool:
+    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
