@@ -40,7 +40,7 @@ class EM:
             yield (statistics.bound + model.global_term().detach()) / statistics.total_weight
             model.maximize(statistics)
 
-    def stop(self, bounds: list[float]) -> str | None:
+    def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None. Raises ArithmeticError if the bound has fallen."""
         if len(bounds) < 2:
             return None

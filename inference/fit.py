@@ -29,8 +29,8 @@ class Engine(Protocol):
         """Yield the bound of the model as it stands, in nats per row, then improve it in place; and so on."""
         ...
 
-    def stop(self, bounds: list[float]) -> str | None:
-        """The reason to stop after these bounds, one per pass, or None to go on."""
+    def stop(self, bounds: list[float], max_passes: int) -> str | None:
+        """The reason to stop after these bounds, one per pass, or None if there is more to gain."""
         ...
 
 
@@ -129,7 +129,7 @@ def fit(
         if not runs:
             raise Collapse(
                 f"{'the run' if restarts == 1 else f'each of {restarts} runs'} ended in a singularity, where the "
-                f"likelihood has no upper bound ({collapses[-1]}): give the model prior=\"weak\", or more restarts, "
+                f'likelihood has no upper bound ({collapses[-1]}): give the model prior="weak", or more restarts, '
                 "or fewer components",
                 collapses[-1].component,
             ) from collapses[-1]
@@ -167,7 +167,7 @@ def _run(
             )
         model.check()
         report(restart, len(bounds), bounds[-1])
-        reason = engine.stop(bounds)
+        reason = engine.stop(bounds, max_passes)
         if reason is not None or len(bounds) == max_passes:
             break
     return _Run(model, bounds, times, reason)

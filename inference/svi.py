@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..models import LatentModel, Rows
 from .evaluate import data_bound
-from .stopping import PATIENCE, STALL
+from .stopping import NOISY, PATIENCE, SETTLED, STALL
 
 Estimator = Literal["sampled", "enumerated", "exact"]
 Loss = Callable[..., Tensor]
@@ -26,8 +26,11 @@ class SVI:
     elbo: "sampled": Pyro's `Trace_ELBO`, z drawn from the guide; "enumerated": `TraceEnum_ELBO`, z summed out by Pyro;
     "exact": the bound in closed form, without Pyro's tracing. For an exact guide the three have the same mean gradient.
     learning_rate: Adam's first step, a fraction of a column's spread; it falls geometrically to `decay` times that by
-    the last pass. batch_size: rows per step, None for all of them. particles: draws of z per step ("sampled").
-    tol: stop when 50 passes in a row have not raised the best bound by this much, nats per row; 0.0 runs all passes.
+    the last pass, which is what quiets the noise of sampling. batch_size: rows per step, None for all of them.
+    particles: draws of z per step ("sampled").
+    tol: nats per row. Without noise (all rows, and not "sampled") stop when 50 passes in a row have not raised the best
+    bound by this much; 0.0 runs all passes, as does every noisy run, which has converged if its last tenth of passes
+    raised the best bound by less than 1000 tol.
     """
 
     elbo: Estimator = "sampled"
@@ -74,8 +77,14 @@ class SVI:
                 optimizer.step()
                 schedule.step()
 
-    def stop(self, bounds: list[float]) -> str | None:
+    def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None."""
+        if self.elbo == "sampled" or self.batch_size is not None:
+            tail = max(1, max_passes // 10)
+            arrived = len(bounds) == max_passes and len(bounds) > tail
+            if arrived and max(bounds) - max(bounds[:-tail]) < NOISY * self.tol:
+                return SETTLED.format(percent=100 * self.decay, tol=NOISY * self.tol, tail=tail)
+            return None
         if self.tol > 0 and len(bounds) > 2 * PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:
             return STALL.format(tol=self.tol)
         return None

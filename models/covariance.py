@@ -8,9 +8,10 @@ y (d, n), so that products and sums run along memory. `scale` is the parameter a
 
 from __future__ import annotations
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution
 
 
 class Full:
@@ -98,6 +99,11 @@ class Full:
         return torch.linalg.svdvals(white)[..., -1] ** 2
 
     @staticmethod
+    def matrix(scale: Tensor, d: int) -> Tensor:
+        """Sigma (..., d, d)."""
+        return scale @ scale.mT
+
+    @staticmethod
     def covariance(scale: Tensor, d: int) -> Tensor:
         """The packed covariance (..., s) of a factor."""
         return Full.pack(scale @ scale.mT)
@@ -111,7 +117,7 @@ class Full:
     @staticmethod
     def distribution(loc: Tensor, scale: Tensor) -> Distribution:
         """N(loc, Sigma)."""
-        return MultivariateNormal(loc, scale_tril=scale)
+        return dist.MultivariateNormal(loc, scale_tril=scale)
 
 
 class Diagonal:
@@ -172,6 +178,11 @@ class Diagonal:
         return (scale**2 / reference).amin(-1)
 
     @staticmethod
+    def matrix(scale: Tensor, d: int) -> Tensor:
+        """Sigma (..., d, d)."""
+        return torch.diag_embed(scale**2)
+
+    @staticmethod
     def covariance(scale: Tensor, d: int) -> Tensor:
         """Variances (..., d)."""
         return scale**2
@@ -184,7 +195,7 @@ class Diagonal:
     @staticmethod
     def distribution(loc: Tensor, scale: Tensor) -> Distribution:
         """N(loc, Sigma)."""
-        return Independent(Normal(loc, scale), 1)
+        return dist.Normal(loc, scale).to_event(1)
 
 
 class Spherical:
@@ -246,6 +257,11 @@ class Spherical:
         return scale**2 / (reference / d)
 
     @staticmethod
+    def matrix(scale: Tensor, d: int) -> Tensor:
+        """Sigma (..., d, d)."""
+        return scale[..., None, None] ** 2 * torch.eye(d, dtype=scale.dtype)
+
+    @staticmethod
     def covariance(scale: Tensor, d: int) -> Tensor:
         """The trace (..., 1)."""
         return d * scale.unsqueeze(-1) ** 2
@@ -258,7 +274,7 @@ class Spherical:
     @staticmethod
     def distribution(loc: Tensor, scale: Tensor) -> Distribution:
         """N(loc, scale^2 I)."""
-        return Independent(Normal(loc, scale.unsqueeze(-1).expand_as(loc)), 1)
+        return dist.Normal(loc, scale.unsqueeze(-1).expand_as(loc)).to_event(1)
 
 
 Shape = type[Full] | type[Diagonal] | type[Spherical]

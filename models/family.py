@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from ._module import Recorded
 from .rows import Moments
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
 Visit = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
 
 
-class Family(PyroModule):
+class Family(Recorded):
     """p(x | z = k, theta_k) for k = 0 .. K - 1: its density, its sufficient statistics, its M-step.
 
     Parameters are `PyroParam`s, float64, with the component on dim 0, except those named in `shared`, which all
@@ -91,6 +91,11 @@ class Family(PyroModule):
 
     def anchor(self, centres: Float[Tensor, "k d"] | None, moments: Moments) -> None:
         """Take the units of the data, and the place of each component, before a fit; keeps the distribution."""
+
+    def moments(self) -> Moments:
+        """Mean (k, d) and covariance (k, d, d) of each member, for tables and pictures."""
+        component = self.component()
+        return Moments(component.mean.detach(), torch.diag_embed(component.variance.detach()))
 
     def log_prior(self) -> Float[Tensor, ""]:
         """Log prior density of the parameters, 0 without a prior."""

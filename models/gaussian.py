@@ -174,6 +174,10 @@ class Gaussian(Family):
         elif self.prior is None and not self.shape.scale(self.shape.pack(moments.covariance), self._d)[1]:
             raise self._collapse(None)
 
+    def moments(self) -> Moments:
+        """Mean (k, d) and covariance (k, d, d) of each component."""
+        return Moments(self.loc.detach(), self.shape.matrix(self._scales().detach(), self._d))
+
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(loc, covariances) under the prior: 0 without one."""
         prior = self._conjugate()

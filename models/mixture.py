@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float, Int
 from pyro import poutine
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from ._local import local_params
+from ._module import Recorded, local_params
 from .base import Collapse, Statistics
 from .family import Family
 from .gaussian import Gaussian
@@ -27,8 +29,7 @@ def block_rows(features: int) -> int:
     return max(256, min(8192, 2**20 // features**2))
 
 
-
-class Mixture(PyroModule):
+class Mixture(Recorded):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
     weights: (k,) on the simplex, a `PyroParam`; family: any `Family` of k members.
@@ -43,6 +44,11 @@ class Mixture(PyroModule):
             raise ValueError(
                 f"concentration is {concentration!r}, expected at least 1: below it the density of the weights has no "
                 "maximum inside the simplex, so that a sparse Dirichlet needs a posterior over weights, not MAP"
+            )
+        if not isinstance(family.component(), dist.torch_distribution.TorchDistributionMixin):
+            raise TypeError(
+                f"{type(family).__name__}.component() returns a {type(family.component()).__module__} distribution, "
+                "expected one of pyro.distributions: Pyro enumerates and scales only its own"
             )
         self.family = family
         self.concentration = concentration
@@ -215,6 +221,23 @@ class Mixture(PyroModule):
             raise ValueError(f"got order {order.tolist()}, expected a permutation of 0 .. {len(self.weights) - 1}")
         self.weights_unconstrained.data = self.weights_unconstrained.data[order]
         self.family.permute(order)
+
+    def canonical_order(self) -> Int[Tensor, " k"]:
+        """One labelling of the k! equal ones, for printing: by decreasing weight, then by the first column's mean."""
+        first = self.family.moments().mean[:, 0]
+        by_mean = first.argsort(stable=True)
+        return by_mean[self.weights.detach()[by_mean].argsort(descending=True, stable=True)]
+
+    def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The components in canonical order: weight, mean and standard deviation of each column, in its units."""
+        moments = self.family.moments()
+        deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+        order = self.canonical_order()
+        table = {"weight": self.weights.detach()[order].numpy()}
+        for j, name in enumerate(columns or [f"column {j}" for j in range(self.family.features)]):
+            table[f"mean of {name}"] = moments.mean[order, j].numpy()
+            table[f"s.d. of {name}"] = deviation[order, j].numpy()
+        return pd.DataFrame(table, index=pd.Index(order.tolist(), name="component"))
 
     # inside
 

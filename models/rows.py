@@ -20,10 +20,10 @@ SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
 
 @dataclass(frozen=True)
 class Moments:
-    """Weighted mean (d,), covariance (d, d), divided by the total weight."""
+    """Means (..., d) and covariances (..., d, d): of data, divided by the total weight, or of components."""
 
-    mean: Float[Tensor, " d"]
-    covariance: Float[Tensor, "d d"]
+    mean: Float[Tensor, "*k d"]
+    covariance: Float[Tensor, "*k d d"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,9 @@ class Rows:
                 "pass its dataset instead"
             )
         if isinstance(x, DataLoader) and x.drop_last:
-            raise ValueError("the DataLoader drops its last batch, expected every row in each pass: use drop_last=False")
+            raise ValueError(
+                "the DataLoader drops its last batch, expected every row in each pass: use drop_last=False"
+            )
         if not isinstance(x, (Tensor, np.ndarray, pd.DataFrame, Dataset, DataLoader)):
             x = np.asarray(x)
         if isinstance(x, (Tensor, np.ndarray)) and x.ndim != 2:
@@ -152,6 +154,13 @@ class Rows:
 
     def __len__(self) -> int:
         return self._n
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns: a DataFrame's own, else "column 0", "column 1", ..."""
+        if isinstance(self._x, pd.DataFrame):
+            return [str(name) for name in self._x.columns]
+        return [f"column {i}" for i in range(self.features)]
 
     @cached_property
     def features(self) -> int:

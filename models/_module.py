@@ -1,8 +1,8 @@
-"""Pyro without the global parameter store: what lets two models live in one process.
+"""What our Pyro modules have beyond Pyro's: no global parameter store, and a memory of how they were made.
 
 A `PyroModule` method normally writes its parameters into one global store under names such as "weights", so that two
 mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a method with that store emptied and
-puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth.
+puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth, so that two models live in one process.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import pyro
+from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -38,3 +39,14 @@ def local_params(method: Method) -> Method:
                 setattr(store, table, content)
 
     return isolated  # type: ignore[return-value]
+
+
+class Recorded(PyroModule):
+    """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew."""
+
+    arguments: tuple[tuple, dict[str, Any]] = ((), {})
+
+    def __new__(cls, *args, **kwargs):
+        self = super().__new__(cls)
+        self.__dict__["arguments"] = (args, kwargs)
+        return self

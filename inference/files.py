@@ -1,0 +1,138 @@
+"""Fits on disk: one safetensors file with a JSON header and a format version, no pickle, the same bits back."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .. import models
+from .em import EM
+from .fit import Fit, Optimum
+from .svi import SVI
+
+FORMAT = 1
+KEY = "lowerbound"  # the metadata entry that holds the JSON
+ENGINES = {engine.__name__: engine for engine in (EM, SVI)}
+
+
+def save(fit: Fit, path: str | Path) -> None:
+    """Write `fit` to `path`, whole or not at all. Raises OSError if it cannot be written."""
+    path = Path(path)
+    state = fit.model.state_dict()
+    tensors = {f"model.{name}": value.detach().contiguous().clone() for name, value in state.items()}
+    tensors |= {"bounds": fit.bounds.clone(), "times": fit.times.clone()}
+    header = {
+        "format": FORMAT,
+        "model": _describe(fit.model),
+        "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
+        "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
+        **{name: getattr(fit, name) for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
+    }
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, scratch, metadata={KEY: json.dumps(header)})
+        os.chmod(scratch, 0o666 & ~_umask())
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | Path, into: Any = None) -> Fit:
+    """Read a fit that `Fit.save` wrote.
+
+    into: a model of the same kind and size to read a copy of, needed where the model is not one of lowerbound's own.
+    Raises FileNotFoundError, and ValueError for a file that is not a fit, was cut short, has a newer format, or does
+    not match `into`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a saved fit, or was cut short ({error}): expected a file written by Fit.save"
+        ) from error
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {header['format']}, this version of lowerbound reads up to {FORMAT}: upgrade lowerbound"
+        )
+    model = _rebuild(header["model"]) if into is None else copy.deepcopy(into)
+    _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
+    engine = header["engine"]
+    return Fit(
+        model=model,
+        engine=ENGINES[engine["class"]](**engine["settings"]),
+        bounds=tensors["bounds"],
+        times=tensors["times"],
+        optima=tuple(Optimum(**optimum) for optimum in header["optima"]),
+        **{name: header[name] for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
+    )
+
+
+def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        saved, wanted = (tuple(s[name].shape) if name in s else None for s in (state, own))
+        if saved != wanted:
+            raise ValueError(f"{path} holds {name} of shape {saved}, expected {wanted}: it is a fit of another model")
+    model.load_state_dict(state)
+    for module in model.modules():
+        if isinstance(module, models.Family):
+            module.is_set = True
+
+
+def _describe(value: Any) -> Any:
+    """Constructor calls as JSON: numbers and words as they are, tensors as lists, our objects by class and arguments."""
+    if isinstance(value, models.Family | models.Mixture):
+        positional, named = value.arguments
+        return {
+            "class": type(value).__name__,
+            "positional": [_describe(v) for v in positional],
+            "named": {name: _describe(v) for name, v in named.items()},
+        }
+    if isinstance(value, models.NormalInverseWishart):
+        fields = {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"class": type(value).__name__, "positional": [], "named": fields}
+    if isinstance(value, list | tuple):
+        return [_describe(v) for v in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return {"class": type(value).__name__, "positional": [], "named": {}}  # rebuilt through `into`
+
+
+def _rebuild(description: Any) -> Any:
+    if isinstance(description, list):
+        return [_rebuild(d) for d in description]
+    if not isinstance(description, dict):
+        return description
+    made = getattr(models, description["class"], None) if description["class"] in models.__all__ else None
+    if made is None:
+        raise ValueError(
+            f"the fit is of a {description['class']}, which lowerbound does not have: load(path, into=model) with a "
+            "model of that kind"
+        )
+    return made(*map(_rebuild, description["positional"]), **{n: _rebuild(d) for n, d in description["named"].items()})
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,84 @@
+"""The identity log p(x) = ELBO + KL(q || p(z | x)), as numbers, for any q."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..models import LatentModel, Rows
+from .kl import kl
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Of each row, in nats: evidence log p(x), elbo E_q[log p(x, z) - log q(z)], kl KL(q || p(z | x)), all (n,).
+
+    evidence = elbo + kl to rounding; each of the three is computed by its own definition.
+    """
+
+    evidence: Float[Tensor, " n"]
+    elbo: Float[Tensor, " n"]
+    kl: Float[Tensor, " n"]
+
+
+@torch.no_grad()
+def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None) -> Gap:
+    """What a choice of q(z | x) costs: the evidence, its lower bound under q, and the divergence between them.
+
+    Runs the Pyro program `model.model` once for each value of its discrete latent z, so that it depends on nothing
+    but the program. q: a Categorical with batch shape (n,), or its probabilities (n, k); None for model.posterior(x),
+    the guide. Raises TypeError if z is not discrete, ValueError if q has another shape.
+    """
+    parts = []
+    start = 0
+    for chunk in Rows(x).chunks():
+        given = None if q is None else _part(q, start, len(chunk.x))
+        parts.append(_gap(model, chunk.x, given))
+        start += len(chunk.x)
+    if q is not None and (q if isinstance(q, Tensor) else q.logits).shape[0] != start:  # type: ignore[attr-defined]
+        raise ValueError(f"q has {(q if isinstance(q, Tensor) else q.logits).shape[0]} rows, x has {start}")  # type: ignore[attr-defined]
+    return Gap(*(torch.cat(column) for column in zip(*((g.evidence, g.elbo, g.kl) for g in parts), strict=True)))
+
+
+def _gap(model: LatentModel, x: Tensor, q: Distribution | None) -> Gap:
+    q = model.posterior(x) if q is None else q
+    if not isinstance(q, torch.distributions.Categorical):
+        raise TypeError(
+            f"q is a {type(q).__name__}, expected a Categorical: the sum over z is exact only for a discrete latent"
+        )
+    joint = log_joint(model, x, q.logits.shape[-1])
+    evidence = torch.logsumexp(joint, -1)
+    posterior = dist.Categorical(logits=joint - evidence.unsqueeze(-1))
+    inner = torch.where(q.probs > 0, q.probs * (joint - q.logits), torch.zeros_like(joint))
+    return Gap(evidence, inner.sum(-1), kl(q, posterior))
+
+
+def log_joint(model: LatentModel, x: Tensor, components: int) -> Float[Tensor, "n k"]:
+    """log p(x, z = k) of each row for each k, read off the traced Pyro program with z fixed."""
+    columns = []
+    for k in range(components):
+        fixed = poutine.condition(model.model, data={"z": torch.full((len(x),), k)})
+        trace = poutine.trace(fixed).get_trace(x)
+        trace.compute_log_prob()
+        local = [
+            site["log_prob"]
+            for site in trace.nodes.values()
+            if site["type"] == "sample" and any(frame.name == "rows" for frame in site["cond_indep_stack"])
+        ]
+        columns.append(torch.stack(local).sum(0))
+    return torch.stack(columns, -1)
+
+
+def _part(q: Distribution | Tensor, start: int, n: int) -> Distribution:
+    if isinstance(q, Tensor):
+        q = dist.Categorical(probs=q)
+    if not isinstance(q, torch.distributions.Categorical) or q.logits.ndim != 2:
+        raise TypeError(f"q is {q!r}, expected a Categorical with batch shape (n,) or probabilities (n, k)")
+    return dist.Categorical(logits=q.logits[start : start + n])
