@@ -152,8 +152,4 @@ def parameter_distance(a: Any, b: Any) -> float:
 
 def _is_discrete(model: LatentModel, rows: Rows) -> bool:
     trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
-    return any(
-        site["fn"].support.is_discrete
-        for site in trace.nodes.values()
-        if site["type"] == "sample" and site["is_observed"] and site["name"] == "x"
-    )
+    return trace.nodes["x"]["fn"].support.is_discrete  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]

@@ -98,7 +98,7 @@ def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:
 
 
 def _describe(value: Any) -> Any:
-    """Constructor calls as JSON: numbers and words as they are, tensors as lists, our objects by class and arguments."""
+    """Constructor calls as JSON: numbers and words as they are, tensors as lists, objects by class and arguments."""
     if isinstance(value, models.Family | models.Mixture):
         positional, named = value.arguments
         return {

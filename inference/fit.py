@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ SAME_OPTIMUM = 1e-4  # nats per row: two runs that end closer than this have fou
 Model = TypeVar("Model", bound=LatentModel)
 
 
+@runtime_checkable
 class Engine(Protocol):
     """An inference algorithm: a frozen dataclass of its settings."""
 
@@ -36,7 +37,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Optimum:
-    """One distinct end of the restarts: its bound in nats per row (None for collapsed runs) and how many ended there."""
+    """One distinct end of the restarts: its bound in nats per row (None if collapsed) and how many runs ended there."""
 
     bound: float | None
     count: int
@@ -165,11 +166,15 @@ def _run(
                 f"the bound became {float(bound)} in pass {len(bounds)}: the parameters have left the range of "
                 "floating-point numbers; rescale the data, or take a smaller learning_rate"
             )
-        model.check()
         report(restart, len(bounds), bounds[-1])
-        reason = engine.stop(bounds, max_passes)
+        try:
+            reason = engine.stop(bounds, max_passes)
+        except ArithmeticError:
+            model.check()  # where a component has collapsed, rounding may lower the bound: that is the better reason
+            raise
         if reason is not None or len(bounds) == max_passes:
             break
+    model.check()  # at the end only: on the way to well separated clusters, one may be thin while another is still wide
     return _Run(model, bounds, times, reason)
 
 

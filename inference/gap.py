@@ -67,9 +67,10 @@ def log_joint(model: LatentModel, x: Tensor, components: int) -> Float[Tensor, "
         fixed = poutine.condition(model.model, data={"z": torch.full((len(x),), k)})
         trace = poutine.trace(fixed).get_trace(x)
         trace.compute_log_prob()
+        sites: list[Any] = list(trace.nodes.values())
         local = [
             site["log_prob"]
-            for site in trace.nodes.values()
+            for site in sites
             if site["type"] == "sample" and any(frame.name == "rows" for frame in site["cond_indep_stack"])
         ]
         columns.append(torch.stack(local).sum(0))

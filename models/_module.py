@@ -2,7 +2,7 @@
 
 A `PyroModule` method normally writes its parameters into one global store under names such as "weights", so that two
 mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a method with that store emptied and
-puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth, so that two models live in one process.
+puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth.
 """
 
 from collections.abc import Callable
@@ -48,5 +48,5 @@ class Recorded(PyroModule):
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
-        self.__dict__["arguments"] = (args, kwargs)
+        vars(self)["arguments"] = (args, kwargs)
         return self

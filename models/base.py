@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,6 +81,10 @@ class LatentModel(Protocol):
 
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the units of the data and draw starting parameters; `redraw=False` keeps those already set."""
+        ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
+        """The unconstrained tensors that gradients move, as every `torch.nn.Module` has them."""
         ...
 
     def free_parameters(self) -> int:

@@ -54,6 +54,11 @@ class Full:
         return matrix
 
     @staticmethod
+    def diagonal(packed: Tensor, d: int) -> Tensor:
+        """The variances in a packed covariance (..., s), the rest zero."""
+        return Full.pack(torch.diag_embed(Full.unpack(packed, d).diagonal(dim1=-2, dim2=-1)))
+
+    @staticmethod
     def product(a: Tensor, b: Tensor) -> Tensor:
         """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, s)."""
         return 0.5 * Full.pack(a.unsqueeze(-1) * b.unsqueeze(-2) + b.unsqueeze(-1) * a.unsqueeze(-2))
@@ -147,6 +152,11 @@ class Diagonal:
         return matrix.diagonal(dim1=-2, dim2=-1)
 
     @staticmethod
+    def diagonal(packed: Tensor, d: int) -> Tensor:
+        """The variances in a packed covariance: all there is."""
+        return packed
+
+    @staticmethod
     def product(a: Tensor, b: Tensor) -> Tensor:
         """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, d)."""
         return a * b
@@ -223,6 +233,11 @@ class Spherical:
     def pack(matrix: Tensor) -> Tensor:
         """What this shape keeps of a covariance matrix (..., d, d): its trace, (..., 1)."""
         return matrix.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+
+    @staticmethod
+    def diagonal(packed: Tensor, d: int) -> Tensor:
+        """The variances in a packed covariance: all there is."""
+        return packed
 
     @staticmethod
     def product(a: Tensor, b: Tensor) -> Tensor:

@@ -123,13 +123,13 @@ class Family(Recorded):
     is_set: bool = False  # whether the parameters are more than the constructor's placeholders
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and name in self.__dict__.get("_pyro_params", {}):
+        if isinstance(value, Tensor) and name in vars(self).get("_pyro_params", {}):
             old = getattr(self, name)
             if value.shape != old.shape:
                 raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
             # a copy: PyroParam would otherwise share memory with the caller's tensor where nothing is constrained
             value = value.detach().to(old).clone()
-            self.__dict__["is_set"] = True
+            vars(self)["is_set"] = True
         super().__setattr__(name, value)
 
 

@@ -33,6 +33,15 @@ class Gaussian(Family):
     prior: None for maximum likelihood, "weak" (Fraley & Raftery 2007, from the data) or a `NormalInverseWishart`.
     """
 
+    origin: Tensor
+    unit: Tensor
+    loc: Tensor
+    loc_unconstrained: Tensor
+    prior_location: Tensor
+    prior_location_weight: Tensor
+    prior_dof: Tensor
+    prior_scatter: Tensor
+
     def __init__(
         self,
         components: int,
@@ -53,10 +62,11 @@ class Gaussian(Family):
         self.prior = prior
         k, d = components, features
         self._k, self._d = k, d
+        self._blurred = torch.zeros(k, dtype=torch.bool)  # whose covariance the last M-step could not resolve
         # statistics and parameters are measured from `origin` (one for each component) in `unit` (one for each column)
         self.register_buffer("origin", torch.zeros(k, d, dtype=torch.float64))
         self.register_buffer("unit", torch.ones(d, dtype=torch.float64))
-        self.loc = PyroParam(torch.zeros(k, d, dtype=torch.float64), Located(self))
+        self.loc = PyroParam(torch.zeros(k, d, dtype=torch.float64), Located(self))  # type: ignore[assignment]
         lead = () if self.tied else (k,)
         if self.shape.scale_dims == 2:
             eye = torch.eye(d, dtype=torch.float64).expand(*lead, d, d).clone()
@@ -105,7 +115,9 @@ class Gaussian(Family):
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
-        return torch.stack([self._moments(x.T - o[:, None], r) for o, r in zip(self.origin, responsibilities.T)])
+        return torch.stack(
+            [self._moments(x.T - o[:, None], r) for o, r in zip(self.origin, responsibilities.T, strict=True)]
+        )
 
     def visit(self) -> Visit:
         """The fused pass: one GEMM of T(x) with the coefficients for every log density, one of the responsibilities
@@ -171,8 +183,6 @@ class Gaussian(Family):
         self.is_set = was_set
         if self.prior == "weak":
             self._store_prior(weak(self.shape, self._k, moments))
-        elif self.prior is None and not self.shape.scale(self.shape.pack(moments.covariance), self._d)[1]:
-            raise self._collapse(None)
 
     def moments(self) -> Moments:
         """Mean (k, d) and covariance (k, d, d) of each component."""
@@ -184,15 +194,14 @@ class Gaussian(Family):
         return super().log_prior() if prior is None else prior.log_prob(self.loc, getattr(self, self.shape.name))
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Tensor:
-        """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component.
-
-        The average component rather than the data: well separated clusters are thin beside the distance between them.
-        """
+        """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component, or
+        singular to rounding. (The average component rather than the data: well separated clusters are thin beside the
+        distance between them.)"""
         if self.tied:
-            return torch.zeros(self._k, dtype=torch.bool)
+            return self._blurred
         scales = self._scales().detach()
         average = weights @ self.shape.covariance(scales, self._d)
-        return ~(self.shape.relative(scales, average, self._d) > COLLAPSED)
+        return self._blurred | ~(self.shape.relative(scales, average, self._d) > COLLAPSED)
 
     # inside
 
@@ -251,36 +260,33 @@ class Gaussian(Family):
             kept = torch.zeros_like(kept)
         covariance = scatter / scatter_weight.unsqueeze(-1)
         scale, definite = shape.scale(covariance, d)
-        definite = definite | kept
-        hidden = self._hidden(scale, definite, offset).unsqueeze(-1)
+        blurred = ~(definite | kept)  # rounding hides the covariance, or there is none to see
+        hidden = (blurred.expand(k) | self._is_far(scale, offset)).unsqueeze(-1)
         if hidden.any():
-            # The component has moved so far from its origin that rounding hides its covariance: add what rounding
-            # hides (the step still raises the bound), and move the origin so that the next pass sees it sharply.
-            move = torch.where(hidden, offset, 0.0)
-            floor = shape.pack(torch.diag_embed(16 * torch.finfo(offset.dtype).eps * move**2))
+            # Add what rounding hides (the step still raises the bound) and move the origin to the component, so that
+            # the next pass sees it sharply. A covariance that stays hidden to the end of a run is a collapse.
+            seen = shape.diagonal(covariance + shape.product(offset, offset), d)
+            floor = torch.where(hidden, 64 * torch.finfo(seen.dtype).eps * seen, 0.0)
             scale, definite = shape.scale(covariance + (floor.amax(0) if self.tied else floor), d)
-            definite = definite | kept
-            self.origin = self.origin + move
-            offset = offset - move
-        if not definite.all():
-            raise self._collapse(None if self.tied else int((~definite).nonzero()[0]))
+            if not (definite | kept).all():
+                raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
+            self.origin = self.origin + torch.where(hidden, offset, 0.0)
+            offset = torch.where(hidden, 0.0, offset)
+        self._blurred = blurred.expand(k)
         old = getattr(self, shape.name).detach()
         keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
         setattr(self, shape.name, torch.where(keep, old, scale))
         self.loc_unconstrained.data = offset / self.unit
 
-    def _hidden(self, scale: Tensor, definite: Tensor, offset: Tensor) -> Tensor:
-        """(k,) which components lie too many of their widths from their origin, or have no width left beside it."""
-        scale, definite = (t.expand(self._k, *t.shape) if self.tied else t for t in (scale, definite))
-        distance = self.shape.whiten(scale, offset.unsqueeze(-1)).square().sum((-2, -1))
-        away = (offset.abs() > 1e-4 * self.unit).any(-1)
-        return away & (~definite | ~(distance < FAR))
+    def _is_far(self, scale: Tensor, offset: Tensor) -> Tensor:
+        """(k,) which components lie more than sqrt(FAR) of their widths from their origin."""
+        scales = scale.expand(self._k, *scale.shape) if self.tied else scale
+        return self.shape.whiten(scales, offset.unsqueeze(-1)).square().sum((-2, -1)) > FAR
 
     def _collapse(self, component: int | None) -> Collapse:
         who = "the covariance" if component is None else f"the covariance of component {component}"
         return Collapse(
-            f"{who} is singular: its rows do not span all {self._d} columns (too few or repeated rows, a constant "
-            "column, or columns that are sums of others)",
+            f"{who} is singular: the rows do not vary in every column",
             component,
         )
 
@@ -307,9 +313,9 @@ class Gaussian(Family):
             sound = prior.location_weight > 0 and prior.dof > least and self.shape.scale(packed, d)[1].all()
             if not sound:
                 raise ValueError(
-                    f"prior has location_weight {float(prior.location_weight)}, dof {float(prior.dof)} and a scale that "
-                    f"may be singular, expected a positive weight, dof above {least} and a positive definite scale: "
-                    "constant columns or columns that are sums of others must be dropped"
+                    f"prior has location_weight {float(prior.location_weight)}, dof {float(prior.dof)} and a scale "
+                    f"that may be singular, expected a positive weight, dof above {least}, a positive definite scale: "
+                    "drop columns that are constant"
                 )
             values = {
                 "prior_location": location,

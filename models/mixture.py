@@ -11,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Float, Int
 from pyro import poutine
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
@@ -36,6 +37,9 @@ class Mixture(Recorded):
     concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights.
     """
 
+    weights: Tensor
+    weights_unconstrained: Tensor
+
     def __init__(self, family: Family, concentration: float | None = None):
         super().__init__()
         if not isinstance(family, Family):
@@ -45,7 +49,7 @@ class Mixture(Recorded):
                 f"concentration is {concentration!r}, expected at least 1: below it the density of the weights has no "
                 "maximum inside the simplex, so that a sparse Dirichlet needs a posterior over weights, not MAP"
             )
-        if not isinstance(family.component(), dist.torch_distribution.TorchDistributionMixin):
+        if not isinstance(family.component(), TorchDistributionMixin):
             raise TypeError(
                 f"{type(family).__name__}.component() returns a {type(family.component()).__module__} distribution, "
                 "expected one of pyro.distributions: Pyro enumerates and scales only its own"
@@ -53,7 +57,7 @@ class Mixture(Recorded):
         self.family = family
         self.concentration = concentration
         k = family.components
-        self.weights = PyroParam(torch.full((k,), 1 / k, dtype=torch.float64), constraints.simplex)
+        self.weights = PyroParam(torch.full((k,), 1 / k, dtype=torch.float64), constraints.simplex)  # type: ignore[assignment]
 
     # the Pyro pair
 
@@ -71,7 +75,7 @@ class Mixture(Recorded):
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            pyro.sample("x", self.family.component(z), obs=x)
+            pyro.sample("x", self.family.component(z), obs=x)  # type: ignore[arg-type]
         return z
 
     @local_params
@@ -211,7 +215,7 @@ class Mixture(Recorded):
         thin = self.family.collapsed(self.weights.detach())
         if thin.any():
             j = int(thin.nonzero()[0])
-            raise Collapse(f"component {j} has collapsed onto a few rows: its covariance is all but singular", j)
+            raise Collapse(f"component {j} has collapsed: its covariance is all but singular", j)
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:

@@ -137,16 +137,14 @@ class Rows:
                 "pass its dataset instead"
             )
         if isinstance(x, DataLoader) and x.drop_last:
-            raise ValueError(
-                "the DataLoader drops its last batch, expected every row in each pass: use drop_last=False"
-            )
+            raise ValueError("the DataLoader drops its last batch, expected all rows in each pass: use drop_last=False")
         if not isinstance(x, (Tensor, np.ndarray, pd.DataFrame, Dataset, DataLoader)):
             x = np.asarray(x)
         if isinstance(x, (Tensor, np.ndarray)) and x.ndim != 2:
             as_tensor(x)  # raises
         self._x = x
         self._dtype = dtype
-        self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)
+        self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
         if self._n == 0:
             raise ValueError("got an empty table with 0 rows, expected at least one row and one column")
         self.weights = as_weights(weights, self._n)
@@ -233,9 +231,9 @@ class Rows:
             part = x[index]
         elif isinstance(x, TensorDataset):
             part = x.tensors[0][index]
-        elif isinstance(x, Dataset):
+        elif isinstance(x, Dataset):  # map-style: reads one row at a time
             numbers = range(index.start, index.stop) if isinstance(index, slice) else index.tolist()
-            part = torch.stack([torch.as_tensor(_first(x[i])) for i in numbers])
+            part = torch.stack([torch.as_tensor(_first(x[i])) for i in numbers])  # type: ignore[reportIndexIssue]
         else:
             part = np.asarray(x[index if isinstance(index, slice) else index.numpy()])
         first = index.start if isinstance(index, slice) else 0
