@@ -9,7 +9,8 @@ from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..models import LatentModel, Rows
+from ..models import LatentModel
+from ..models.rows import as_rows
 from .evaluate import EVALUATION_ROWS
 
 
@@ -21,7 +22,7 @@ def align(a: LatentModel, b: LatentModel, x: Any) -> Int[Tensor, " k"]:
     x: (n, d) as `fit` takes it. `b.permute(order)` relabels b. Raises TypeError for latents that are not categorical
     and ValueError for different numbers of components.
     """
-    rows = x if isinstance(x, Rows) else Rows(x)
+    rows = as_rows(x)
     shared: Any = 0.0
     for chunk in rows.chunks(EVALUATION_ROWS):
         q_a, q_b = a.posterior(chunk.x), b.posterior(chunk.x)

@@ -15,6 +15,7 @@ from pyro.nn import PyroModule
 from torch.distributions import constraints, transform_to
 
 from ..models import LatentModel, Rows
+from ..models.rows import as_rows
 from .align import align
 from .evaluate import EVALUATION_ROWS
 from .fit import Fit
@@ -67,7 +68,7 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
     for name, entry in fits.items():
         if not isinstance(entry, Fit):
             raise TypeError(f"{name} is a {type(entry).__name__}, expected what fit() returns")
-    rows = x if isinstance(x, Rows) else Rows(x, weights)
+    rows = as_rows(x, weights)
     discrete = {name: _is_discrete(entry.model, rows) for name, entry in fits.items()}
     if len(set(discrete.values())) > 1:
         first, second = (next(n for n, d in discrete.items() if d is kind) for kind in (True, False))

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..models import Collapse, LatentModel, Rows
+from ..models.rows import as_rows
 from .evaluate import gradient_norm
 from .progress import Report, reporter
 
@@ -115,7 +116,9 @@ def fit(
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
     if not (hasattr(engine, "passes") and hasattr(engine, "stop")):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
-    rows = x if isinstance(x, Rows) else Rows(x, weights, labels)
+    if not isinstance(model, LatentModel):
+        raise TypeError(f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2)")
+    rows = as_rows(x, weights, labels)
     began = time.perf_counter()
     runs: list[_Run] = []
     collapses: list[Collapse] = []

@@ -12,7 +12,8 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..models import LatentModel, Rows
+from ..models import LatentModel
+from ..models.rows import as_rows
 from .kl import kl
 
 
@@ -38,7 +39,7 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
     """
     parts = []
     start = 0
-    for chunk in Rows(x).chunks():
+    for chunk in as_rows(x).chunks():
         given = None if q is None else _part(q, start, len(chunk.x))
         parts.append(_gap(model, chunk.x, given))
         start += len(chunk.x)

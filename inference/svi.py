@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from pyro import poutine
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch import Tensor
 
 from ..models import LatentModel, Rows
@@ -61,7 +60,12 @@ class SVI:
                 "a parameter lies on its boundary (a probability of exactly 0), where gradients cannot move it: "
                 "start SVI from parameters inside, for example seed(model, x)"
             )
-        n = rows.positive
+        if rows.in_batches and self.batch_size is None:
+            raise ValueError(
+                "got a DataLoader, which brings its own batches, and batch_size=None: pass SVI(batch_size=...) with "
+                "the loader's batch size"
+            )
+        n = len(rows) if self.batch_size is None else rows.positive
         steps = 1 if self.batch_size is None else -(-n // self.batch_size)
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay ** (1 / (max_passes * steps)))
@@ -110,7 +114,8 @@ class SVI:
         if self.elbo == "sampled":
             elbo, guide = Trace_ELBO(num_particles=self.particles), model.guide
         else:
-            elbo, guide = TraceEnum_ELBO(max_plate_nesting=1), poutine.block(model.guide, hide_types=["sample"])
+            # enumerated in the guide: in the model, Pyro would refuse a weight for each row
+            elbo, guide = TraceEnum_ELBO(max_plate_nesting=1), config_enumerate(model.guide)
 
         def traced(x, weights, labels, n):
             return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)

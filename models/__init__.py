@@ -1,10 +1,11 @@
 """What is believed about the data: latent variable models, each a Pyro model/guide pair."""
 
 from .base import Collapse, LatentModel, Statistics, SupportsEM
+from .constructors import GaussianMixture
 from .family import Family
 from .gaussian import Gaussian
 from .initialize import seed
-from .mixture import GaussianMixture, Mixture
+from .mixture import Mixture
 from .prior import NormalInverseWishart
 from .rows import Rows
 

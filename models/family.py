@@ -89,7 +89,7 @@ class Family(Recorded):
                 parameter.data[empty] = before[name][empty]
         return None
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, moments: Moments) -> None:
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Take the units of the data, and the place of each component, before a fit; keeps the distribution."""
 
     def moments(self) -> Moments:

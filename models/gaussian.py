@@ -1,8 +1,7 @@
-"""Gaussian components with six covariance structures, and the fused pass that makes EM fast."""
+"""Gaussian components with six covariance structures."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -13,14 +12,12 @@ from torch.distributions import Distribution, constraints
 
 from .base import Collapse
 from .covariance import SHAPES
-from .family import Family, Summarize, Visit
-from .prior import ConjugatePrior, NormalInverseWishart, weak
+from .family import Family, Visit
+from .fused import FAR, FusedPass, log_density, moments
+from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .units import Located, ScaledCholesky
 
-# Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
-# distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
-FAR = 1e5
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
@@ -90,7 +87,10 @@ class Gaussian(Family):
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(y) = (y, S(y)): the row, and its products y_i y_j for i <= j, its squares or its squared length."""
-        return self._features(x.T.contiguous()).T
+        y = x.T.contiguous()
+        products = y.new_empty(self.shape.size(len(y)), len(x))
+        self.shape.products(y, out=products)
+        return torch.cat([y, products]).T
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """Moments about `origin` to parameters, without a prior."""
@@ -111,78 +111,42 @@ class Gaussian(Family):
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
         y = x.unsqueeze(-2) - self.origin - self._offset()  # (n, k, d)
-        return self._log_density(self._scales(), y.permute(1, 2, 0)).T
+        return log_density(self.shape, self._scales(), y.permute(1, 2, 0)).T
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
         return torch.stack(
-            [self._moments(x.T - o[:, None], r) for o, r in zip(self.origin, responsibilities.T, strict=True)]
+            [moments(self.shape, x.T - o[:, None], r) for o, r in zip(self.origin, responsibilities.T, strict=True)]
         )
 
     def visit(self) -> Visit:
-        """The fused pass: one GEMM of T(x) with the coefficients for every log density, one of the responsibilities
-        with T(x) for every sum. Components that a common centre would rob of digits are done one by one instead."""
-        k, d, shape = self._k, self._d, self.shape
+        """The fused pass: one GEMM for all log densities, one for all sums."""
         with torch.no_grad():
-            offset, scales = self._offset(), self._scales()
-            centre = (self.origin + offset).mean(0)
-            to_origin, mean = self.origin - centre, self.origin - centre + offset
-            # squared size of the data, and of the two shifts, in widths of each component: what rounding is scaled by
-            far = torch.zeros(k, dtype=torch.float64)
-            for y in (torch.diag(self.unit).expand(k, d, d), mean.unsqueeze(-1), to_origin.unsqueeze(-1)):
-                far = torch.maximum(far, shape.whiten(scales, y).square().sum((-2, -1)))
-            near, far = (far < FAR).nonzero().squeeze(-1), (far >= FAR).nonzero().squeeze(-1).tolist()
-            linear, quadratic = shape.coefficients(scales[near], mean[near])
-            coefficients = -0.5 * torch.cat([linear, quadratic], -1)  # (near, s)
-            distance = shape.whiten(scales[near], mean[near].unsqueeze(-1)).square().sum((-2, -1))
-            constant = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales[near], d) + distance).unsqueeze(-1)
-        buffer = torch.empty(0, dtype=torch.float64)
-
-        def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            nonlocal buffer
-            n = len(x)
-            if buffer.shape != (d + shape.size(d), n):
-                buffer = torch.empty(d + shape.size(d), n, dtype=torch.float64)
-            features = self._features(torch.sub(x.T, centre[:, None], out=buffer[:d]), buffer)  # (s, n)
-            log_prob = torch.addmm(constant, coefficients, features)  # (near, n)
-            if far:
-                whole = log_prob.new_empty(k, n)
-                whole[near] = log_prob
-                for j in far:
-                    y = x.T - self.origin[j, :, None] - offset[j, :, None]
-                    whole[j] = self._log_density(scales[j], y)
-                log_prob = whole
-
-            def summarize(responsibilities: Tensor) -> Tensor:
-                r = responsibilities.T  # (k, n)
-                if not far:
-                    return self._shift(r.sum(1), r @ features.T, to_origin)
-                total = x.new_empty(k, len(features))
-                total[near] = self._shift(r[near].sum(1), r[near] @ features.T, to_origin[near])
-                for j in far:
-                    total[j] = self._moments(x.T - self.origin[j, :, None], r[j])
-                return total
-
-            return log_prob.T, summarize
-
-        return block
+            return FusedPass(self.shape, self.origin, self._offset(), self.unit, self._scales())
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
         """M-step: means and covariances from the sums, the prior's pseudo-rows added if there is one."""
         self._solve(weight, total, self._conjugate())
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, moments: Moments) -> None:
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Measure from `centres` (k, d) (None: where the components are), in the standard deviations of the data."""
         loc, scale = self.loc.detach(), getattr(self, self.shape.name).detach()
-        deviation = moments.covariance.diagonal().sqrt()
-        self.unit = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        deviation = data.covariance.diagonal().sqrt()
+        constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
+        if constant.any() and self.shape.scale_dims > 0 and not isinstance(self.prior, NormalInverseWishart):
+            column = int(constant.nonzero()[0])
+            raise ValueError(
+                f"column {column} has the same value in every row, expected some variance: drop the column, or give a "
+                'NormalInverseWishart prior (covariance="spherical" allows it too)'
+            )
+        self.unit = torch.where(constant, torch.ones_like(deviation), deviation)
         self.origin = (loc if centres is None else centres).clone()
         was_set = self.is_set
         self.loc = loc
         setattr(self, self.shape.name, scale)
         self.is_set = was_set
         if self.prior == "weak":
-            self._store_prior(weak(self.shape, self._k, moments))
+            self._store_prior(weak(self.shape, self._k, data))
 
     def moments(self) -> Moments:
         """Mean (k, d) and covariance (k, d, d) of each component."""
@@ -213,32 +177,6 @@ class Gaussian(Family):
         """The scale of each of the k components, tied or not."""
         scale = getattr(self, self.shape.name)
         return scale.expand(self._k, *scale.shape) if self.tied else scale
-
-    def _log_density(self, scales: Tensor, y: Tensor) -> Tensor:
-        """log N of centred rows y (..., d, n) under scales (...): (..., n)."""
-        squared = self.shape.whiten(scales, y).square().sum(-2)
-        log_det = self.shape.log_det(scales, self._d)
-        return -0.5 * (self._d * math.log(2 * math.pi) + log_det.unsqueeze(-1) + squared)
-
-    def _features(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """T(y) of feature-major y (d, n): (s, n)."""
-        d, n = y.shape
-        if out is None:
-            out = y.new_empty(d + self.shape.size(d), n)
-            out[:d] = y
-        self.shape.products(y, out[d:])
-        return out
-
-    def _moments(self, y: Tensor, responsibility: Tensor) -> Tensor:
-        """The sum of T(y) over n, row i counted responsibility[i] times: (s,)."""
-        return torch.cat([y @ responsibility, self.shape.gram(y, responsibility)])
-
-    def _shift(self, weight: Tensor, total: Tensor, by: Tensor) -> Tensor:
-        """Sums (k, s) of T(y) to sums of T(y - by), by (k, d)."""
-        first, second = total.split([self._d, total.shape[-1] - self._d], -1)
-        w = weight.unsqueeze(-1)
-        product = self.shape.product
-        return torch.cat([first - w * by, second - 2 * product(first, by) + w * product(by, by)], -1)
 
     def _solve(self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None) -> None:
         shape, k, d = self.shape, self._k, self._d
@@ -291,40 +229,8 @@ class Gaussian(Family):
         )
 
     def _store_prior(self, prior: NormalInverseWishart | None) -> None:
-        d, nan = self._d, math.nan
-        size = self.shape.size(d)
-        values = {
-            "prior_location": torch.full((d,), nan),
-            "prior_location_weight": torch.tensor(nan),
-            "prior_dof": torch.tensor(nan),
-            "prior_scatter": torch.full((size,), nan),
-        }
-        if prior is not None:
-            scale = torch.as_tensor(prior.scale, dtype=torch.float64)
-            wanted = (d,) * self.shape.scale_dims
-            location = torch.as_tensor(prior.location, dtype=torch.float64)
-            if scale.shape != wanted or location.shape != (d,):
-                raise ValueError(
-                    f"prior has location {tuple(location.shape)} and scale {tuple(scale.shape)}, expected ({d},) and "
-                    f"{wanted} for covariance={self.covariance!r} in {d} dimensions"
-                )
-            packed = self.shape.pack(scale) if self.shape.scale_dims == 2 else scale.reshape(size)
-            least = d - 1 if self.shape.scale_dims == 2 else 0
-            sound = prior.location_weight > 0 and prior.dof > least and self.shape.scale(packed, d)[1].all()
-            if not sound:
-                raise ValueError(
-                    f"prior has location_weight {float(prior.location_weight)}, dof {float(prior.dof)} and a scale "
-                    f"that may be singular, expected a positive weight, dof above {least}, a positive definite scale: "
-                    "drop columns that are constant"
-                )
-            values = {
-                "prior_location": location,
-                "prior_location_weight": torch.as_tensor(prior.location_weight),
-                "prior_dof": torch.as_tensor(prior.dof),
-                "prior_scatter": packed,
-            }
-        for name, value in values.items():
-            self.register_buffer(name, value.detach().to(torch.float64).clone())
+        for name, value in hyperparameters(prior, self.shape, self._d).items():
+            self.register_buffer(f"prior_{name}", value)
 
     def _conjugate(self) -> ConjugatePrior | None:
         if self.prior is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .base import LatentModel
+from .rows import Rows
 
 Model = TypeVar("Model", bound=LatentModel)
 
@@ -53,6 +55,33 @@ def kmeans_plus_plus(
         chosen.append(int(candidates[best]))
         squared = nearest[best]
     return x[chosen]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Rows x (n, d), their responsibilities (n, k), row weights included, and the centres (k, d) they come from."""
+
+    x: Float[Tensor, "n d"]
+    responsibilities: Float[Tensor, "n k"]
+    centres: Float[Tensor, "k d"]
+
+
+def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start:
+    """k-means++ in units of the columns' spread, on a sample where there are many rows, and the softened
+    responsibilities of its centres; rows with a known label belong to it alone."""
+    sample = rows.sample(generator)
+    spread = rows.moments.covariance.diagonal().sqrt()
+    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+    y = (sample.x - rows.moments.mean) / spread
+    centres = kmeans_plus_plus(y, sample.weights, components, generator)
+    responsibilities = softened(y, centres)
+    if sample.labels is not None:
+        known = sample.labels >= 0
+        responsibilities[known] = torch.nn.functional.one_hot(sample.labels[known], components).to(y.dtype)
+    if sample.weights is not None:
+        responsibilities *= sample.weights[:, None]
+    responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
+    return Start(sample.x, responsibilities, rows.moments.mean + spread * centres)
 
 
 def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:

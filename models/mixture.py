@@ -19,10 +19,9 @@ from torch.distributions import constraints
 from ._module import Recorded, local_params
 from .base import Collapse, Statistics
 from .family import Family
-from .gaussian import Gaussian
-from .initialize import kmeans_plus_plus, softened
-from .prior import NormalInverseWishart
-from .rows import Rows, as_labels, as_tensor, as_weights
+from .initialize import draw_start
+from .intake import as_labels, as_tensor, as_weights
+from .rows import as_rows
 
 
 def block_rows(features: int) -> int:
@@ -183,32 +182,20 @@ class Mixture(Recorded):
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the units of the data; then, unless parameters are set and redraw=False, draw new ones: weighted
         k-means++ in units of the columns' spread, responsibilities softened to 0.9 r + 0.1 / k, and one M-step."""
-        rows = x if isinstance(x, Rows) else Rows(x, weights)
+        rows = as_rows(x, weights)
         k, d = self.family.components, self.family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
-        if rows.labels is not None:
-            self._known(rows.labels, len(rows))
+        self._known(rows.labels, len(rows))
         if len(rows) < k:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         if self.family.is_set and not redraw:
             return self.family.anchor(None, rows.moments)
-        chunk = rows.sample(generator)
-        spread = rows.moments.covariance.diagonal().sqrt()
-        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-        y = (chunk.x - rows.moments.mean) / spread
-        centres = kmeans_plus_plus(y, chunk.weights, k, generator)
-        responsibilities = softened(y, centres)
-        if chunk.labels is not None:
-            known = chunk.labels >= 0
-            responsibilities[known] = torch.nn.functional.one_hot(chunk.labels[known], k).to(y.dtype)
-        if chunk.weights is not None:
-            responsibilities *= chunk.weights[:, None]
-        responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
-        self.family.anchor(rows.moments.mean + spread * centres, rows.moments)
-        total = self.family.summarize(chunk.x, responsibilities)
-        zero = y.new_zeros(())
-        return self.maximize(Statistics(responsibilities.sum(0), total, zero, zero))
+        start = draw_start(rows, k, generator)
+        self.family.anchor(start.centres, rows.moments)
+        total = self.family.summarize(start.x, start.responsibilities)
+        zero = total.new_zeros(())
+        return self.maximize(Statistics(start.responsibilities.sum(0), total, zero, zero))
 
     def check(self) -> None:
         """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
@@ -280,19 +267,3 @@ def _allowed(labels: Tensor, k: int) -> Tensor:
     """(n, k): 0 where z = k agrees with the label or there is none, else -inf."""
     agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k))
     return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)
-
-
-def GaussianMixture(
-    components: int,
-    features: int,
-    covariance: str = "full",
-    prior: str | NormalInverseWishart | None = None,
-    concentration: float | None = None,
-) -> Mixture:
-    """A mixture of `components` Gaussians in `features` dimensions: Mixture(Gaussian(...)).
-
-    covariance: "full", "tied", "diag", "spherical", "tied-diag" or "tied-spherical"; prior: None (maximum likelihood),
-    "weak" or a `NormalInverseWishart`; concentration: of a Dirichlet prior on the weights. Parameters: `.weights` (k,),
-    `.family.loc` (k, d), and `.family.scale_tril` (full, tied) or `.family.scale`, standard deviations.
-    """
-    return Mixture(Gaussian(components, features, covariance, prior), concentration)

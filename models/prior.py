@@ -37,10 +37,40 @@ def weak(shape: Shape, components: int, moments: Moments) -> NormalInverseWishar
     d = len(moments.mean)
     covariance = moments.covariance / components ** (2 / d)
     variance = covariance.diagonal()
-    if not Full.scale(Full.pack(covariance), d)[1]:
+    deviation = variance.sqrt()
+    if torch.linalg.eigvalsh(covariance / (deviation * deviation[:, None]))[0] < 1e-10:
         covariance = torch.diag(variance)
     scale = {Full: covariance, Diagonal: variance, Spherical: variance.mean()}[shape]
     return NormalInverseWishart(moments.mean, 0.01, d + 2.0, scale)
+
+
+def hyperparameters(prior: NormalInverseWishart | None, shape: Shape, d: int) -> dict[str, Float[Tensor, "..."]]:
+    """The fields of a `ConjugatePrior` as float64 tensors, NaN where the prior is not known yet (None).
+
+    Raises ValueError for hyperparameters of the wrong shape, or outside the range where the density is proper.
+    """
+    size, nan = shape.size(d), math.nan
+    if prior is None:
+        values = {"location": [nan] * d, "location_weight": nan, "dof": nan, "scatter": [nan] * size}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+    location, weight, dof, scale = (
+        torch.as_tensor(value, dtype=torch.float64).detach().clone()
+        for value in (prior.location, prior.location_weight, prior.dof, prior.scale)
+    )
+    wanted = (d,) * shape.scale_dims
+    if scale.shape != wanted or location.shape != (d,):
+        raise ValueError(
+            f"the prior has location {tuple(location.shape)} and scale {tuple(scale.shape)}, expected ({d},) and "
+            f"{wanted} for this covariance in {d} dimensions"
+        )
+    scatter = shape.pack(scale) if shape.scale_dims == 2 else scale.reshape(size)
+    least = d - 1 if shape.scale_dims == 2 else 0
+    if not (weight > 0 and dof > least and shape.scale(scatter, d)[1].all()):
+        raise ValueError(
+            f"the prior has location_weight {float(weight)}, dof {float(dof)} and scale {scale.tolist()}, expected a "
+            f"positive weight, dof above {least} and a positive definite scale"
+        )
+    return {"location": location, "location_weight": weight, "dof": dof, "scatter": scatter}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Intake: every table a user may hand us becomes rows of finite numbers, or one sentence says why not."""
+"""Rows: every table a user may hand us, read chunk by chunk."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from .intake import as_labels, as_tensor, as_weights
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
 SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
@@ -40,85 +42,13 @@ class Chunk:
         return self.x, self.weights, self.labels
 
 
-def as_tensor(x: Any, features: int | None = None, dtype: torch.dtype = torch.float64, first_row: int = 0) -> Tensor:
-    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame.
-
-    Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
-    columns, and NaN or infinity (naming row and column; rows count from `first_row`).
-    """
-    columns = None
-    if isinstance(x, pd.DataFrame):
-        columns = [str(name) for name in x.columns]
-        words = [name for name, kind in zip(columns, x.dtypes, strict=True) if not _is_real(kind)]
-        if words:
-            raise TypeError(
-                f"column {words[0]!r} holds {x.dtypes.iloc[columns.index(words[0])]} values, expected real numbers: "
-                "drop the column or encode it as numbers"
-            )
-        x = x.to_numpy(dtype=np.float64, na_value=np.nan)
-    if isinstance(x, Tensor):
-        tensor = x.detach()
-    else:
-        array = np.asarray(x)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"got an array of {array.dtype}, expected real numbers: convert it with .astype(float)")
-        if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
-            array = np.array(array, dtype=array.dtype.newbyteorder("="))
-        tensor = torch.as_tensor(array)
-    if tensor.is_complex():
-        raise TypeError("got complex numbers, expected real ones: pass their real and imaginary parts as columns")
-    if tensor.ndim != 2:
-        raise ValueError(
-            f"got an array of shape {tuple(tensor.shape)}, expected (rows, columns)"
-            + (": use x.reshape(-1, 1) for a single column" if tensor.ndim == 1 else "")
-        )
-    if tensor.shape[0] == 0 or tensor.shape[1] == 0:
-        raise ValueError(f"got an empty table of shape {tuple(tensor.shape)}, expected at least one row and one column")
-    if features is not None and tensor.shape[1] != features:
-        raise ValueError(
-            f"got {tensor.shape[1]} columns, expected {features}: the model was made for {features} features"
-        )
-    tensor = tensor.to(dtype)
-    # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
-    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-        row, column = (int(i) for i in torch.isfinite(tensor).logical_not().nonzero()[0])
-        name = f"{column} ({columns[column]!r})" if columns else f"{column}"
-        value = "NaN" if bool(torch.isnan(tensor[row, column])) else "an infinite value"
-        raise ValueError(
-            f"row {first_row + row}, column {name} holds {value}, expected finite numbers: drop or fill such cells"
-        )
-    return tensor
-
-
-def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] | None:
-    """Row weights as float64 (n,), or None for ones. Raises ValueError if negative, not finite or (unless
-    some=False, for part of a table) all zero."""
-    if weights is None:
-        return None
-    tensor = torch.as_tensor(np.asarray(weights, dtype=np.float64) if not isinstance(weights, Tensor) else weights)
-    tensor = tensor.detach().to(torch.float64)
-    if tensor.shape != (n,):
-        raise ValueError(f"got weights of shape {tuple(tensor.shape)}, expected one weight for each of {n} rows")
-    bad = ~torch.isfinite(tensor) | (tensor < 0)
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        raise ValueError(f"weight {row} is {float(tensor[row])}, expected weights that are finite and not negative")
-    if some and not (tensor > 0).any():
-        raise ValueError("all weights are zero, expected at least one positive weight")
-    return tensor
-
-
-def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
-    """Known components as int64 (n,), -1 where unknown, or None if none is known."""
-    if labels is None:
-        return None
-    tensor = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).detach()
-    if tensor.shape != (n,) or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(
-            f"got labels of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected one integer for each of "
-            f"{n} rows: 0, 1, ... for the component, -1 for unknown"
-        )
-    return tensor.to(torch.int64)
+def as_rows(x: Any, weights: Any = None, labels: Any = None) -> Rows:
+    """`x` as `Rows`: itself if it is one, in which case it brings its own weights and labels."""
+    if not isinstance(x, Rows):
+        return Rows(x, weights, labels)
+    if weights is not None or labels is not None:
+        raise ValueError("got Rows together with weights or labels, expected them inside: Rows(x, weights, labels)")
+    return x
 
 
 class Rows:
@@ -152,6 +82,11 @@ class Rows:
 
     def __len__(self) -> int:
         return self._n
+
+    @property
+    def in_batches(self) -> bool:
+        """Whether the rows come in batches of someone else's choice: a DataLoader's."""
+        return isinstance(self._x, DataLoader)
 
     @property
     def columns(self) -> list[str]:
@@ -252,7 +187,3 @@ def _weighted(chunk: Chunk) -> Tensor:
 def _first(item: Any) -> Any:
     """The row(s) of a dataset item or batch, which may come with a target: (x, y) -> x."""
     return item[0] if isinstance(item, (tuple, list)) else item
-
-
-def _is_real(kind: Any) -> bool:
-    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)

@@ -1,0 +1,175 @@
+"""Covariances without correlations, by standard deviations: two of the shapes of `covariance`."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+class Diagonal:
+    """Sigma = diag(scale^2): S(y) holds the d squares."""
+
+    name = "scale"
+    scale_dims = 1
+
+    @staticmethod
+    def size(d: int) -> int:
+        """The length of S(y)."""
+        return d
+
+    @staticmethod
+    def products(y: Tensor, out: Tensor) -> None:
+        """S(y) of (d, n) into out (s, n)."""
+        torch.mul(y, y, out=out)
+
+    @staticmethod
+    def gram(y: Tensor, weight: Tensor) -> Tensor:
+        """The weighted sum of S(y) over n, (s,)."""
+        return (y * y) @ weight
+
+    @staticmethod
+    def pack(matrix: Tensor) -> Tensor:
+        """What this shape keeps of a covariance matrix (..., d, d): its diagonal."""
+        return matrix.diagonal(dim1=-2, dim2=-1)
+
+    @staticmethod
+    def diagonal(packed: Tensor, d: int) -> Tensor:
+        """The variances in a packed covariance: all there is."""
+        return packed
+
+    @staticmethod
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, d)."""
+        return a * b
+
+    @staticmethod
+    def scale(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
+        """Standard deviations of variances (..., d), and (...) whether all are positive."""
+        return covariance.clamp(min=torch.finfo(covariance.dtype).tiny).sqrt(), (covariance > 0).all(-1)
+
+    @staticmethod
+    def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        """Of y' P y - 2 y' P m in terms of (y, S(y)): (k, d) and (k, s), with P the precision."""
+        precision = scale**-2
+        return -2 * precision * m, precision
+
+    @staticmethod
+    def whiten(scale: Tensor, y: Tensor) -> Tensor:
+        """y / scale for y (..., d, n)."""
+        return y / scale.unsqueeze(-1)
+
+    @staticmethod
+    def log_det(scale: Tensor, d: int) -> Tensor:
+        """log |Sigma| (...)."""
+        return 2 * scale.log().sum(-1)
+
+    @staticmethod
+    def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
+        """The smallest ratio of the variances (k, d) to those of `reference` (d,): (k,)."""
+        return (scale**2 / reference).amin(-1)
+
+    @staticmethod
+    def matrix(scale: Tensor, d: int) -> Tensor:
+        """Sigma (..., d, d)."""
+        return torch.diag_embed(scale**2)
+
+    @staticmethod
+    def covariance(scale: Tensor, d: int) -> Tensor:
+        """Variances (..., d)."""
+        return scale**2
+
+    @staticmethod
+    def trace(scale: Tensor, packed: Tensor, d: int) -> Tensor:
+        """tr(inv(Sigma) M) for packed M (..., d)."""
+        return (packed / scale**2).sum(-1)
+
+    @staticmethod
+    def distribution(loc: Tensor, scale: Tensor) -> Distribution:
+        """N(loc, Sigma)."""
+        return dist.Normal(loc, scale).to_event(1)
+
+
+class Spherical:
+    """Sigma = scale^2 I: S(y) is the one number |y|^2."""
+
+    name = "scale"
+    scale_dims = 0
+
+    @staticmethod
+    def size(d: int) -> int:
+        """The length of S(y)."""
+        return 1
+
+    @staticmethod
+    def products(y: Tensor, out: Tensor) -> None:
+        """S(y) of (d, n) into out (1, n)."""
+        torch.sum(y * y, 0, keepdim=True, out=out)
+
+    @staticmethod
+    def gram(y: Tensor, weight: Tensor) -> Tensor:
+        """The weighted sum of S(y) over n, (1,)."""
+        return ((y * y) @ weight).sum(0, keepdim=True)
+
+    @staticmethod
+    def pack(matrix: Tensor) -> Tensor:
+        """What this shape keeps of a covariance matrix (..., d, d): its trace, (..., 1)."""
+        return matrix.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+
+    @staticmethod
+    def diagonal(packed: Tensor, d: int) -> Tensor:
+        """The variances in a packed covariance: all there is."""
+        return packed
+
+    @staticmethod
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, 1)."""
+        return (a * b).sum(-1, keepdim=True)
+
+    @staticmethod
+    def scale(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
+        """The standard deviation of a trace (..., 1), and (...) whether it is positive."""
+        trace = covariance.squeeze(-1)
+        return (trace / d).clamp(min=torch.finfo(trace.dtype).tiny).sqrt(), trace > 0
+
+    @staticmethod
+    def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        """Of y' P y - 2 y' P m in terms of (y, S(y)): (k, d) and (k, 1), with P the precision."""
+        precision = scale.unsqueeze(-1) ** -2
+        return -2 * precision * m, precision
+
+    @staticmethod
+    def whiten(scale: Tensor, y: Tensor) -> Tensor:
+        """y / scale for y (..., d, n)."""
+        return y / scale[..., None, None]
+
+    @staticmethod
+    def log_det(scale: Tensor, d: int) -> Tensor:
+        """log |Sigma| (...)."""
+        return 2 * d * scale.log()
+
+    @staticmethod
+    def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
+        """The variances (k,) over that of `reference` (1,): (k,)."""
+        return scale**2 / (reference / d)
+
+    @staticmethod
+    def matrix(scale: Tensor, d: int) -> Tensor:
+        """Sigma (..., d, d)."""
+        return scale[..., None, None] ** 2 * torch.eye(d, dtype=scale.dtype)
+
+    @staticmethod
+    def covariance(scale: Tensor, d: int) -> Tensor:
+        """The trace (..., 1)."""
+        return d * scale.unsqueeze(-1) ** 2
+
+    @staticmethod
+    def trace(scale: Tensor, packed: Tensor, d: int) -> Tensor:
+        """tr(inv(Sigma) M) for the trace of M (..., 1)."""
+        return packed.squeeze(-1) / scale**2
+
+    @staticmethod
+    def distribution(loc: Tensor, scale: Tensor) -> Distribution:
+        """N(loc, scale^2 I)."""
+        return dist.Normal(loc, scale.unsqueeze(-1).expand_as(loc)).to_event(1)

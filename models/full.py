@@ -1,0 +1,119 @@
+"""A full covariance matrix, by its Cholesky factor: one of the shapes of `covariance`."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+class Full:
+    """Sigma = L L': S(y) holds the d (d + 1) / 2 products y_i y_j, i <= j, row by row of the upper triangle."""
+
+    name = "scale_tril"
+    scale_dims = 2
+
+    @staticmethod
+    def size(d: int) -> int:
+        """The length of S(y)."""
+        return d * (d + 1) // 2
+
+    @staticmethod
+    def products(y: Tensor, out: Tensor) -> None:
+        """S(y) of (d, n) into out (s, n)."""
+        start = 0
+        for i in range(len(y)):
+            torch.mul(y[i], y[i:], out=out[start : start + len(y) - i])
+            start += len(y) - i
+
+    @staticmethod
+    def gram(y: Tensor, weight: Tensor) -> Tensor:
+        """The weighted sum of S(y) over n, (s,), without forming S(y)."""
+        return Full.pack((y * weight) @ y.T)
+
+    @staticmethod
+    def pack(matrix: Tensor) -> Tensor:
+        """The upper triangle of symmetric (..., d, d) as (..., s)."""
+        rows, columns = torch.triu_indices(matrix.shape[-1], matrix.shape[-1]).unbind()
+        return matrix[..., rows, columns]
+
+    @staticmethod
+    def unpack(packed: Tensor, d: int) -> Tensor:
+        """`pack` undone."""
+        rows, columns = torch.triu_indices(d, d).unbind()
+        matrix = packed.new_zeros(*packed.shape[:-1], d, d)
+        matrix[..., rows, columns] = packed
+        matrix[..., columns, rows] = packed
+        return matrix
+
+    @staticmethod
+    def diagonal(packed: Tensor, d: int) -> Tensor:
+        """The variances in a packed covariance (..., s), the rest zero."""
+        return Full.pack(torch.diag_embed(Full.unpack(packed, d).diagonal(dim1=-2, dim2=-1)))
+
+    @staticmethod
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, s)."""
+        return 0.5 * Full.pack(a.unsqueeze(-1) * b.unsqueeze(-2) + b.unsqueeze(-1) * a.unsqueeze(-2))
+
+    @staticmethod
+    def scale(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
+        """The factor of a packed covariance (..., s), and (...) whether it is positive definite.
+
+        Factors the correlations, so that columns of very different units do not cost digits.
+        """
+        matrix = Full.unpack(covariance, d)
+        variance = matrix.diagonal(dim1=-2, dim2=-1)
+        width = variance.clamp(min=torch.finfo(matrix.dtype).tiny).sqrt()
+        factor, info = torch.linalg.cholesky_ex(matrix / (width.unsqueeze(-1) * width.unsqueeze(-2)))
+        pivots = factor.diagonal(dim1=-2, dim2=-1).square()  # what is left of each column given those before it
+        sound = (info == 0) & (variance > 0).all(-1) & (pivots > 16 * d * torch.finfo(matrix.dtype).eps).all(-1)
+        return width.unsqueeze(-1) * factor, sound
+
+    @staticmethod
+    def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        """Of y' P y - 2 y' P m in terms of (y, S(y)): (k, d) and (k, s), with P the precision."""
+        precision = torch.cholesky_inverse(scale)  # its entries are the GEMM's coefficients: they are the answer here
+        doubled = 2 * precision - torch.diag_embed(precision.diagonal(dim1=-2, dim2=-1))
+        return -2 * (precision @ m.unsqueeze(-1)).squeeze(-1), Full.pack(doubled)
+
+    @staticmethod
+    def whiten(scale: Tensor, y: Tensor) -> Tensor:
+        """inv(L) y for y (..., d, n)."""
+        return torch.linalg.solve_triangular(scale, y, upper=False)
+
+    @staticmethod
+    def log_det(scale: Tensor, d: int) -> Tensor:
+        """log |Sigma| (...)."""
+        return 2 * scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    @staticmethod
+    def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
+        """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariance `reference` (s,): (k,)."""
+        factor, definite = Full.scale(reference, d)
+        if not definite:
+            return scale.new_zeros(scale.shape[0])
+        white = torch.linalg.solve_triangular(factor, scale, upper=False)
+        return torch.linalg.svdvals(white)[..., -1] ** 2
+
+    @staticmethod
+    def matrix(scale: Tensor, d: int) -> Tensor:
+        """Sigma (..., d, d)."""
+        return scale @ scale.mT
+
+    @staticmethod
+    def covariance(scale: Tensor, d: int) -> Tensor:
+        """The packed covariance (..., s) of a factor."""
+        return Full.pack(scale @ scale.mT)
+
+    @staticmethod
+    def trace(scale: Tensor, packed: Tensor, d: int) -> Tensor:
+        """tr(inv(Sigma) M) for packed M (..., s)."""
+        half = torch.linalg.solve_triangular(scale, Full.unpack(packed, d), upper=False)
+        return torch.linalg.solve_triangular(scale, half.mT, upper=False).diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    @staticmethod
+    def distribution(loc: Tensor, scale: Tensor) -> Distribution:
+        """N(loc, Sigma)."""
+        return dist.MultivariateNormal(loc, scale_tril=scale)

@@ -1,0 +1,96 @@
+"""Intake: what a user hands us becomes finite numbers of the right shape, or one sentence says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def as_tensor(x: Any, features: int | None = None, dtype: torch.dtype = torch.float64, first_row: int = 0) -> Tensor:
+    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame.
+
+    Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
+    columns, and NaN or infinity (naming row and column; rows count from `first_row`).
+    """
+    columns = None
+    if isinstance(x, pd.DataFrame):
+        columns = [str(name) for name in x.columns]
+        words = [name for name, kind in zip(columns, x.dtypes, strict=True) if not _is_real(kind)]
+        if words:
+            raise TypeError(
+                f"column {words[0]!r} holds {x.dtypes.iloc[columns.index(words[0])]} values, expected real numbers: "
+                "drop the column or encode it as numbers"
+            )
+        x = x.to_numpy(dtype=np.float64, na_value=np.nan)
+    if isinstance(x, Tensor):
+        tensor = x.detach()
+    else:
+        array = np.asarray(x)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"got an array of {array.dtype}, expected real numbers: convert it with .astype(float)")
+        if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+            array = np.array(array, dtype=array.dtype.newbyteorder("="))
+        tensor = torch.as_tensor(array)
+    if tensor.is_complex():
+        raise TypeError("got complex numbers, expected real ones: pass their real and imaginary parts as columns")
+    if tensor.ndim != 2:
+        raise ValueError(
+            f"got an array of shape {tuple(tensor.shape)}, expected (rows, columns)"
+            + (": use x.reshape(-1, 1) for a single column" if tensor.ndim == 1 else "")
+        )
+    if tensor.shape[0] == 0 or tensor.shape[1] == 0:
+        raise ValueError(f"got an empty table of shape {tuple(tensor.shape)}, expected at least one row and one column")
+    if features is not None and tensor.shape[1] != features:
+        raise ValueError(
+            f"got {tensor.shape[1]} columns, expected {features}: the model was made for {features} features"
+        )
+    tensor = tensor.to(dtype)
+    # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+        row, column = (int(i) for i in torch.isfinite(tensor).logical_not().nonzero()[0])
+        name = f"{column} ({columns[column]!r})" if columns else f"{column}"
+        value = "NaN" if bool(torch.isnan(tensor[row, column])) else "an infinite value"
+        raise ValueError(
+            f"row {first_row + row}, column {name} holds {value}, expected finite numbers: drop or fill such cells"
+        )
+    return tensor
+
+
+def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] | None:
+    """Row weights as float64 (n,), or None for ones. Raises ValueError if negative, not finite or (unless
+    some=False, for part of a table) all zero."""
+    if weights is None:
+        return None
+    tensor = torch.as_tensor(np.asarray(weights, dtype=np.float64) if not isinstance(weights, Tensor) else weights)
+    tensor = tensor.detach().to(torch.float64)
+    if tensor.shape != (n,):
+        raise ValueError(f"got weights of shape {tuple(tensor.shape)}, expected one weight for each of {n} rows")
+    bad = ~torch.isfinite(tensor) | (tensor < 0)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(f"weight {row} is {float(tensor[row])}, expected weights that are finite and not negative")
+    if some and not (tensor > 0).any():
+        raise ValueError("all weights are zero, expected at least one positive weight")
+    return tensor
+
+
+def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
+    """Known components as int64 (n,), -1 where unknown, or None if none is known."""
+    if labels is None:
+        return None
+    tensor = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).detach()
+    if tensor.shape != (n,) or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(
+            f"got labels of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected one integer for each of "
+            f"{n} rows: 0, 1, ... for the component, -1 for unknown"
+        )
+    return tensor.to(torch.int64)
+
+
+def _is_real(kind: Any) -> bool:
+    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
