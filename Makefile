@@ -18,7 +18,7 @@ compare: .venv/.installed
 	.venv/bin/lowerbound compare faithful --components 2 --engines em,svi --out report
 
 test: .venv/.installed-dev
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check

@@ -35,10 +35,14 @@ class EM:
             raise TypeError(
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
-        while True:
-            statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
-            yield (statistics.bound + model.global_term().detach()) / statistics.total_weight
-            model.maximize(statistics)
+
+        def climb() -> Iterator[torch.Tensor]:
+            while True:
+                statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
+                yield (statistics.bound + model.global_term().detach()) / statistics.total_weight
+                model.maximize(statistics)
+
+        return climb()
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None. Raises ArithmeticError if the bound has fallen."""

@@ -17,6 +17,7 @@ from ..models import Collapse, LatentModel, Rows
 from ..models.rows import as_rows
 from .evaluate import gradient_norm
 from .progress import Report, reporter
+from .threads import threads_for
 
 SAME_OPTIMUM = 1e-4  # nats per row: two runs that end closer than this have found the same optimum
 
@@ -122,7 +123,11 @@ def fit(
     began = time.perf_counter()
     runs: list[_Run] = []
     collapses: list[Collapse] = []
-    with torch.random.fork_rng(devices=[]), reporter(progress, type(engine).__name__, restarts, max_passes) as report:
+    with (
+        torch.random.fork_rng(devices=[]),
+        threads_for(len(rows) * rows.features),
+        reporter(progress, type(engine).__name__, restarts, max_passes) as report,
+    ):
         for restart in range(restarts):
             torch.manual_seed(seed * 1_000_003 + restart)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + restart)
@@ -157,11 +162,12 @@ def _run(
 ) -> _Run:
     """One restart: the loop itself."""
     model.initialize(rows, None, generator, redraw=restart > 0)
+    passes = engine.passes(model, rows, max_passes, generator)
     began = time.perf_counter()
     bounds: list[float] = []
     times: list[float] = []
     reason = None
-    for bound in engine.passes(model, rows, max_passes, generator):
+    for bound in passes:
         bounds.append(float(bound))
         times.append(time.perf_counter() - began)
         if not torch.isfinite(bound):

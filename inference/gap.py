@@ -43,17 +43,22 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
         given = None if q is None else _part(q, start, len(chunk.x))
         parts.append(_gap(model, chunk.x, given))
         start += len(chunk.x)
-    if q is not None and (q if isinstance(q, Tensor) else q.logits).shape[0] != start:  # type: ignore[attr-defined]
-        raise ValueError(f"q has {(q if isinstance(q, Tensor) else q.logits).shape[0]} rows, x has {start}")  # type: ignore[attr-defined]
+    rows = start if q is None else len(q if isinstance(q, Tensor) else q.logits)  # type: ignore[attr-defined]
+    if rows != start:
+        raise ValueError(f"q has {rows} rows, x has {start}")
     return Gap(*(torch.cat(column) for column in zip(*((g.evidence, g.elbo, g.kl) for g in parts), strict=True)))
 
 
 def _gap(model: LatentModel, x: Tensor, q: Distribution | None) -> Gap:
-    q = model.posterior(x) if q is None else q
-    if not isinstance(q, torch.distributions.Categorical):
+    own = model.posterior(x)
+    q = own if q is None else q
+    if not isinstance(own, torch.distributions.Categorical) or not isinstance(q, torch.distributions.Categorical):
         raise TypeError(
             f"q is a {type(q).__name__}, expected a Categorical: the sum over z is exact only for a discrete latent"
         )
+    if q.logits.shape != own.logits.shape:
+        got, expected = tuple(q.logits.shape), tuple(own.logits.shape)
+        raise ValueError(f"q has {got} probabilities, expected {expected}: one for each of the rows and components")
     joint = log_joint(model, x, q.logits.shape[-1])
     evidence = torch.logsumexp(joint, -1)
     posterior = dist.Categorical(logits=joint - evidence.unsqueeze(-1))

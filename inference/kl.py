@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MultivariateNormal, Normal
@@ -18,8 +20,8 @@ def kl(q: Distribution, p: Distribution) -> Tensor:
     """
     if isinstance(q, Categorical) and isinstance(p, Categorical):
         _same_size(q.logits.shape[-1], p.logits.shape[-1], "categories")
-        # logits are normalised; where q is 0 its term is 0, even if p is 0 too
-        terms = torch.where(q.probs > 0, q.probs * (q.logits - p.logits), torch.zeros_like(q.probs))
+        # where q is 0 its term is 0, even if p is 0 too
+        terms = torch.where(q.probs > 0, q.probs * (_log_probs(q) - _log_probs(p)), torch.zeros_like(q.probs))
         return terms.sum(-1)
     if isinstance(q, Normal) and isinstance(p, Normal):
         return _diagonal(q.loc, q.scale, p.loc, p.scale)
@@ -35,6 +37,13 @@ def kl(q: Distribution, p: Distribution) -> Tensor:
         f"got {type(q).__name__} and {type(p).__name__}, expected two Categoricals or two Gaussians (Normal, "
         "Independent(Normal, 1), MultivariateNormal): estimate other divergences by sampling q"
     )
+
+
+def _log_probs(distribution: Categorical) -> Tensor:
+    """log p; where torch clamped a given probability at eps on its way to a logit, taken afresh: -inf for 0."""
+    probs, logits = distribution.probs, distribution.logits
+    eps = torch.finfo(probs.dtype).eps
+    return torch.where((probs < eps) & (logits > math.log(eps) - 1e-3), probs.log(), logits)
 
 
 def _diagonal(q_loc: Tensor, q_scale: Tensor, p_loc: Tensor, p_scale: Tensor) -> Tensor:

@@ -2,11 +2,166 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from .compare import Comparison
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from .compare import Comparison
+from .fit import SAME_OPTIMUM, Fit
+
+WIDTH = 80  # columns that every terminal has; tables with more fits are split
+
+# one line of the table each: column of Comparison.frame(), what it is called, how its numbers are written
+SCORES = (
+    ("log_likelihood", "log-likelihood, nats", "{:.4f}"),
+    ("nats_per_row", "nats per row", "{:.6f}"),
+    ("elbo", "ELBO, nats", "{:.4f}"),
+    ("gap", "gap KL(q, posterior), nats", "{:.2g}"),
+    ("log_prior", "log prior, nats", "{:.4f}"),
+    ("free_parameters", "free parameters", "{:.0f}"),
+    ("bic", "BIC, lower is better", "{:.2f}"),
+    ("passes", "passes", "{:.0f}"),
+    ("seconds", "seconds", "{:.3g}"),
+    ("gradient_norm", "gradient norm", "{:.2g}"),
+)
+DISTANCES = (
+    ("parameter_distance", "parameter distance", "{:.2g}"),
+    ("posterior_kl", "mean posterior KL, nats", "{:.2g}"),
+)
+UNMATCHED = "Fits whose components cannot be matched, one to one, have no distance."
 
 
 def text(comparison: Comparison) -> str:
-    raise
+    """What `print(comparison)` shows: the scores of each fit, why each stopped, and how far apart they are."""
+    names = list(comparison.fits)
+    parts = [heading(comparison)]
+    lines, note = scores(comparison)
+    for block in _blocks(lines, names):
+        wanted = [0, *(1 + names.index(name) for name in block)]
+        parts.append(_table(["", *block], [[line[i] for i in wanted] for line in lines]))
+    parts.append(note)
+    parts.append(_list("Why each stopped", {name: fit.reason for name, fit in comparison.fits.items()}))
+    if any(restarts(fit) > 1 for fit in comparison.fits.values()):
+        parts.append(_list("How often each optimum was found", {n: optima(f) for n, f in comparison.fits.items()}))
+    between = pairs(comparison)
+    if between:
+        parts.append(_table(["between fits", *(title for _, title, _ in DISTANCES)], between))
+    if len(between) < len(comparison.pairs()):
+        parts.append(UNMATCHED)
+    return "\n\n".join(part for part in parts if part)
+
+
+def heading(comparison: Comparison) -> str:
+    """How much data the fits are compared on."""
+    rows = comparison.x
+    columns = ", ".join(rows.columns[:4]) + (", ..." if rows.features > 4 else "")
+    weight = "" if rows.weights is None else f" of total weight {rows.total_weight:g}"
+    return f"{len(rows)} rows{weight}, {rows.features} column{'s' if rows.features > 1 else ''}: {columns}"
+
+
+def scores(comparison: Comparison) -> tuple[list[list[str]], str]:
+    """The lines of the table, [what, fit, fit, ...], and what its asterisk means ("" if there is none).
+
+    The log prior is left out if no fit has one.
+    """
+    frame = comparison.frame()
+    marked, best, note = _best(comparison)
+    lines = []
+    for column, title, form in SCORES:
+        if column == "log_prior" and not frame[column].to_numpy().any():
+            continue
+        cells = [number(value, form) for value in frame[column]]
+        if column == marked:
+            cells = [f"* {cell}" if name in best else cell for name, cell in zip(frame.index, cells, strict=True)]
+        lines.append([title, *cells])
+    return lines, note
+
+
+def pairs(comparison: Comparison) -> list[list[str]]:
+    """["first, second", parameter distance, posterior KL] of each pair of fits whose components match."""
+    columns = [column for column, _, _ in DISTANCES]
+    return [
+        [f"{pair['first']}, {pair['second']}", *(number(pair[column], form) for column, _, form in DISTANCES)]
+        for pair in comparison.pairs().dropna(subset=columns, how="all").to_dict("records")
+    ]
+
+
+def optima(fit: Fit) -> str:
+    """How many restarts ended in each optimum, best first: "5 restarts: 4 at -4.155382, 1 at -4.2 nats per row"."""
+    ends = [f"{end.count} at {end.bound:.6f}" for end in fit.optima if end.bound is not None]
+    collapsed = "".join(f", {end.count} collapsed" for end in fit.optima if end.bound is None)
+    return f"{restarts(fit)} restarts: {', '.join(ends)} nats per row{collapsed}"
+
+
+def restarts(fit: Fit) -> int:
+    """How many starts the fit was the best of."""
+    return sum(optimum.count for optimum in fit.optima)
+
+
+def number(value: Any, form: str) -> str:
+    """A number as the tables write it; n/a for what could not be computed, <1e-15 for what is rounding."""
+    value = float(value)
+    if math.isnan(value):
+        return "n/a"
+    if form.endswith("g}") and 0 < abs(value) < 1e-15:
+        return "<1e-15"
+    if form.endswith("g}") and 100 <= abs(value) < math.inf:
+        return f"{value:.0f}"
+    return form.format(value)
+
+
+def _best(comparison: Comparison) -> tuple[str, set[str], str]:
+    """Which fits deserve an asterisk, in which column, and why.
+
+    Log-likelihoods rank maximum likelihood fits with equally many parameters, and only if they differ by more than two
+    runs that ended in the same optimum would; BIC ranks fits with different numbers of parameters.
+    """
+    frame = comparison.frame()
+    if len(set(frame["free_parameters"])) > 1:
+        column, note = "bic", "* lowest BIC"
+        short, tie = frame["bic"].to_numpy(), 2 * SAME_OPTIMUM * comparison.x.total_weight
+    elif not frame["log_prior"].to_numpy().any():
+        column, note = "log_likelihood", f"* best optimum: more than {SAME_OPTIMUM:g} nats per row above the others"
+        short, tie = -frame["nats_per_row"].to_numpy(), SAME_OPTIMUM
+    else:
+        return "", set(), ""
+    best = {name for name, value in zip(frame.index, short, strict=True) if value - min(short) <= tie}
+    return (column, best, note) if len(best) < len(frame) else ("", set(), "")
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    table = Table(box=box.MARKDOWN)  # plain characters, which every terminal and every issue shows
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    # markup off: a fit may be called [svi]; colours off and as wide as it needs, whatever the terminal
+    console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines() if line.strip())
+
+
+def _list(title: str, sentences: dict[str, str]) -> str:
+    width = max(map(len, sentences))
+    return "\n".join([title, *(f"  {name:<{width}}  {sentence}" for name, sentence in sentences.items())])
+
+
+def _blocks(lines: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
+    """The names of the fits whose columns fit beside each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    blocks: list[list[str]] = []
+    room = 0
+    for name, width in zip(names, widths[1:], strict=True):
+        width = max(width, len(name)) + 3
+        if not blocks or width > room:
+            blocks.append([])
+            room = WIDTH - widths[0] - 4
+        blocks[-1].append(name)
+        room -= width
+    return blocks

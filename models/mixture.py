@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -219,13 +219,14 @@ class Mixture(Recorded):
         by_mean = first.argsort(stable=True)
         return by_mean[self.weights.detach()[by_mean].argsort(descending=True, stable=True)]
 
-    def summary(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def summary(self, columns: Iterable[str] | None = None) -> pd.DataFrame:
         """The components in canonical order: weight, mean and standard deviation of each column, in its units."""
         moments = self.family.moments()
         deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
         order = self.canonical_order()
+        names = [f"column {j}" for j in range(self.family.features)] if columns is None else columns
         table = {"weight": self.weights.detach()[order].numpy()}
-        for j, name in enumerate(columns or [f"column {j}" for j in range(self.family.features)]):
+        for j, name in enumerate(names):
             table[f"mean of {name}"] = moments.mean[order, j].numpy()
             table[f"s.d. of {name}"] = deviation[order, j].numpy()
         return pd.DataFrame(table, index=pd.Index(order.tolist(), name="component"))

@@ -117,18 +117,16 @@ class Rows:
         for start in range(0, self._n, size):
             yield self._read(slice(start, min(start + size, self._n)))
 
-    def batches(self, size: int | None, generator: torch.Generator) -> Iterator[Chunk]:
-        """All rows of positive weight once, in a new random order, at most `size` at a time; None for all at once."""
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
+        """All rows of positive weight once, in a new random order, at most `size` at a time."""
         if isinstance(self._x, DataLoader):
             yield from self.chunks()
-        elif size is None or size >= self._n:
-            yield self._read(slice(0, self._n))
-        else:
-            order = torch.randperm(self._n, generator=generator)
-            if self.weights is not None:
-                order = order[self.weights[order] > 0]
-            for index in order.split(size):
-                yield self._read(index)
+            return
+        order = torch.randperm(self._n, generator=generator)
+        if self.weights is not None:
+            order = order[self.weights[order] > 0]
+        for index in order.split(size):
+            yield self._read(index)
 
     @property
     def positive(self) -> int:

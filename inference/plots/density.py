@@ -1,0 +1,78 @@
+"""What a model says about the density, read off its bound and posterior alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..compare import Comparison
+from .style import GREY, Line, blank, line, tidy
+
+HELD = (0.865, 0.393)  # the mass of a Gaussian within 2 and 1 s.d. in the plane
+
+
+def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tuple[Figure, str]:
+    """One column: a histogram (bars at each count, for counts), each fit's density exp(bound) and its components'."""
+    rows = comparison.x
+    chunk = rows.sample(torch.Generator().manual_seed(0))
+    x = chunk.x[:, 0].numpy()
+    weights = np.ones(len(x)) if chunk.weights is None else chunk.weights.numpy()
+    low, high = x.min(), x.max()
+    figure = blank(8.5, 4.8)
+    axes = tidy(figure.subplots())
+    if discrete:
+        grid = np.arange(low, high + 1)
+        counts = np.histogram(x, np.append(grid, high + 1) - 0.5, weights=weights)[0]
+        axes.bar(grid, counts / counts.sum(), width=0.9, color="#dcdcdc", label="rows")
+    else:
+        margin = 0.05 * (high - low) or 1.0
+        grid = np.linspace(low - margin, high + margin, 600)
+        bins = max(10, min(60, int(2 * np.sqrt(len(x)))))
+        axes.hist(x, bins=bins, weights=weights, density=True, color="#dcdcdc", label="rows (histogram)")
+        if len(x) <= 500:
+            axes.plot(x, np.zeros_like(x), "|", color=GREY, markersize=9, clip_on=False)
+    for i, (name, model) in enumerate(models.items()):
+        style = line(i, len(models))
+        points = torch.as_tensor(grid[:, None], dtype=torch.float64)
+        with torch.no_grad():
+            density = model.bound(points).double().exp().numpy()
+            posterior = model.posterior(points)
+        axes.plot(grid, density, color=style.color, linestyle=style.dash, linewidth=style.width, label=name)
+        if not isinstance(posterior, torch.distributions.Categorical):
+            continue
+        parts = posterior.probs.numpy() * density[:, None]
+        axes.plot(grid, parts, color=style.color, linestyle=style.dash, linewidth=style.width * 0.4)
+        if i == 0:
+            for j, part in enumerate(parts.T):
+                top = int(part.argmax())
+                axes.annotate(
+                    str(j + 1), (grid[top], part[top]), (0, 3), textcoords="offset points", ha="center", weight="bold"
+                )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(rows.columns[0])
+    axes.set_ylabel("probability" if discrete else f"density (per unit of {rows.columns[0]})")
+    axes.legend(frameon=False, handlelength=4)
+    return figure, (
+        "Bars are the rows. Thick lines are the density of each fit, thin ones what each component adds to it; its "
+        "number is the one in the tables."
+    )
+
+
+def contours(axes: Axes, model: Any, rows: np.ndarray, style: Line) -> None:
+    """Lines of equal density of a model without components, holding 39 % and 86 % of the rows."""
+    low, high = rows.min(0), rows.max(0)
+    margin = 0.05 * (high - low)
+    across, up = (np.linspace(a, b, 100) for a, b in zip(low - margin, high + margin, strict=True))
+    grid = np.stack(np.meshgrid(across, up), -1)
+    with torch.no_grad():
+        bound = model.bound(torch.as_tensor(grid.reshape(-1, 2))).double().numpy()
+        levels = np.quantile(model.bound(torch.as_tensor(rows)).double().numpy(), [1 - held for held in HELD])
+    if levels[0] < levels[1]:
+        axes.contour(
+            across, up, bound.reshape(100, 100), levels, colors=style.color, linestyles=[style.dash],
+            linewidths=[0.6 * style.width, style.width],
+        )  # fmt: skip

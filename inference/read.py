@@ -1,0 +1,100 @@
+"""Tables from files: CSV, Parquet and NumPy arrays, or one sentence that says what is wrong with them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import datasets
+
+
+def read(data: str) -> Any:
+    """A built-in data set by its name, or the table in a .csv, .parquet or .npy file: a DataFrame, or a memory-mapped
+    array (n, d) that is read as it is needed.
+
+    A CSV file may start with the names of its columns. Raises FileNotFoundError, and ValueError or TypeError for what
+    is not a table of numbers.
+    """
+    if data in datasets.names():
+        return datasets.load(data)
+    path = Path(data)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {data}, nor a data set among {', '.join(datasets.names())}")
+    kinds = {".csv": _csv, ".parquet": _parquet, ".npy": _npy}
+    if path.is_dir() or path.suffix.lower() not in kinds:
+        raise ValueError(f"{data} is not a file of a known kind, expected one that ends in {', '.join(kinds)}")
+    table = kinds[path.suffix.lower()](path)
+    if isinstance(table, pd.DataFrame):
+        _check(table, path)
+    return table
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    try:
+        head = pd.read_csv(path, header=None, nrows=1, encoding="utf-8-sig", dtype=str)
+        names = head.to_numpy()[0].tolist()
+        has_header = any(isinstance(cell, str) and not _is_number(cell) for cell in names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
+            table = pd.read_csv(
+                path, header=0 if has_header else None, encoding="utf-8-sig", index_col=False, low_memory=False
+            )
+    except pd.errors.ParserWarning as error:
+        raise ValueError(f"{path} has rows with more cells than its header has names, expected as many") from error
+    except (ValueError, IndexError) as error:  # pandas raises its parser errors as ValueError
+        raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
+    if has_header:
+        nameless = [str(i + 1) for i, name in enumerate(names) if not isinstance(name, str)]
+        if nameless:
+            raise ValueError(
+                f"column {', '.join(nameless)} of {path} has no name, as when row numbers are written along: "
+                "drop it or name it"
+            )
+        return table
+    return table.set_axis([f"column {i}" for i in range(table.shape[1])], axis=1)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+
+
+def _npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not an array of numbers, as numpy.save writes it: {error}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()  # an archive of several
+        raise ValueError(f"{path} holds several arrays, expected one of shape (rows, columns)")
+    return array
+
+
+def _check(table: pd.DataFrame, path: Path) -> None:
+    if len(table) == 0:
+        raise ValueError(f"{path} has no rows below its header, expected at least one")
+    text = [
+        str(name)
+        for name, kind in zip(table.columns, table.dtypes, strict=True)
+        if not pd.api.types.is_numeric_dtype(kind)
+    ]
+    if text:
+        plural = "s" if len(text) > 1 else ""
+        raise TypeError(
+            f"column{plural} {', '.join(map(repr, text))} of {path} {'hold' if plural else 'holds'} more than numbers, "
+            "expected numbers only: drop or encode such columns"
+        )

@@ -1,0 +1,164 @@
+"""The report: a folder with one page that stands alone, its figures as PNG and its numbers as CSV."""
+
+from __future__ import annotations
+
+import io
+import platform
+import shutil
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from .compare import Comparison
+from .components import called, component_tables
+from .page import GENERATOR, glossary, page, paragraph, picture, section, table
+from .plots import figures
+from .text import DISTANCES, UNMATCHED, heading, optima, pairs, restarts, scores
+
+# all that a report may hold; the page last, so that it never speaks of what is not there yet
+FILES = ("data.png", "bounds.png", "responsibilities.png", "comparison.csv", "pairs.csv", "index.html")
+SECTIONS = {"data": "The data and the components", "bounds": "The way up", "responsibilities": "The rows"}
+GLOSSARY = {
+    "nats": "Natural units of information: differences of natural logarithms. 1 nat is 1.44 bits.",
+    "log-likelihood": "Sum over rows of log p(x) under the fit. Higher is better, but more parameters always help.",
+    "ELBO": "Evidence lower bound: what every engine raises. Log-likelihood = ELBO + gap.",
+    "gap": "KL(q, posterior): what the ELBO loses because q is not the exact posterior. 0 to rounding if it is.",
+    "BIC": "Bayesian information criterion, -2 log-likelihood + parameters times log(rows). Lower is better.",
+    "gradient norm": "Slope of the bound in nats per row at the end, in units of the data. 0 at an optimum.",
+    "parameter distance": "Largest difference of any parameter once components are matched: probabilities as they "
+    "are, locations in standard deviations of the data, scales in logarithms.",
+    "mean posterior KL": "Mean over rows of KL between the two fits' component probabilities. 0 if they agree.",
+}
+
+
+def write_report(comparison: Comparison, out: str | Path, title: str = "Comparison of fits") -> Path:
+    """Write the folder `out` and return the path of its index.html.
+
+    index.html (no scripts, images inside), data.png, bounds.png, responsibilities.png (those that `figures` gives),
+    comparison.csv (`Comparison.frame()`) and pairs.csv. All is made beside its place and moved there at the end. An
+    earlier report is replaced and other files are left alone. Raises OSError if `out` cannot be written, or holds
+    files of these names that are not a report's.
+    """
+    out = Path(out)
+    check_writable(out)
+    drawn = figures(comparison)
+    images = {name: _png(figure) for name, figure in drawn.items()}
+    texts = {name: (figure.get_suptitle(), str(figure.get_label())) for name, figure in drawn.items()}
+    files = {f"{name}.png": data for name, data in images.items()}
+    files["comparison.csv"] = comparison.frame().to_csv(lineterminator="\n").encode()
+    files["pairs.csv"] = comparison.pairs().to_csv(index=False, lineterminator="\n").encode()
+    files["index.html"] = page(title, _body(comparison, images, texts)).encode()
+    # inside a folder that exists, for it may be a file system of its own
+    scratch = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid.uuid4().hex[:8]}"
+    scratch.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            (scratch / name).write_bytes(content)
+        if out.is_dir():
+            for name in FILES:
+                if name in files:
+                    (scratch / name).replace(out / name)
+                else:
+                    (out / name).unlink(missing_ok=True)
+        else:
+            scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return out / "index.html"
+
+
+def check_writable(out: str | Path) -> None:
+    """Raise OSError, in one sentence, if a report cannot be written to the folder `out`; leaves nothing behind."""
+    out = Path(out)
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"cannot write the report to {out}: {there} is a file, expected a folder")
+    probe(there, f"cannot write the report to {out}")
+    taken = [name for name in FILES if (out / name).exists()]
+    if taken and not _is_report(out / "index.html"):
+        raise FileExistsError(
+            f"cannot write the report to {out}: it holds {taken[0]}, not of a report: choose another folder"
+        )
+
+
+def probe(folder: Path, complaint: str) -> None:
+    """Raise OSError, "complaint: why", if nothing can be written to a folder that exists."""
+    trial = folder / f".lowerbound.{uuid.uuid4().hex[:8]}"
+    try:
+        trial.mkdir()  # asked of the file system itself: permission bits say nothing to root or to a read-only disk
+        trial.rmdir()
+    except OSError as error:
+        raise type(error)(f"{complaint}: {error.strerror or error}") from error
+
+
+def _is_report(index: Path) -> bool:
+    return index.is_file() and GENERATOR.encode() in index.read_bytes()[:1000]
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _body(comparison: Comparison, images: dict[str, bytes], texts: dict[str, tuple[str, str]]) -> str:
+    names = list(comparison.fits)
+    lines, note = scores(comparison)
+    apart = pairs(comparison)
+    unmatched = UNMATCHED if len(apart) < len(comparison.pairs()) else ""
+    fits = comparison.fits.items()
+    parts = [
+        paragraph(heading(comparison), "lead"),
+        section(
+            "Scores",
+            table(["", *names], lines),
+            paragraph(note, "quiet"),
+            table(["between fits", *(title for _, title, _ in DISTANCES)], apart) if apart else "",
+            paragraph(unmatched, "quiet"),
+        ),
+        *(section(SECTIONS.get(name, name), picture(png, *texts[name])) for name, png in images.items()),
+        _components(comparison),
+        section(
+            "What was run",
+            table(
+                ["", "model", "engine", "seed"],
+                [[name, called(fit.model), repr(fit.engine), str(fit.seed)] for name, fit in fits],
+                kind="words",
+            ),
+            table(["", "why it stopped"], [[name, fit.reason] for name, fit in fits], kind="words"),
+            table(["", "optima found"], [[name, optima(fit)] for name, fit in fits], kind="words")
+            if any(restarts(fit) > 1 for _, fit in fits)
+            else "",
+            paragraph(", ".join(f"{name} {number}" for name, number in _versions().items()) + ".", "quiet"),
+        ),
+        section("Words", glossary(GLOSSARY)),
+        paragraph("Numbers in full: comparison.csv and pairs.csv beside this page.", "quiet"),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _components(comparison: Comparison) -> str:
+    tables = [
+        table(
+            ["component", "fit", *map(str, frame.columns)],
+            [
+                [str(component), name, *(f"{value:#.5g}".rstrip(".") for value in line)]
+                for (component, name), line in zip(frame.index, frame.to_numpy(), strict=True)
+            ],
+            headings=2,
+        )
+        for frame in component_tables(comparison)
+    ]
+    if not tables:
+        return ""
+    order = "In decreasing weight; fits in one table are matched, component by component. In the units of the data."
+    return section("Components", paragraph(order, "quiet"), *tables)
+
+
+def _versions() -> dict[str, str]:
+    from .. import __version__
+
+    packages = {name: version(name) for name in ("torch", "pyro-ppl", "numpy")}
+    return {"lowerbound": __version__, "Python": platform.python_version(), **packages}

@@ -1,0 +1,28 @@
+"""One thread for small work: where an operation takes microseconds, waking a second core costs more than it saves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+SMALL_TABLE = 1 << 16  # cells; an operation on fewer takes less time than torch's threads need to meet
+
+
+@contextmanager
+def threads_for(cells: int) -> Iterator[None]:
+    """Run the body on one thread if the table has few cells, and put the number of threads back afterwards.
+
+    On a busy machine this is the difference between milliseconds and seconds: threads that wait for each other at the
+    end of every small operation wait for the scheduler.
+    """
+    threads = torch.get_num_threads()
+    if cells >= SMALL_TABLE or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,43 @@
+"""What all tests share: two threads, reproducible hypothesis draws, and no trace left in anything global."""
+
+import beartype
+import pyro
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from pyro.poutine.runtime import _PYRO_STACK
+
+# The hook that checks annotations looks up `beartype.beartype`: here an int is a float, as PEP 484 and pyright have it.
+beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+torch.set_num_threads(2)
+# derandomize: the same examples in every run, so that a failure is always a change in the code
+settings.register_profile(
+    "house", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
+
+
+def pytest_configure(config):
+    # Pyro's distributions derive from typing.Callable, which beartype deplores wherever one is annotated
+    config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_trace_is_left():
+    """Every test, whatever it calls, must leave Pyro's global store, its handlers and torch's defaults as they were."""
+    yield
+    left = list(pyro.get_param_store().keys())
+    pyro.clear_param_store()
+    assert left == []
+    assert _PYRO_STACK == []
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
+
+
+@pytest.fixture
+def faithful():
+    """Old Faithful's 272 eruptions: minutes, and minutes of waiting."""
+    from lowerbound import datasets  # not above: the hook sees only what is imported after this file
+
+    return datasets.load("faithful")

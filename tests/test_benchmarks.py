@@ -1,0 +1,44 @@
+"""The benchmarks run. Not how fast, which is for a quiet machine, but that both sides compute the same."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are not installed: they live in the checkout
+from benchmarks import gaussian_pass
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_were():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_both_sides_get_the_same_bound(covariance):
+    result = gaussian_pass.compare(500, 3, 2, covariance, pairs=1)  # exits if they do not
+    assert result["bound_difference"] < 1e-9
+    assert result["least"] <= result["ratio"] <= result["most"]
+
+
+def test_quick_run_prints_and_writes_what_it_measured(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gaussian_pass, "HEADLINE", (20_000, 4, 3, "full"))
+    monkeypatch.setattr(gaussian_pass, "RESULTS", tmp_path / "results" / "gaussian_pass.json")
+    code = gaussian_pass.main(["--quick", "--pairs", "1", "--threads", "1"])
+    written = json.loads(gaussian_pass.RESULTS.read_text())
+    assert code == int(written["passes"][0]["ratio"] < gaussian_pass.REQUIRED)
+    assert written["machine"]["threads"]["torch"] == 1
+    assert set(written["svi_steps"][0]["ms"]) >= {"torch by hand", "exact"}
+    assert "headline" in capsys.readouterr().out
+
+
+def test_a_headline_below_what_is_required_fails_and_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gaussian_pass, "HEADLINE", (10_000, 2, 2, "full"))
+    monkeypatch.setattr(gaussian_pass, "RESULTS", tmp_path / "gaussian_pass.json")
+    monkeypatch.setattr(gaussian_pass, "REQUIRED", float("inf"))
+    assert gaussian_pass.main(["--quick", "--pairs", "1", "--threads", "1"]) == 1
+    assert "TOO SLOW" in capsys.readouterr().out

@@ -1,0 +1,234 @@
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import lowerbound
+from lowerbound import datasets
+from lowerbound.inference import EM, choices, compare, fit, load
+from lowerbound.inference.cli import app
+from lowerbound.inference.read import read
+from lowerbound.inference.report import FILES
+from lowerbound.models import GaussianMixture
+
+QUICK = ["--engines", "em,svi-exact", "--max-passes", "5", "--quiet"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(result, *words):
+    """One sentence on the error stream, a status that says so, and nothing else."""
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+    return True
+
+
+def test_compare_prints_the_table_and_writes_the_report(run, tmp_path):
+    result = run("compare", "faithful", "-k", 2, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(file.name for file in (tmp_path / "report").iterdir()) == sorted(FILES)
+    table = pd.read_csv(tmp_path / "report" / "comparison.csv", index_col="fit")
+    assert list(table.index) == ["em", "svi-exact"] and list(table["passes"]) == [5, 5]
+    assert f"{table['log_likelihood']['em']:.4f}" in result.stdout
+    assert result.stdout.rstrip().endswith(f"report: {os.path.join('report', 'index.html')}")
+    # the same fit as in Python, the same start for both engines
+    x = datasets.load("faithful")
+    em = fit(GaussianMixture(2, 2), x, EM(), max_passes=5)
+    assert table["log_likelihood"]["em"] == pytest.approx(compare(x, em=em).frame()["log_likelihood"]["em"], rel=1e-14)
+
+
+def test_every_engine_starts_from_the_same_start():
+    x = datasets.load("faithful")
+    starts = {
+        name: float(fit(GaussianMixture(3, 2), x, make(), max_passes=1, seed=4).bounds[0])
+        for name, make in choices.ENGINES.items()
+    }
+    assert len(set(starts.values())) == 1 or np.ptp(list(starts.values())) < 1e-12
+
+
+def test_options_reach_the_fit(run, tmp_path):
+    options = ["--covariance", "tied", "--prior", "weak", "--restarts", 2, "--seed", 3]
+    result = run("compare", "iris", "-k", 3, *QUICK, *options, "--out", "a/b")
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(tmp_path / "a" / "b" / "comparison.csv")
+    assert list(table["free_parameters"]) == [2 + 3 * 4 + 10] * 2 and (table["log_prior"] != 0).all()
+    page = (tmp_path / "a" / "b" / "index.html").read_text(encoding="utf-8")
+    assert "2 restarts: " in page and "<td>3</td>" in page and "&#x27;tied&#x27;" in page
+
+
+def test_fit_saves_what_load_reads(run, tmp_path):
+    result = run("fit", "galaxies", "-k", 3, "--out", "model.safetensors")
+    assert result.exit_code == 0, result.stderr
+    fitted = load(tmp_path / "model.safetensors")
+    assert f"{float(fitted.bounds[-1]):.6f}" in result.stdout and "mean of velocity" in result.stdout
+    assert torch.isfinite(fitted.model.bound(datasets.load("galaxies"))).all()
+
+
+def test_datasets_are_listed(run):
+    lines = run("datasets").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(datasets.names())
+    assert "272 rows x 2  eruptions, waiting" in lines[0]
+
+
+def test_version_and_help(run):
+    assert run("--version").stdout == f"lowerbound {lowerbound.__version__}\n"
+    shown = run("compare", "--help")
+    assert shown.exit_code == 0 and "--engines" in shown.stdout
+    assert run("compare").exit_code == 2 and run("compare", "faithful", "-k", 0).exit_code == 2
+
+
+def test_the_module_runs_as_a_program(tmp_path):
+    command = [sys.executable, "-m", "lowerbound", "compare", "faithful", *QUICK, "--engines", "em"]
+    root = os.path.dirname(os.path.dirname(os.path.dirname(choices.__file__)))
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stderr == "" and "log-likelihood" in done.stdout
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
+# tables from files
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_csv_file_with_or_without_names(tmp_path, header):
+    x = datasets.load("faithful")
+    x.to_csv(tmp_path / "x.csv", index=False, header=header)
+    table = read(str(tmp_path / "x.csv"))
+    np.testing.assert_array_equal(table.to_numpy(), x.to_numpy())
+    assert list(table.columns) == (["eruptions", "waiting"] if header else ["column 0", "column 1"])
+
+
+def test_parquet_and_numpy_files(run, tmp_path):
+    x = datasets.load("faithful")
+    x.to_parquet(tmp_path / "x.parquet")
+    np.save(tmp_path / "x.npy", x.to_numpy())
+    pd.testing.assert_frame_equal(read("x.parquet"), x)
+    assert isinstance(read("x.npy"), np.memmap)
+    results = [run("compare", f"x.{kind}", *QUICK, "--out", kind).stdout.splitlines() for kind in ("parquet", "npy")]
+    assert [line for line in results[0] if "likelihood" in line] == [
+        line for line in results[1] if "likelihood" in line
+    ]
+
+
+class Mischief:
+    def __reduce__(self):
+        return (os.mkdir, ("mischief",))
+
+
+def bad_files(folder):
+    """name: (content, words that the error must have)."""
+    pickled = np.empty((2, 2), dtype=object)
+    pickled[:] = Mischief()
+    np.save(folder / "pickled.npy", pickled)
+    np.save(folder / "flat.npy", np.arange(5.0))
+    np.savez(folder / "archive.npz", a=np.eye(2))
+    (folder / "archive.npz").rename(folder / "archive.npy")
+    (folder / "raw.npy").write_bytes(pickle.dumps([1, 2]))
+    (folder / "empty.npy").touch()
+    (folder / "folder.csv").mkdir()
+    text = {
+        "ragged.csv": "a,b\n1,2\n3,4,5\n",
+        "surplus.csv": "a,b\n1,2,3\n4,5,6\n",
+        "word.csv": "a,b,name,kind\n1,2,x,u\n3,4,y,v\n5,6,z,w\n",
+        "hole.csv": "a,b\n1,2\n3,\n5,6\n7,8\n",
+        "index.csv": ",a\n0,1.5\n1,2.5\n",
+        "empty.csv": "",
+        "header.csv": "a,b\n",
+        "short.csv": "a,b\n1,2\n",
+        "infinite.csv": "a,b\n1,2\ninf,3\n4,5\n",
+        "table.xlsx": "",
+        "text.parquet": "no",
+    }
+    for name, content in text.items():
+        (folder / name).write_text(content)
+    (folder / "binary.csv").write_bytes(bytes(range(128, 256)))
+    return {
+        "pickled.npy": ["not an array of numbers"],
+        "flat.npy": ["(rows, columns)"],
+        "archive.npy": ["several arrays"],
+        "raw.npy": ["not an array of numbers"],
+        "empty.npy": ["not an array of numbers"],
+        "folder.csv": ["not a file"],
+        "ragged.csv": ["comma-separated", "line 3"],
+        "surplus.csv": ["more cells than its header"],
+        "word.csv": ["columns 'name', 'kind'", "numbers"],
+        "hole.csv": ["row 1", "'b'", "NaN"],
+        "index.csv": ["column 1", "no name"],
+        "empty.csv": ["comma-separated"],
+        "header.csv": ["no rows"],
+        "short.csv": ["1 rows", "2 components"],
+        "infinite.csv": ["row 1", "infinite"],
+        "binary.csv": ["comma-separated"],
+        "table.xlsx": [".csv, .parquet, .npy"],
+        "text.parquet": ["not a Parquet file"],
+        "missing.csv": ["there is no file missing.csv", "faithful"],
+        "titanic": ["there is no file titanic"],
+    }
+
+
+def test_bad_files_are_refused_in_one_sentence_and_nothing_is_written(run, tmp_path):
+    expected = bad_files(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for name, words in expected.items():
+        assert refused(run("compare", name, "-k", 2, *QUICK), *words), name
+        assert refused(run("fit", name, "--quiet"), *words), name
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "vae"], ["--model is 'vae'", "gaussian"]),
+        (["--engines", "em,hmc"], ["--engines is 'hmc'", "svi-exact"]),
+        (["--engines", "em,em"], ["each engine once"]),
+        (["--engines", ""], ["--engines is ''"]),
+        (["--covariance", "fulll"], ["covariance is 'fulll'", "tied"]),
+        (["--prior", "strong"], ["--prior is 'strong'", "weak"]),
+        (["-k", "300"], ["272 rows", "300 components"]),
+        (["--out", "file/report"], ["cannot write the report", "file is a file"]),
+    ],
+)
+def test_bad_options_are_refused_in_one_sentence_and_nothing_is_written(run, tmp_path, options, words):
+    (tmp_path / "file").write_text("x")
+    assert refused(run("compare", "faithful", "--quiet", *options), *words)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["lowerbound.inference.fit"], "fit", lambda *a, **k: pytest.fail("fitted first"))
+    (tmp_path / "file").write_text("x")
+    assert refused(run("compare", "faithful", "--out", "file"), "is a file, expected a folder")
+    assert refused(run("fit", "faithful", "--out", "none/model.safetensors"), "there is no folder none")
+    assert refused(run("fit", "faithful", "--out", "."), "it is a folder, expected a file")
+    assert refused(run("fit", "faithful", "--engine", "hmc"), "--engine is 'hmc'")
+
+
+def test_a_collapse_names_the_cure(run, tmp_path):
+    pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0]}).to_csv("line.csv", index=False)
+    assert refused(run("compare", "line.csv", "-k", 2, *QUICK), 'prior="weak"')
+    assert [entry.name for entry in tmp_path.iterdir()] == ["line.csv"]
+
+
+def test_an_interruption_is_one_line(run, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["lowerbound.inference.fit"], "fit", interrupted)
+    result = run("compare", "faithful", *QUICK)
+    assert result.exit_code == 130 and result.stderr == "interrupted: nothing was written\n"

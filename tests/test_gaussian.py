@@ -1,0 +1,210 @@
+"""The Gaussian family: its priors against scipy, its M-step against autodiff, its statistics against their definition."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import (
+    COVARIANCES,
+    PRIORS,
+    covariances_of,
+    data,
+    explicit_prior,
+    is_tied,
+    log_prior,
+    parameters_of,
+    random_mixture,
+    responsibilities,
+    set_parameters,
+    weak_prior,
+)
+from scipy import stats
+
+from lowerbound.inference import EM, fit
+from lowerbound.models import Gaussian, GaussianMixture, NormalInverseWishart, seed
+
+X = data(n=80, d=3)
+SET = slice(None)
+
+
+@pytest.mark.parametrize("concentration", [None, 1.0, 2.5])
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@given(draw=st.integers(0, 10**6), k=st.integers(1, 4))
+def test_the_log_prior_is_scipys(covariance, prior, concentration, draw, k):
+    model = random_mixture(covariance, X, k=k, prior=prior, concentration=concentration, draw=draw)
+    assert model.global_term().item() == pytest.approx(log_prior(model, X), rel=1e-11, abs=1e-10)
+
+
+def test_a_tied_covariance_is_believed_once():
+    """Twice the components add their locations' densities, not another inverse-Wishart."""
+    prior = explicit_prior("tied", 3)
+    for covariance, prior_ in (("tied", prior), ("full", prior)):
+        one, two = (random_mixture(covariance, X, k=k, prior=None) for k in (1, 2))
+        shared = np.cov(X.T)
+        terms = []
+        for model, k in ((one, 1), (two, 2)):
+            with_prior = GaussianMixture(k, 3, covariance, prior_)
+            covariances = shared if covariance == "tied" else [shared] * k
+            set_parameters(with_prior, [1 / k] * k, [X.mean(0)] * k, covariances)
+            assert model.global_term() == 0  # maximum likelihood
+            terms.append(with_prior.global_term().item())
+        location = stats.multivariate_normal(prior.location, shared / prior.location_weight).logpdf(X.mean(0))
+        scatter = stats.invwishart(prior.dof, prior.scale).logpdf(shared)
+        assert terms[1] - terms[0] == pytest.approx(location + (0 if covariance == "tied" else scatter), rel=1e-10)
+
+
+@pytest.mark.parametrize("concentration", [None, 2.5])
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_the_m_step_leaves_no_slope(covariance, prior, concentration):
+    """Autodiff of sum_ik r_ik log p(x_i, z = k) + log p(theta), before and after."""
+    model = random_mixture(covariance, X, prior=prior, concentration=concentration)
+    r = torch.tensor(responsibilities(model, X))
+
+    def slope():
+        joint = model.family.log_prob(torch.tensor(X)) + model.weights.log()
+        value = (r * joint).sum() + model.global_term()
+        return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(model.parameters()))])
+
+    before = slope()
+    model.maximize(model.expect(X))
+    # weights through a simplex's stick-breaking, the rest in units of the data: slopes of order one, sums of 80 rows
+    assert before.abs().max() > 1
+    assert slope().abs().max() < 1e-10 * before.abs().max()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_match_gives_the_moments_asked_for(covariance):
+    """E[T(x)] = mean, taken by sampling from the definition of T: statistics of rows about an origin of zero."""
+    rng = np.random.default_rng(0)
+    family = Gaussian(1, 3, covariance)
+    rows = rng.standard_normal((50, 3)) @ np.array([[2, 0, 0], [0.5, 1, 0], [0.3, -0.2, 0.5]]) + [1, -2, 3]
+    family.match(family.statistics(torch.tensor(rows)).mean(0, keepdim=True))
+    moments = family.moments()
+    np.testing.assert_allclose(moments.mean[0], rows.mean(0), rtol=1e-12)
+    sample = np.cov(rows.T, bias=True)
+    expected = {
+        "full": sample,
+        "diag": np.diag(np.diagonal(sample)),
+        "spherical": np.eye(3) * np.trace(sample) / 3,
+    }[{"tied": "full"}.get(covariance, covariance.removeprefix("tied-"))]
+    np.testing.assert_allclose(moments.covariance[0], expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_component_is_the_density_of_each_member(covariance):
+    model = random_mixture(covariance, X)
+    means, covariances = model.family.loc.detach().numpy(), covariances_of(model)
+    for j in range(3):
+        for z in (j, torch.tensor(j)):
+            ours = model.family.component(z).log_prob(torch.tensor(X)).detach().numpy()
+            np.testing.assert_allclose(ours, stats.multivariate_normal(means[j], covariances[j]).logpdf(X), rtol=1e-11)
+    assert model.family.component().batch_shape == (3,)
+    assert model.family.component().event_shape == (3,)
+    moments = model.family.moments()
+    np.testing.assert_allclose(moments.mean, means)
+    np.testing.assert_allclose(moments.covariance, covariances, rtol=1e-12, atol=1e-300)
+
+
+def test_the_weak_prior_is_that_of_fraley_and_raftery():
+    model = seed(GaussianMixture(3, 3, prior="weak"), X)
+    explicit = seed(GaussianMixture(3, 3, prior=weak_prior("full", 3, X)), X)
+    a, b = (fit(m, X, EM(), max_passes=20) for m in (model, explicit))
+    torch.testing.assert_close(a.bounds, b.bounds, rtol=1e-12, atol=0)
+
+
+def test_the_weak_prior_follows_the_units_of_the_data():
+    """The same clusters in other units: the fit is the same up to those units, so the prior carries them."""
+    units = np.array([1e-3, 1.0, 1e4])
+    a, b = (fit(GaussianMixture(3, 3, prior="weak"), x, EM(tol=0), max_passes=30) for x in (X, X * units + 5))
+    for ours, theirs in zip(
+        parameters_of(b.model, SET),
+        (parameters_of(a.model, SET)[0], parameters_of(a.model, SET)[1] * units + 5, None),
+        strict=True,
+    ):
+        if theirs is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-7)
+
+
+def test_fewer_rows_than_columns_is_what_a_prior_is_for():
+    x = np.random.default_rng(0).standard_normal((6, 10))
+    result = fit(GaussianMixture(2, 10, prior="weak"), x, EM(), max_passes=50)
+    assert torch.isfinite(result.bounds).all()
+    assert np.linalg.eigvalsh(covariances_of(result.model)).min() > 0
+
+
+GOOD = explicit_prior("full", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"location": np.zeros(2)}, r"location \(2,\).*expected \(3,\)"),
+        ({"scale": np.eye(2)}, r"scale \(2, 2\).*expected .*\(3, 3\)"),
+        ({"scale": 1.0}, r"scale \(\).*expected .*\(3, 3\)"),
+        ({"scale": np.zeros((3, 3))}, "expected .*positive definite"),
+        ({"scale": -np.eye(3)}, "expected .*positive definite"),
+        ({"dof": 2.0}, "dof 2.0.*expected .*above 2"),
+        ({"dof": float("nan")}, "expected .*above 2"),
+        ({"location_weight": 0.0}, "location_weight 0.0.*expected a positive weight"),
+        ({"location_weight": -1.0}, "location_weight -1.0.*expected a positive weight"),
+    ],
+)
+def test_improper_priors_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        Gaussian(2, 3, "full", dataclasses.replace(GOOD, **change))
+
+
+@pytest.mark.parametrize("word", ["strong", "WEAK", ""])
+def test_unknown_priors_are_told_the_known_ones(word):
+    with pytest.raises(ValueError, match="expected None, 'weak' or a NormalInverseWishart"):
+        Gaussian(2, 3, prior=word)
+
+
+@pytest.mark.parametrize("concentration", [0.5, 0.0, -1.0, float("nan")])
+def test_a_sparse_dirichlet_is_refused(concentration):
+    with pytest.raises(
+        ValueError, match=r"concentration is .*, expected at least 1: .*posterior over weights, not MAP"
+    ):
+        GaussianMixture(2, 3, concentration=concentration)
+
+
+def test_the_weak_prior_needs_data():
+    model = set_parameters(GaussianMixture(2, 3, prior="weak"), [0.5, 0.5], X[:2], [np.eye(3)] * 2)
+    with pytest.raises(ValueError, match="takes its scale from data, which this model has not seen: fit or seed it"):
+        model.global_term()
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_parameters_are_copied_and_their_shapes_checked(covariance):
+    model = random_mixture(covariance, X)
+    name = "scale_tril" if hasattr(model.family, "scale_tril") else "scale"
+    loc = torch.zeros(3, 3, dtype=torch.float64)
+    model.family.loc = loc
+    loc += 1
+    assert (model.family.loc == 0).all()  # not the caller's memory
+    with pytest.raises(ValueError, match=r"loc got shape \(2, 3\), expected \(3, 3\)"):
+        model.family.loc = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match=rf"{name} got shape \(7,\), expected"):
+        setattr(model.family, name, torch.ones(7))
+    with pytest.raises(ValueError, match=r"got shape \(2,\), expected \(3,\)"):
+        model.weights = torch.ones(2) / 2
+    model.family.loc = torch.ones(3, 3)  # float32 becomes what the family holds
+    assert model.family.loc.dtype == torch.float64
+
+
+def test_a_tied_prior_is_a_prior_in_one_column():
+    """By hand, one column, one component, three rows, N-inverse-gamma: Gelman et al., section 3.3."""
+    x = np.array([[1.0], [2.0], [6.0]])
+    prior = NormalInverseWishart([0.5], 2.0, 4.0, 3.0)
+    result = fit(GaussianMixture(1, 1, "spherical", prior), x, EM(tol=0), max_passes=3)
+    mean = (9 + 2 * 0.5) / (3 + 2)
+    scatter = ((x - mean) ** 2).sum() + 2 * (mean - 0.5) ** 2 + 3.0
+    assert result.model.family.loc.item() == pytest.approx(mean, rel=1e-14)
+    # 3 rows, one location, dof + 2 of the density of the variance
+    assert result.model.family.scale.item() ** 2 == pytest.approx(scatter / (3 + 1 + 4 + 2), rel=1e-13)
+    assert is_tied("tied-diag")

@@ -1,0 +1,181 @@
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from continuous import contract_only
+from matplotlib.patches import Ellipse
+
+from lowerbound import datasets
+from lowerbound.inference import EM, SVI, compare, fit
+from lowerbound.inference.plots import figures
+from lowerbound.models import GaussianMixture
+
+ENGINES = {"em": EM(), "svi": SVI(elbo="exact")}
+
+
+def compared(name, components, engines=("em", "svi"), passes=5, **options):
+    x = datasets.load(name)
+    model = GaussianMixture(components, x.shape[1], **options)
+    return compare(x, **{e: fit(model, x, ENGINES[e], max_passes=passes) for e in engines})
+
+
+@pytest.fixture(scope="module")
+def two():
+    return compared("faithful", 2, passes=120)
+
+
+def ellipses(axes):
+    return [patch for patch in axes.patches if isinstance(patch, Ellipse)]
+
+
+def drawn(figure):
+    """Whatever is written outside the figure's edges is cut off."""
+    figure.canvas.draw()
+    renderer, (width, height) = figure.canvas.get_renderer(), figure.canvas.get_width_height()
+    texts = [figure._suptitle, *(t for axes in figure.axes for t in (axes.title, axes.xaxis.label, axes.yaxis.label))]
+    for text in texts:
+        box = text.get_window_extent(renderer)
+        assert text.get_text() == "" or (box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height), text
+    return figure
+
+
+def test_all_figures_have_a_title_and_a_reading_and_leave_matplotlib_as_it_was(two):
+    before = dict(matplotlib.rcParams)
+    made = figures(two)
+    assert list(made) == ["data", "bounds", "responsibilities"]
+    for figure in made.values():
+        assert figure.get_suptitle() and str(figure.get_label()).endswith(".")
+        drawn(figure)
+    assert dict(matplotlib.rcParams) == before
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []
+
+
+def test_data_has_every_row_and_two_ellipses_for_each_component_of_each_fit(two):
+    figure = figures(two)["data"]
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(axes.collections[0].get_offsets(), datasets.load("faithful"))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("eruptions", "waiting")
+    assert len(ellipses(axes)) == 2 * 2 * 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["em", "svi"]
+    assert "em and svi find the same components" in figure.get_suptitle()
+    # the two fits differ in more than colour
+    first, second = (line.get_linestyle() for line in figure.legends[0].get_lines())
+    assert first == "-" and second != "-"
+
+
+def test_ellipses_lie_one_and_two_standard_deviations_from_the_mean(two):
+    axes = figures(two)["data"].axes[0]
+    moments = two.fits["em"].model.family.moments()
+    order = two.fits["em"].model.canonical_order()
+    outlines = ellipses(axes)[:4]  # em: component 1 at 1 and 2 s.d., component 2
+    for i, outline in enumerate(outlines):
+        mean, covariance = moments.mean[order[i // 2]].numpy(), moments.covariance[order[i // 2]].numpy()
+        points = outline.get_patch_transform().transform(outline.get_path().vertices) - mean
+        distance = np.sqrt(np.einsum("ni,ij,nj->n", points, np.linalg.inv(covariance), points))
+        # vertices on the ellipse; the others are control points of Bezier curves
+        assert np.isclose(distance, 1 + i % 2, rtol=1e-6).sum() >= 9
+
+
+def test_components_are_numbered_alike_in_all_fits(two):
+    flipped = two.fits["svi"]
+    flipped.model.permute([1, 0])
+    try:
+        again = compare(datasets.load("faithful"), em=two.fits["em"], svi=flipped)
+        centres = np.array([outline.get_center() for outline in ellipses(figures(again)["data"].axes[0])])
+    finally:
+        flipped.model.permute([1, 0])
+    np.testing.assert_allclose(centres[:4], centres[4:], rtol=0.05)
+
+
+def test_one_column_shows_densities_that_add_up():
+    comparison = compared("galaxies", 3, passes=20)
+    figure = drawn(figures(comparison)["data"])
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if line.get_linestyle() != "None"]
+    assert len(lines) == 2 * (1 + 3)
+    total, *parts = [line.get_ydata() for line in lines[:4]]
+    np.testing.assert_allclose(np.sum(parts, 0), total, rtol=1e-9)
+    grid = lines[0].get_xdata()
+    assert np.trapezoid(total, grid) == pytest.approx(1, abs=0.03)
+    assert axes.get_xlabel() == "velocity" and "per unit of velocity" in axes.get_ylabel()
+
+
+def test_four_columns_are_shown_pair_by_pair():
+    comparison = compared("iris", 3, engines=("em",))
+    figure = drawn(figures(comparison)["data"])
+    assert len(figure.axes) == 6
+    assert all(len(ellipses(axes)) == 2 * 3 for axes in figure.axes)
+
+
+def test_more_columns_are_projected_and_many_rows_thinned_the_same_way_each_time():
+    x = torch.randn(6000, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    comparison = compare(x, em=fit(GaussianMixture(2, 6), x, EM(), max_passes=3))
+    first, again = (figures(comparison)["data"].axes[0] for _ in range(2))
+    assert len(first.collections[0].get_offsets()) == 5000
+    np.testing.assert_array_equal(first.collections[0].get_offsets(), again.collections[0].get_offsets())
+    assert first.get_xlabel().startswith("principal component 1 (") and len(ellipses(first)) == 4
+
+
+def test_bounds_are_distances_to_the_best_of_all_fits(two):
+    figure = figures(two)["bounds"]
+    passes, seconds = figure.axes
+    best = max(float(f.bounds.max()) for f in two.fits.values())
+    curves = [line for line in passes.lines if len(line.get_xdata()) > 2]
+    for line, entry in zip(curves, two.fits.values(), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, len(entry.bounds) + 1))
+        np.testing.assert_allclose(line.get_ydata(), entry.bounds.numpy() - best, rtol=1e-12)
+    timed = [line for line in seconds.lines if len(line.get_xdata()) > 2]
+    np.testing.assert_array_equal(timed[1].get_xdata(), two.fits["svi"].times)
+    assert (passes.get_xlabel(), seconds.get_xlabel()) == ("passes over the rows", "seconds")
+    assert "nats per row" in passes.get_ylabel() and f"{best:.6f}" in figure.get_suptitle()
+    low, high = passes.get_ylim()
+    assert low < min(line.get_ydata().min() for line in curves) and high > 0
+
+
+def test_two_components_colour_the_rows(two):
+    figure = figures(two)["responsibilities"]
+    panels = figure.axes[:2]
+    for axes, (name, entry) in zip(panels, two.fits.items(), strict=True):
+        assert axes.get_title().startswith(name)
+        shown = np.concatenate([c.get_array() for c in axes.collections])
+        at = np.concatenate([c.get_offsets() for c in axes.collections])
+        order = entry.model.canonical_order() if name == "em" else None
+        if order is not None:
+            wanted = entry.model.posterior(torch.as_tensor(at)).probs[:, order[0]]
+            np.testing.assert_allclose(shown, wanted, atol=1e-12)
+        assert len(shown) == 272
+    assert figure.axes[2].get_ylabel() == "probability of component 1"
+
+
+@pytest.mark.parametrize("components", [3, 8])
+def test_more_components_are_stacked_to_one(components):
+    comparison = compared("faithful", components, prior="weak")
+    figure = drawn(figures(comparison)["responsibilities"])
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert len(axes.collections) == components
+        top = axes.collections[-1].get_paths()[0].vertices[:, 1].max()
+        assert top == pytest.approx(1)
+    assert len(figure.legends[0].get_texts()) == components
+
+
+def test_fits_with_different_numbers_of_components():
+    x = datasets.load("faithful")
+    comparison = compare(x, **{f"k{k}": fit(GaussianMixture(k, 2), x, EM(), max_passes=5) for k in (1, 2, 3)})
+    made = figures(comparison)
+    assert len(ellipses(made["data"].axes[0])) == 2 * (1 + 2 + 3)
+    assert "each fit" in made["responsibilities"].axes[-1].get_xlabel()
+    for figure in made.values():
+        drawn(figure)
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"), [(1, ["data", "bounds"]), (2, ["data", "bounds"]), (3, ["bounds"]), (5, ["bounds"])]
+)
+def test_a_model_without_components_has_the_figures_that_make_sense(columns, names):
+    made = figures(contract_only(columns))
+    assert list(made) == names
+    if columns == 2:
+        assert made["data"].legends[0].get_title().get_text() == "density"

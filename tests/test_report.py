@@ -1,0 +1,224 @@
+import base64
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import torch
+from continuous import contract_only
+from PIL import Image
+
+from lowerbound import datasets
+from lowerbound.inference import EM, SVI, compare, fit
+from lowerbound.inference import report as report_module
+from lowerbound.inference.components import component_tables
+from lowerbound.inference.report import FILES, check_writable, write_report
+from lowerbound.inference.text import SCORES, number
+from lowerbound.models import GaussianMixture
+
+
+@pytest.fixture(scope="module")
+def two():
+    x = datasets.load("faithful")
+    fits = {
+        "em": fit(GaussianMixture(2, 2), x, EM(), restarts=3),
+        "<svi>": fit(GaussianMixture(2, 2), x, SVI(elbo="exact"), max_passes=10, seed=1),
+    }
+    return compare(x, **fits)
+
+
+@pytest.fixture(scope="module")
+def written(two, tmp_path_factory):
+    return write_report(two, tmp_path_factory.mktemp("reports") / "deep" / "report", title="Geysers & fits")
+
+
+class Page(HTMLParser):
+    """What the page refers to, and whether every element that is opened is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links, self.images, self.words = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.links += [value for key, value in attrs.items() if key in ("src", "href", "srcset", "action")]
+        if tag == "img":
+            self.images.append(attrs)
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+# the table in the terminal
+
+
+def test_the_text_has_every_number_of_the_frame(two):
+    text, frame = str(two), two.frame()
+    for column, title, form in SCORES:
+        if column != "log_prior":
+            assert title in text
+            for value in frame[column]:
+                assert number(value, form) in text
+    assert all(reason in text for reason in frame["reason"])
+    for value in two.pairs()[["parameter_distance", "posterior_kl"]].to_numpy()[0]:
+        assert number(value, "{:.2g}") in text
+    assert "log prior" not in text
+    assert f"3 restarts: 3 at {two.fits['em'].bounds[-1]:.6f} nats per row" in text
+    assert text.isascii() and "<svi>" in text and "272 rows, 2 columns: eruptions, waiting" in text
+
+
+def test_the_text_is_readable_in_eighty_columns(two):
+    many = compare(datasets.load("faithful"), **{f"fit number {i}": two.fits["em"] for i in range(4)})
+    lines = [line for line in str(many).splitlines() if line.startswith("|")]
+    assert max(map(len, lines)) <= 80
+    headers = " ".join(line for line in lines if line.startswith("|   "))
+    assert [headers.count(f"fit number {i} |") for i in range(4)] == [1] * 4
+
+
+def test_log_priors_are_shown_where_there_are_some():
+    x = datasets.load("faithful")
+    assert "log prior" in str(compare(x, em=fit(GaussianMixture(2, 2, prior="weak"), x, EM(), max_passes=3)))
+
+
+def test_only_what_is_better_is_marked(two):
+    x = datasets.load("faithful")
+    em = two.fits["em"]
+    same = str(compare(x, a=em, b=em))
+    assert "*" not in same
+    short = fit(GaussianMixture(2, 2), x, EM(), max_passes=2)
+    assert "* -1130.2640" in str(compare(x, short=short, em=em)) and "best optimum" in str(
+        compare(x, short=short, em=em)
+    )
+    one = fit(GaussianMixture(1, 2), x, EM())
+    assert "* 2322.19" in str(compare(x, one=one, em=em)) and "lowest BIC" in str(compare(x, one=one, em=em))
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        (1.23e-13, "{:.2g}", "1.2e-13"),
+        (3e-17, "{:.2g}", "<1e-15"),
+        (0.0, "{:.2g}", "0"),
+        (float("nan"), "{:.4f}", "n/a"),
+        (1234.5, "{:.3g}", "1234"),
+        (-1130.26396, "{:.4f}", "-1130.2640"),
+        (float("inf"), "{:.2g}", "inf"),
+    ],
+)
+def test_numbers_have_sensible_digits(value, form, shown):
+    assert number(value, form) == shown
+
+
+def test_unmatched_fits_have_no_distance_and_their_own_table(two):
+    x = datasets.load("faithful")
+    comparison = compare(x, two=two.fits["em"], three=fit(GaussianMixture(3, 2), x, EM(), max_passes=3))
+    assert (
+        "cannot be matched" in str(comparison) and "parameter distance" not in str(comparison).split("no distance")[1]
+    )
+    assert [len(table) for table in component_tables(comparison)] == [2, 3]
+
+
+def test_components_are_in_canonical_order_and_aligned(two):
+    (table,) = component_tables(two)
+    assert table.index.tolist() == [(1, "em"), (1, "<svi>"), (2, "em"), (2, "<svi>")]
+    first = table.xs("em", level="fit")
+    assert first["weight"].is_monotonic_decreasing
+    pd.testing.assert_frame_equal(
+        first.reset_index(drop=True), two.fits["em"].model.summary(["eruptions", "waiting"]).reset_index(drop=True)
+    )
+    torch.testing.assert_close(
+        torch.tensor(table.xs("<svi>", level="fit")["mean of waiting"].to_numpy()),
+        torch.tensor(first["mean of waiting"].to_numpy()),
+        atol=8,
+        rtol=0,
+    )
+
+
+# the report
+
+
+def test_the_report_is_complete_and_stands_alone(two, written):
+    assert sorted(file.name for file in written.parent.iterdir()) == sorted(FILES)
+    source = written.read_text(encoding="utf-8")
+    page = Page(source)
+    assert page.open == []
+    assert all(link.startswith("data:image/png;base64,") for link in page.links) and len(page.links) == 3
+    assert not re.search(r"https?:|file:|<script|<link|@import|url\(", source)
+    assert "<h1>Geysers &amp; fits</h1>" in source and "&lt;svi&gt;" in source and "<svi>" not in source
+    for image, name in zip(page.images, ("data", "bounds", "responsibilities"), strict=True):
+        inside = base64.b64decode(image["src"].split(",")[1])
+        assert inside == (written.parent / f"{name}.png").read_bytes()
+        Image.open(io.BytesIO(inside)).verify()
+        assert len(image["alt"]) > 10
+    assert page.tags.count("figcaption") == 3
+    words = " ".join(page.words)
+    for expected in ("EM(tol=1e-07)", "Mixture(Gaussian(2, 2, 'full', None), None)", "pyro-ppl 1.", "Lower is better"):
+        assert expected in words
+    for line in str(two).splitlines():
+        if line.startswith("|") and not line.startswith("|-"):
+            assert all(cell.strip() in words for cell in line.strip("|").split("|"))
+
+
+def test_the_numbers_are_beside_the_page_to_the_last_digit(two, written):
+    for name, frame in (("comparison", two.frame().reset_index()), ("pairs", two.pairs())):
+        with (written.parent / f"{name}.csv").open(newline="") as file:
+            header, *lines = csv.reader(file)
+        assert header == list(frame.columns)
+        for line, wanted in zip(lines, frame.to_numpy().tolist(), strict=True):
+            read = [
+                cell == "True" if isinstance(w, bool) else type(w)(cell) for w, cell in zip(wanted, line, strict=True)
+            ]
+            assert read == wanted
+
+
+def test_an_earlier_report_is_replaced_and_other_files_are_kept(two, tmp_path):
+    write_report(two, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    write_report(contract_only(3), tmp_path, title="Second")  # no data, no components: those figures go
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"notes.txt", "index.html", "bounds.png", "comparison.csv", "pairs.csv"}
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<h1>Second</h1>" in page and "n/a" in page and "Components" not in page
+
+
+def test_a_failure_leaves_nothing_and_breaks_nothing(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, "figures", lambda comparison: {}["nothing"])
+    with pytest.raises(KeyError):
+        write_report(two, tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_earlier_report(two, tmp_path, monkeypatch):
+    index = write_report(two, tmp_path / "report")
+    before = {file.name: file.read_bytes() for file in index.parent.iterdir()}
+
+    def full(self, data):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(report_module.Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(two, tmp_path / "report", title="Another")
+    assert {file.name: file.read_bytes() for file in index.parent.iterdir()} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_place_that_cannot_hold_a_report_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "report"):
+        with pytest.raises(OSError, match=r"cannot write the report to .* is a file, expected a folder"):
+            check_writable(out)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("<h1>my site</h1>")
+    with pytest.raises(FileExistsError, match=r"holds index\.html, not of a report: choose another folder"):
+        check_writable(tmp_path / "site")
+    check_writable(tmp_path / "new" / "report")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "site"]
