@@ -33,7 +33,8 @@ class Comparison:
     _pairs: pd.DataFrame
 
     def frame(self) -> pd.DataFrame:
-        """One row per fit: log_likelihood, nats_per_row, elbo, gap (KL(q || posterior)), log_prior, in nats;
+        """One row per fit: log_likelihood, nats_per_row, elbo, gap (KL(q || posterior)), log_prior, in nats (NaN where
+        the evidence has no closed form);
         free_parameters; bic = -2 log_likelihood + free_parameters log(sum of weights), lower is better; passes,
         seconds; converged, reason; gradient_norm, as in `Fit`."""
         return self._scores.copy()
@@ -69,7 +70,7 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
         if not isinstance(entry, Fit):
             raise TypeError(f"{name} is a {type(entry).__name__}, expected what fit() returns")
     rows = as_rows(x, weights)
-    discrete = {name: _is_discrete(entry.model, rows) for name, entry in fits.items()}
+    discrete = {name: is_discrete(entry.model, rows) for name, entry in fits.items()}
     if len(set(discrete.values())) > 1:
         first, second = (next(n for n, d in discrete.items() if d is kind) for kind in (True, False))
         raise ValueError(
@@ -89,11 +90,15 @@ def _score(entry: Fit, rows: Rows) -> dict[str, Any]:
     model = entry.model
     log_likelihood = elbo = gap = 0.0
     for chunk in rows.chunks(EVALUATION_ROWS):
-        parts = elbo_gap(model, chunk.x)
         weights = torch.ones(len(chunk.x), dtype=torch.float64) if chunk.weights is None else chunk.weights
+        elbo += float(model.bound(chunk.x).double() @ weights)
+        try:
+            parts = elbo_gap(model, chunk.x)
+        except TypeError:  # a continuous latent: only the bound is known, not what it bounds
+            log_likelihood = gap = math.nan
+            continue
         log_likelihood += float(parts.evidence @ weights)
         gap += float(parts.kl @ weights)
-        elbo += float(model.bound(chunk.x).double() @ weights)
     parameters = model.free_parameters()
     return {
         "log_likelihood": log_likelihood,
@@ -151,6 +156,7 @@ def parameter_distance(a: Any, b: Any) -> float:
     return largest
 
 
-def _is_discrete(model: LatentModel, rows: Rows) -> bool:
+def is_discrete(model: LatentModel, rows: Rows) -> bool:
+    """Whether the model gives probabilities of discrete rows, not a density: read off its Pyro program."""
     trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
     return trace.nodes["x"]["fn"].support.is_discrete  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]

@@ -18,10 +18,11 @@ class EM:
     """Expectation maximization (Dempster, Laird & Rubin 1977).
 
     tol: stop when the bound has less than this left to gain, in nats per row, judged from its last gains (Aitken's
-    extrapolation); 0.0 runs all passes.
+    extrapolation); 0.0 runs all passes. The bound is flat at its top, so that parameters are known to about the square
+    root of tol, in units of the data.
     """
 
-    tol: float = 1e-7
+    tol: float = 1e-9
 
     def __post_init__(self):
         if not self.tol >= 0:

@@ -22,7 +22,7 @@ def kl(q: Distribution, p: Distribution) -> Tensor:
         _same_size(q.logits.shape[-1], p.logits.shape[-1], "categories")
         # where q is 0 its term is 0, even if p is 0 too
         terms = torch.where(q.probs > 0, q.probs * (_log_probs(q) - _log_probs(p)), torch.zeros_like(q.probs))
-        return terms.sum(-1)
+        return terms.sum(-1).clamp(min=0)  # rounding may take a divergence of nearly equal q and p below 0
     if isinstance(q, Normal) and isinstance(p, Normal):
         return _diagonal(q.loc, q.scale, p.loc, p.scale)
     if _is_diagonal(q) and _is_diagonal(p):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 GAIN = "converged: less than {tol:g} nats per row left to gain"
 STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 passes"
-SETTLED = "converged: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
+SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 NOISY = 1000  # how much more than tol a noisy run may still gain
 PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
 FALL = 1e-11  # relative: how far rounding may lower the bound of one pass, sums of rows up to 1e5 squared widths away

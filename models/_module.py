@@ -10,8 +10,11 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import pyro
+import torch
 from pyro.nn import PyroModule
 from pyro.nn.module import pyro_method
+from torch import Tensor
+from torch.distributions import transform_to
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -42,11 +45,29 @@ def local_params(method: Method) -> Method:
 
 
 class Recorded(PyroModule):
-    """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew."""
+    """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew, and whether
+    its parameters were ever set. Setting one takes a tensor of the parameter's shape, inside its constraint."""
 
     arguments: tuple[tuple, dict[str, Any]] = ((), {})
+    is_set: bool = False  # whether the parameters are more than the constructor's placeholders
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
         vars(self)["arguments"] = (args, kwargs)
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Tensor) and name in vars(self).get("_pyro_params", {}):
+            old = getattr(self, name)
+            if value.shape != old.shape:
+                raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
+            # a copy: PyroParam would otherwise share memory with the caller's tensor where nothing is constrained
+            value = value.detach().to(old).clone()
+            constraint = vars(self)["_pyro_params"][name][0]
+            if not bool(constraint.check(value).all()):
+                # the boundary, such as a rate of 0, is fine: it comes back from the unconstrained side as it went
+                to = transform_to(constraint)
+                if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
+                    raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+            vars(self)["is_set"] = True
+        super().__setattr__(name, value)

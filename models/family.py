@@ -118,20 +118,6 @@ class Family(Recorded):
             for name, parameter in self.named_parameters()
         )
 
-    # what the base class sees to
-
-    is_set: bool = False  # whether the parameters are more than the constructor's placeholders
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and name in vars(self).get("_pyro_params", {}):
-            old = getattr(self, name)
-            if value.shape != old.shape:
-                raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
-            # a copy: PyroParam would otherwise share memory with the caller's tensor where nothing is constrained
-            value = value.detach().to(old).clone()
-            vars(self)["is_set"] = True
-        super().__setattr__(name, value)
-
 
 def _missing(family: Family, method: str) -> NotImplementedError:
     return NotImplementedError(f"{type(family).__name__} does not write {method}(): a Family must")

@@ -191,11 +191,15 @@ class Mixture(Recorded):
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         if self.family.is_set and not redraw:
             return self.family.anchor(None, rows.moments)
+        own = self.weights.detach().clone() if self.is_set and not redraw else None
         start = draw_start(rows, k, generator)
         self.family.anchor(start.centres, rows.moments)
         total = self.family.summarize(start.x, start.responsibilities)
         zero = total.new_zeros(())
-        return self.maximize(Statistics(start.responsibilities.sum(0), total, zero, zero))
+        self.maximize(Statistics(start.responsibilities.sum(0), total, zero, zero))
+        if own is not None:  # only the weights were set
+            self.weights = own
+        return None
 
     def check(self) -> None:
         """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""

@@ -168,7 +168,8 @@ class Rows:
             numbers = range(index.start, index.stop) if isinstance(index, slice) else index.tolist()
             part = torch.stack([torch.as_tensor(_first(x[i])) for i in numbers])  # type: ignore[reportIndexIssue]
         else:
-            part = np.asarray(x[index if isinstance(index, slice) else index.numpy()])
+            array: Any = x
+            part = np.asarray(array[index if isinstance(index, slice) else index.numpy()])
         first = index.start if isinstance(index, slice) else 0
         return Chunk(
             as_tensor(part, dtype=self._dtype, first_row=first),

@@ -24,8 +24,11 @@ class Located(constraints.Constraint):
     def __init__(self, family: Any):
         self.family = family
 
+    def __repr__(self) -> str:
+        return "finite numbers"
+
     def check(self, value: Tensor) -> Tensor:
-        return (value == value).all(-1)
+        return torch.isfinite(value).all(-1)
 
 
 class ScaledCholesky(constraints.Constraint):
@@ -35,6 +38,9 @@ class ScaledCholesky(constraints.Constraint):
 
     def __init__(self, family: Any):
         self.family = family
+
+    def __repr__(self) -> str:
+        return "lower-triangular matrices with a positive diagonal"
 
     def check(self, value: Tensor) -> Tensor:
         return constraints.lower_cholesky.check(value)

@@ -131,7 +131,7 @@ def responsibilities(model, x, labels=None):
 def log_prior(model, x):
     """log p(theta): scipy's densities, a tied covariance counted once, Dirichlet of the weights included."""
     family = model.family
-    k, d = family.loc.shape
+    k = len(family.loc)
     total = 0.0
     if model.concentration is not None:
         total += stats.dirichlet.logpdf(model.weights.detach().numpy(), np.full(k, model.concentration))

@@ -156,7 +156,7 @@ def test_separated_clusters_are_seen_sharply(k, separation, covariance, beginnin
 @pytest.mark.parametrize("condition", [1e6, 1e10, 1e12])
 def test_correlated_columns_keep_what_their_condition_leaves(condition, seed):
     """x = A y, cond(A A') = condition. Products of columns are rounded at eps of the widest direction, which is eps *
-    condition of the thinnest: 2e-10, 2e-6, 2e-4 of it. EM must arrive all the same, and not blame rounding on anyone."""
+    condition of the thinnest: 2e-10, 2e-6, 2e-4 of it. EM must arrive all the same."""
     rng = np.random.default_rng(seed)
     y = rng.standard_normal((400, 3)) + 8 * np.repeat([0, 1], 200)[:, None] * [1, 0.5, -0.5]
     rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]

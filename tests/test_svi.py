@@ -22,10 +22,8 @@ ENGINES = {
     "enumerated": (SVI("enumerated"), 500, 1e-3, 1e-3),
     "sampled": (SVI("sampled"), 500, 0.02, 0.015),
     "minibatch-exact": (SVI("exact", batch_size=64), 200, 0.1, 0.03),
-    "minibatch-sampled": (SVI("sampled", batch_size=64), 100, 0.2, 0.06),
+    "minibatch-sampled": (SVI("sampled", batch_size=100), 100, 0.2, 0.06),
 }
-STARTS = ["drawn", "set"]
-
 
 def beginning(kind, x):
     if kind == "drawn":
@@ -36,12 +34,17 @@ def beginning(kind, x):
     )
 
 
-@pytest.mark.parametrize("kind", STARTS)
-@pytest.mark.parametrize("unit", [1.0, 1e6, 1e-6])
-@pytest.mark.parametrize(("engine", "passes", "nats", "distance"), ENGINES.values(), ids=ENGINES.keys())
+def cases():
+    """Every unit and start without noise; with noise, which costs more, one of each."""
+    for name, case in ENGINES.items():
+        noisy = name not in ("exact", "enumerated")
+        for unit, kind in [(1.0, "drawn"), (1.0, "set"), (1e6, "drawn"), (1e-6, "set")]:
+            if not noisy or (kind == "drawn" and (unit == 1 or name == "sampled")):
+                yield pytest.param(*case, unit, kind, id=f"{name}-{unit:g}-{kind}")
+
+
+@pytest.mark.parametrize(("engine", "passes", "nats", "distance", "unit", "kind"), cases())
 def test_svi_and_em_reach_the_same_optimum(faithful, engine, passes, nats, distance, unit, kind):
-    if unit != 1 and kind == "set" and engine.elbo == "sampled":
-        pytest.skip("the same bits as from the drawn start's units, shown by the other cases")
     x = faithful.to_numpy() * unit
     model = beginning(kind, x)
     em = fit(model, x, EM(tol=0), max_passes=80)
@@ -158,7 +161,7 @@ def test_max_passes_says_so_and_a_noisy_run_uses_them_all(faithful):
 def test_a_start_on_the_boundary_is_refused(faithful):
     model = seed(GaussianMixture(2, 2), faithful)
     model.weights = torch.tensor([1.0, 0.0])
-    with pytest.raises(ValueError, match="boundary .*expected|boundary .*start SVI from parameters inside"):
+    with pytest.raises(ValueError, match=r"boundary .*start SVI from parameters inside"):
         fit(model, faithful, SVI("exact"))
 
 

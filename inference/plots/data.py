@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 
-from ..compare import Comparison, _is_discrete
+from ..compare import Comparison, is_discrete
 from ..components import component_moments, furthest
 from .density import contours, curves
 from .style import GREY, blank, describe, line, listed, tidy
@@ -25,7 +25,7 @@ MATRIX_COLUMNS = 4  # up to here every pair of columns has a panel
 def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
     """One column: histogram and densities. Two: a scatter with 1 and 2 s.d. ellipses. Three or four: one for each
     pair. More: the first two principal components. None if there is nothing to draw over the scatter."""
-    discrete = _is_discrete(next(iter(models.values())), comparison.x)
+    discrete = is_discrete(next(iter(models.values())), comparison.x)
     if comparison.x.features == 1:
         figure, reading = curves(comparison, models, discrete)
         return describe(figure, _takeaway(comparison, models), reading)
