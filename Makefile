@@ -5,13 +5,14 @@ export OMP_NUM_THREADS ?= 2
 
 INSTALL = .venv/bin/python -m pip install -qq -c constraints.txt
 
-.PHONY: help compare test check bench clean
+.PHONY: help compare test check bench tutorials clean
 
 help:
 	@echo "make compare   fit Old Faithful by EM and by SVI, print the comparison, write report/"
 	@echo "make test      run the tests"
 	@echo "make check     lint, formatting and types"
 	@echo "make bench     time one EM pass of Gaussian mixtures against scikit-learn"
+	@echo "make tutorials run the tutorials and write their notebooks anew"
 	@echo "make clean     remove .venv, report and caches"
 
 compare: .venv/.installed
@@ -27,6 +28,9 @@ check: .venv/.installed-dev
 
 bench: .venv/.installed
 	.venv/bin/python -m benchmarks.gaussian_pass
+
+tutorials: .venv/.installed-dev
+	.venv/bin/python -m tutorials
 
 clean:
 	rm -rf .venv report build dist .pytest_cache .ruff_cache .hypothesis

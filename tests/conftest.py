@@ -1,6 +1,7 @@
 """What all tests share: two threads, reproducible hypothesis draws, and no trace left in anything global."""
 
 import beartype
+import jaxtyping
 import pyro
 import pytest
 import torch
@@ -21,6 +22,14 @@ settings.load_profile("house")
 def pytest_configure(config):
     # Pyro's distributions derive from typing.Callable, which beartype deplores wherever one is annotated
     config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
+
+
+@pytest.fixture
+def as_users_run_it():
+    """Without the hook, as in production: what a function itself says of a wrong argument."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

@@ -562,7 +562,7 @@ print(f"log p(X) = {galaxies_log_likelihood:.4f}; optima found: {len(three.optim
 #
 # 1. Delete the labels of one whole group (`torch.where(Z == 2, -1, Z)`) and fit again. Where does the unlabelled group
 #    end up, and why is no `align` needed?
-# 2. In section 4 replace the family $q \propto p(Z \mid X)^t$ by one-hot $q$ (all of a row given to its likeliest
+# 2. In section 4 replace the shifted $q$ by a one-hot $q$ (all of a row given to its likeliest
 #    component). How large is the KL, and for which rows? This is the bound that k-means would climb.
 # 3. In section 6 give the spike a *diagonal* covariance, narrow in one column only. How fast does the likelihood grow
 #    now? What does that say about a data set with a constant column?

@@ -1,0 +1,304 @@
+"""What cannot be fitted gets one sentence that says what came and what is expected, and changes nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from reference import bits, data, random_mixture
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lowerbound.inference import EM, SVI, align, compare, elbo_gap, fit
+from lowerbound.models import Gaussian, GaussianMixture, Mixture, Rows, seed
+
+pytestmark = pytest.mark.usefixtures("as_users_run_it")
+
+X = data(n=20, d=2)
+
+
+def spoiled(row, column, value):
+    x = X.copy()
+    x[row, column] = value
+    return x
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(torch.tensor(X))
+
+
+LOADER = DataLoader(TensorDataset(torch.tensor(X)), batch_size=5)
+WORDS = pd.DataFrame({"a": X[:, 0], "b": ["x"] * len(X)})
+
+TABLES = {
+    "NaN": (spoiled(7, 1, np.nan), ValueError, "row 7, column 1 holds NaN, expected finite numbers"),
+    "infinity": (spoiled(3, 0, np.inf), ValueError, "row 3, column 0 holds an infinite value, expected finite"),
+    "minus infinity": (spoiled(3, 0, -np.inf), ValueError, "row 3, column 0 holds an infinite value"),
+    "NaN in a tensor": (torch.tensor(spoiled(0, 0, np.nan)), ValueError, "row 0, column 0 holds NaN"),
+    "NaN in a DataFrame": (
+        pd.DataFrame(spoiled(7, 1, np.nan), columns=["eruptions", "waiting"]),
+        ValueError,
+        r"row 7, column 1 \('waiting'\) holds NaN",
+    ),
+    "missing in a nullable DataFrame": (
+        pd.DataFrame({"a": pd.array([1, None] * 10, dtype="Int64"), "b": X[:, 1]}),
+        ValueError,
+        r"row 1, column 0 \('a'\) holds NaN",
+    ),
+    "NaN in a batch": (
+        DataLoader(TensorDataset(torch.tensor(spoiled(13, 1, np.nan))), batch_size=5),
+        ValueError,
+        "row 13, column 1 holds NaN",
+    ),
+    "one column too many": (np.ones((20, 3)), ValueError, "got 3 columns, expected 2: the model was made for 2"),
+    "one column too few": (X[:, :1], ValueError, "got 1 columns, expected 2"),
+    "no rows": (np.ones((0, 2)), ValueError, "got an empty table .*expected at least one row and one column"),
+    "no columns": (np.ones((20, 0)), ValueError, "got an empty table of shape .*20, 0.*expected at least one"),
+    "an empty DataFrame": (pd.DataFrame({"a": [], "b": []}), ValueError, "got an empty table"),
+    "an empty list": ([], ValueError, r"got an array of shape \(0,\), expected \(rows, columns\)"),
+    "one dimension": (X[:, 0], ValueError, r"shape \(20,\), expected \(rows, columns\): use x\.reshape\(-1, 1\)"),
+    "a Series": (pd.Series(X[:, 0]), ValueError, r"shape \(20,\), expected \(rows, columns\)"),
+    "three dimensions": (np.ones((4, 5, 2)), ValueError, r"shape \(4, 5, 2\), expected \(rows, columns\)"),
+    "a number": (3.0, ValueError, r"shape \(\), expected \(rows, columns\)"),
+    "objects": (X.astype(object), TypeError, r"got an array of object, expected real numbers: .*astype\(float\)"),
+    "strings": (X.astype(str), TypeError, "got an array of <U.*expected real numbers"),
+    "None": (None, (TypeError, ValueError), "expected"),
+    "words in a DataFrame": (WORDS, TypeError, "column 'b' holds .* values, expected real numbers: drop the column or"),
+    "dates": (pd.DataFrame({"a": X[:, 0], "t": pd.Timestamp(0)}), TypeError, "column 't' holds datetime"),
+    "complex": (X.astype(complex), TypeError, "complex.*expected real numbers"),
+    "a complex tensor": (torch.tensor(X).to(torch.complex64), TypeError, "got complex numbers, expected real ones"),
+    "complex in a DataFrame": (pd.DataFrame(X.astype(complex)), TypeError, "complex128 values, expected real numbers"),
+    "fewer rows than components": (X[:1], ValueError, "got 1 rows, expected at least one for each of 2 components"),
+    "fewer distinct rows": (np.ones((20, 2)) * [3, 4], ValueError, "expected"),
+    "a stream": (Stream(), TypeError, "iterable-style dataset, expected one with a length"),
+    "a stream in a loader": (DataLoader(Stream()), TypeError, "iterable-style dataset, expected one with a length"),
+    "a loader that drops rows": (
+        DataLoader(TensorDataset(torch.tensor(X)), batch_size=7, drop_last=True),
+        ValueError,
+        "drops its last batch, expected .*use drop_last=False",
+    ),
+    "ragged lists": ([[1, 2], [3]], ValueError, "."),
+}
+
+
+@pytest.mark.parametrize("engine", [EM(), SVI("exact")], ids=["em", "svi"])
+@pytest.mark.parametrize(("x", "kind", "words"), TABLES.values(), ids=TABLES.keys())
+def test_tables_that_cannot_be_fitted(x, kind, words, engine):
+    model = GaussianMixture(2, 2)
+    before = bits(model)
+    with pytest.raises(kind, match=words):
+        fit(model, x, engine, restarts=2)
+    assert bits(model) == before
+    assert not model.family.is_set
+
+
+METHODS = {
+    "bound": lambda model, x: model.bound(x),
+    "objective": lambda model, x: model.objective(x),
+    "posterior": lambda model, x: model.posterior(x),
+    "expect": lambda model, x: model.expect(x),
+    "model": lambda model, x: model.model(x),
+    "guide": lambda model, x: model.guide(x),
+    "gap": elbo_gap,
+    "align": lambda model, x: align(model, model, x),
+    "compare": lambda model, x: compare(x, a=fit(model, X, EM(), max_passes=1)),
+    "seed": seed,
+}
+
+
+@pytest.mark.parametrize("name", ["NaN", "NaN in a DataFrame", "one column too many", "one dimension", "objects"])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+def test_every_method_that_takes_x_says_the_same(method, name):
+    x, kind, words = TABLES[name]
+    model = random_mixture("full", X, k=2)
+    before = bits(model)
+    with pytest.raises(kind, match=words):
+        method(model, x)
+    assert bits(model) == before
+
+
+ONES = np.ones(len(X))
+WEIGHTS = {
+    "negative": (np.where(np.arange(20) == 4, -1.0, 1.0), "weight 4 is -1.0, expected weights that are finite and not"),
+    "NaN": (np.where(np.arange(20) == 4, np.nan, 1.0), "weight 4 is nan, expected weights that are finite"),
+    "infinite": (np.where(np.arange(20) == 4, np.inf, 1.0), "weight 4 is inf, expected weights that are finite"),
+    "all zero": (np.zeros(20), "all weights are zero, expected at least one positive weight"),
+    "too few": (np.ones(19), r"weights of shape \(19,\), expected one weight for each of 20 rows"),
+    "a column": (np.ones((20, 1)), r"weights of shape \(20, 1\), expected one weight for each of 20 rows"),
+    "words": (["heavy"] * 20, "."),
+}
+
+
+@pytest.mark.parametrize(("weights", "words"), WEIGHTS.values(), ids=WEIGHTS.keys())
+def test_weights_that_are_none(weights, words):
+    model = random_mixture("full", X, k=2)
+    before = bits(model)
+    with pytest.raises(ValueError, match=words):
+        fit(model, X, EM(), weights=weights)
+    for call in (model.model, model.guide):
+        with pytest.raises(ValueError, match=words):
+            call(X, weights)
+    assert bits(model) == before
+
+
+def test_fewer_rows_of_positive_weight_than_components():
+    with pytest.raises(ValueError, match="1 distinct rows .*of positive weight.*expected at least one for each of 2"):
+        fit(GaussianMixture(2, 2), X, EM(), weights=np.eye(20)[3])
+
+
+LABELS = {
+    "too large": (np.full(20, 2), r"label 0 is 2, expected 0 \.\. 1 for a component or -1 for unknown"),
+    "too small": (np.where(np.arange(20) == 5, -2, 0), r"label 5 is -2, expected 0 \.\. 1"),
+    "too few": (np.zeros(19, int), r"labels of shape \(19,\).*expected one integer for each of 20 rows"),
+    "fractions": (np.full(20, 0.5), r"labels of shape .* and type .*float64, expected one integer"),
+    "booleans": (np.ones(20, bool), r"type .*bool, expected one integer"),
+}
+
+
+@pytest.mark.parametrize(("labels", "words"), LABELS.values(), ids=LABELS.keys())
+def test_labels_that_are_none(labels, words):
+    model = random_mixture("full", X, k=2)
+    for engine in (EM(), SVI("exact")):
+        with pytest.raises(ValueError, match=words):
+            fit(model, X, engine, labels=labels)
+    for method in (model.bound, model.posterior, lambda x, z: model.expect(x, None, z)):
+        with pytest.raises(ValueError, match=words):
+            method(X, labels)
+
+
+@pytest.mark.parametrize("given", [{"weights": ONES}, {"labels": np.zeros(20, int)}])
+def test_a_loaders_rows_have_no_order_to_match(given):
+    with pytest.raises(ValueError, match="cannot be matched to the rows of a DataLoader.*pass its dataset instead"):
+        fit(GaussianMixture(2, 2), LOADER, EM(), **given)
+    with pytest.raises(ValueError, match=r"expected them inside: Rows\(x, weights, labels\)"):
+        fit(GaussianMixture(2, 2), Rows(X), EM(), **given)
+
+
+def test_a_loader_and_full_batches_contradict_each_other():
+    with pytest.raises(ValueError, match=r"got a DataLoader.*SVI\(batch_size=...\)"):
+        fit(GaussianMixture(2, 2), LOADER, SVI("exact"))
+    assert len(fit(GaussianMixture(2, 2), LOADER, SVI("exact", batch_size=5), max_passes=3).bounds) == 3
+
+
+@pytest.mark.parametrize("covariance", ["fulll", "FULL", "", "spherical-tied", None, 3])
+def test_an_unknown_covariance_is_told_the_known_ones(covariance):
+    words = "expected one of 'full', 'tied', 'diag', 'spherical', 'tied-diag', 'tied-spherical'"
+    with pytest.raises((ValueError, TypeError), match=words):
+        GaussianMixture(2, 2, covariance)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.0, "2", None, True])
+def test_sizes_are_whole_numbers(number):
+    for make in (lambda: GaussianMixture(number, 2), lambda: Gaussian(2, number)):
+        if number is True:
+            continue  # Python's True is 1
+        with pytest.raises(ValueError, match="is .*, expected a whole number of at least 1"):
+            make()
+
+
+@pytest.mark.parametrize("name", ["restarts", "max_passes"])
+@pytest.mark.parametrize("number", [0, -3, 1.5, "many", None])
+def test_restarts_and_passes_are_whole_numbers(name, number):
+    with pytest.raises(ValueError, match=f"{name} is {number!r}, expected a whole number of at least 1"):
+        fit(GaussianMixture(2, 2), X, EM(), **{name: number})
+
+
+@pytest.mark.parametrize("engine", ["em", None, 3, object()])
+def test_an_engine_is_one_of_ours(engine):
+    with pytest.raises(TypeError, match=r"as the engine, expected one such as EM\(\) or SVI\(\)"):
+        fit(GaussianMixture(2, 2), X, engine)
+
+
+@pytest.mark.parametrize("model", ["gmm", None, Gaussian(2, 2), torch.nn.Linear(2, 2)])
+def test_a_model_is_one_of_ours(model):
+    with pytest.raises(TypeError, match=r"got \w+ as the model, expected one such as GaussianMixture\(2, 2\)"):
+        fit(model, X, EM())
+
+
+@pytest.mark.parametrize("tol", [-1e-9, float("nan"), float("-inf")])
+def test_em_needs_a_tolerance_of_at_least_zero(tol):
+    with pytest.raises(ValueError, match=r"tol is .*, expected nats per row of at least 0"):
+        EM(tol=tol)
+
+
+UNSET = {
+    "model": lambda model: model.model(X),
+    "guide": lambda model: model.guide(X),
+    "bound": lambda model: model.bound(X),
+    "posterior": lambda model: model.posterior(X),
+    "expect": lambda model: model.expect(X),
+    "sample": lambda model: model.sample(3),
+}
+
+
+@pytest.mark.parametrize("use", UNSET.values(), ids=UNSET.keys())
+def test_a_model_without_parameters_says_how_to_set_them(use):
+    with pytest.raises(ValueError, match=r"not set: fit it, seed\(model, x\) it, or assign"):
+        use(GaussianMixture(2, 2))
+
+
+class Fixed:
+    """The least a latent model can be, without an M-step: one standard normal, z always 0."""
+
+    def model(self, x, weights=None, labels=None, rows=None): ...
+
+    guide = model
+
+    def posterior(self, x):
+        return torch.distributions.Categorical(logits=torch.zeros(len(x), 1))
+
+    def bound(self, x, labels=None):
+        return torch.distributions.Normal(0.0, 1.0).log_prob(torch.as_tensor(x)).sum(-1)
+
+    objective = bound
+
+    def global_term(self):
+        return torch.zeros((), dtype=torch.float64)
+
+    def sample(self, n, seed=None):
+        return torch.zeros(n, 2)
+
+    def initialize(self, x, weights, generator, redraw=True): ...
+
+    def free_parameters(self):
+        return 0
+
+    def check(self): ...
+
+
+def test_em_names_what_a_model_lacks():
+    with pytest.raises(
+        TypeError, match=r"EM needs expect\(\) and maximize\(\), which Fixed does not have: fit it with"
+    ):
+        fit(Fixed(), X, EM())
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, "3", None])
+def test_samples_are_counted(n):
+    with pytest.raises(ValueError, match="n is .*, expected a whole number of rows of at least 1"):
+        random_mixture("full", X).sample(n)
+
+
+def test_a_family_is_expected_inside_a_mixture():
+    with pytest.raises(TypeError, match=r"got Mixture, expected a Family such as Gaussian\(components, features\)"):
+        Mixture(GaussianMixture(2, 2))
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "tied-diag"])
+def test_a_constant_column_is_named(covariance):
+    x = np.column_stack([X[:, 0], np.full(20, 3.7)])
+    with pytest.raises(ValueError, match="column 1 has the same value in every row, expected some variance: drop"):
+        fit(GaussianMixture(2, 2, covariance), x, EM())
+
+
+def test_a_bad_cell_far_down_is_found_where_it_is():
+    """Past the first chunk of 65536 rows."""
+    x = np.zeros((70_000, 2)) + np.arange(70_000)[:, None]
+    x[69_999, 1] = np.nan
+    with pytest.raises(ValueError, match="row 69999, column 1 holds NaN"):
+        fit(GaussianMixture(2, 2), x, EM())
+
+
+def test_finite_cells_whose_sum_overflows_are_finite():
+    """A check by summing must not refuse 1e308 twice."""
+    with pytest.raises(ArithmeticError):  # squares overflow, which is another sentence
+        fit(GaussianMixture(1, 1), np.array([[1e308], [1.1e308], [1.5e308]]), EM())
