@@ -9,8 +9,10 @@ from operator import add
 
 import torch
 
-from ..models import Rows, SupportsEM
-from .stopping import FALL, GAIN, gain_left
+from ..models import Rows, Statistics, SupportsEM
+from ..models.rows import Chunk
+from .stopping import GAIN, WRONG, gain_left
+from .threads import in_parallel, share_of
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,12 @@ class EM:
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
 
+        def expect(chunk: Chunk) -> Statistics:
+            return model.expect(*chunk.arguments)
+
         def climb() -> Iterator[torch.Tensor]:
             while True:
-                statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
+                statistics = reduce(add, in_parallel(expect, rows.chunks(share_of(len(rows)))))
                 yield (statistics.bound + model.global_term().detach()) / statistics.total_weight
                 model.maximize(statistics)
 
@@ -49,8 +54,8 @@ class EM:
         """The reason to stop after these bounds, or None. Raises ArithmeticError if the bound has fallen."""
         if len(bounds) < 2:
             return None
-        gain, rounding = bounds[-1] - bounds[-2], FALL * (1 + abs(bounds[-1]))
-        if gain < -rounding:
+        gain = bounds[-1] - bounds[-2]
+        if gain < -WRONG * (1 + abs(bounds[-1])):
             raise ArithmeticError(
                 f"the bound fell by {-gain:.3g} nats per row in pass {len(bounds)}, expected EM never to lower it: "
                 "maximize() does not maximize the expected log-likelihood"

@@ -63,15 +63,23 @@ def load(path: str | Path, into: Any = None) -> Fit:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
+            newer = header["format"] > FORMAT
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is not a saved fit, or was cut short ({error}): expected a file written by Fit.save"
         ) from error
-    if header["format"] > FORMAT:
+    if newer:
         raise ValueError(
             f"{path} has format {header['format']}, this version of lowerbound reads up to {FORMAT}: upgrade lowerbound"
         )
+    try:
+        return _assemble(header, tensors, into, path)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): expected a file written by Fit.save") from error
+
+
+def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) -> Fit:
     model = _rebuild(header["model"]) if into is None else copy.deepcopy(into)
     _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
     engine = header["engine"]

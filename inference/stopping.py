@@ -9,7 +9,10 @@ STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 
 SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 NOISY = 1000  # how much more than tol a noisy run may still gain
 PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
-FALL = 1e-11  # relative: how far rounding may lower the bound of one pass, sums of rows up to 1e5 squared widths away
+FALL = 1e-11  # relative: how far rounding may move the bound of one pass, for covariances of condition up to 1e8
+# What rounding takes from a covariance of condition c, c * eps of its thinnest direction, lowers the bound by the
+# square of that: up to 1e-7 for c = 1e12. A fall beyond this is not rounding but a wrong M-step.
+WRONG = 1e-6
 
 
 def gain_left(bounds: Sequence[float]) -> float:
@@ -17,7 +20,7 @@ def gain_left(bounds: Sequence[float]) -> float:
     from the ratio r of the last two gains, and at least the last gain. Infinite while the gains still grow."""
     first, second, third = bounds
     gain, before = third - second, second - first
-    if gain <= 0:
+    if gain <= FALL * (1 + abs(third)):  # no more than rounding
         return 0.0
     if before <= gain:
         return float("inf")

@@ -35,7 +35,7 @@ class FusedPass:
         mean = origin - self.centre + offset
         # what rounding is scaled by: the squared size of the data and of both shifts, in widths of each component
         sizes = (torch.diag(unit).expand(k, d, d), mean.unsqueeze(-1), (origin - self.centre).unsqueeze(-1))
-        size = torch.stack([shape.whiten(scales, y).square().sum((-2, -1)) for y in sizes]).amax(0)
+        size = torch.stack([squared_size(shape, scales, y) for y in sizes]).amax(0)
         self.near = (size < FAR).nonzero().squeeze(-1)
         self.far = (size >= FAR).nonzero().squeeze(-1).tolist()
         mean, scales = mean[self.near], scales[self.near]
@@ -70,6 +70,11 @@ class FusedPass:
         for j in self.far:
             total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j])
         return total
+
+
+def squared_size(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
+    """The squared length of the columns of y (..., d, m), all together, in widths of each component: (...)."""
+    return shape.whiten(scales, y).square().sum((-2, -1))
 
 
 def log_density(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ from torch.distributions import Distribution, constraints
 from .base import Collapse
 from .covariance import SHAPES
 from .family import Family, Visit
-from .fused import FAR, FusedPass, log_density, moments
+from .fused import FAR, FusedPass, log_density, moments, squared_size
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .units import Located, ScaledCholesky
 
+ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
@@ -199,12 +200,12 @@ class Gaussian(Family):
         covariance = scatter / scatter_weight.unsqueeze(-1)
         scale, definite = shape.scale(covariance, d)
         blurred = ~(definite | kept)  # rounding hides the covariance, or there is none to see
-        hidden = (blurred.expand(k) | self._is_far(scale, offset)).unsqueeze(-1)
+        hidden = (blurred.expand(k) | self._is_hidden(scale, offset)).unsqueeze(-1)
         if hidden.any():
             # Add what rounding hides (the step still raises the bound) and move the origin to the component, so that
-            # the next pass sees it sharply. A covariance that stays hidden to the end of a run is a collapse.
-            seen = shape.diagonal(covariance + shape.product(offset, offset), d)
-            floor = torch.where(hidden, 64 * torch.finfo(seen.dtype).eps * seen, 0.0)
+            # the next pass sees it sharply. A covariance that stays blurred to the end of a run is a collapse.
+            seen = shape.product(offset, offset) + shape.product(self.unit, self.unit) + covariance.abs()
+            floor = torch.where(hidden, ROUNDING * shape.diagonal(seen, d), 0.0)
             scale, definite = shape.scale(covariance + (floor.amax(0) if self.tied else floor), d)
             if not (definite | kept).all():
                 raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
@@ -216,10 +217,14 @@ class Gaussian(Family):
         setattr(self, shape.name, torch.where(keep, old, scale))
         self.loc_unconstrained.data = offset / self.unit
 
-    def _is_far(self, scale: Tensor, offset: Tensor) -> Tensor:
-        """(k,) which components lie more than sqrt(FAR) of their widths from their origin."""
-        scales = scale.expand(self._k, *scale.shape) if self.tied else scale
-        return self.shape.whiten(scales, offset.unsqueeze(-1)).square().sum((-2, -1)) > FAR
+    def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:
+        """(k,) which components the last sums show blurred: those far from their origin, and those that have become
+        too thin for the raw moments they were still thick enough for when the sums were taken."""
+        shape, unit = self.shape, torch.diag(self.unit).expand(self._k, -1, -1)
+        new = scale.expand(self._k, *scale.shape) if self.tied else scale
+        far = squared_size(shape, new, offset.unsqueeze(-1)) > FAR
+        was_thick = squared_size(shape, self._scales().detach(), unit) < FAR
+        return far | was_thick & (squared_size(shape, new, unit) > FAR)
 
     def _collapse(self, component: int | None) -> Collapse:
         who = "the covariance" if component is None else f"the covariance of component {component}"

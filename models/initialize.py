@@ -69,10 +69,11 @@ class Start:
 def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start:
     """k-means++ in units of the columns' spread, on a sample where there are many rows, and the softened
     responsibilities of its centres; rows with a known label belong to it alone."""
+    moments = rows.moments  # before the sample: it reads all rows in order, and so can say which one is bad
     sample = rows.sample(generator)
-    spread = rows.moments.covariance.diagonal().sqrt()
+    spread = moments.covariance.diagonal().sqrt()
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-    y = (sample.x - rows.moments.mean) / spread
+    y = (sample.x - moments.mean) / spread
     centres = kmeans_plus_plus(y, sample.weights, components, generator)
     responsibilities = softened(y, centres)
     if sample.labels is not None:
@@ -81,7 +82,7 @@ def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start
     if sample.weights is not None:
         responsibilities *= sample.weights[:, None]
     responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
-    return Start(sample.x, responsibilities, rows.moments.mean + spread * centres)
+    return Start(sample.x, responsibilities, moments.mean + spread * centres)
 
 
 def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:

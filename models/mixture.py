@@ -120,6 +120,7 @@ class Mixture(Recorded):
         """
         if not isinstance(n, int) or n < 1:
             raise ValueError(f"n is {n!r}, expected a whole number of rows of at least 1")
+        self._require_parameters()
         with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None, devices=[]):
             if seed is not None:
                 torch.manual_seed(seed)
@@ -138,6 +139,7 @@ class Mixture(Recorded):
         """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
         is kept. Raises ArithmeticError if a row has probability zero under every component."""
         x = as_tensor(x, self.family.features)
+        self._require_parameters()
         weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
         visit, log_weights = self.family.visit(), self.weights.log()
         weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
@@ -238,6 +240,7 @@ class Mixture(Recorded):
     # inside
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
+        self._require_parameters()
         joint = self.family.log_prob(x) + self.weights.log()
         return joint if labels is None else joint + _allowed(labels, joint.shape[-1])
 
@@ -251,13 +254,16 @@ class Mixture(Recorded):
             )
         return labels
 
-    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple:
-        """Checked arguments of the pair, and the scale of each row's terms. Rows of weight zero are left out."""
+    def _require_parameters(self) -> None:
         if not self.family.is_set:
             raise ValueError(
                 "the parameters of this mixture are not set: fit it, seed(model, x) it, or assign weights and the "
                 "family's parameters"
             )
+
+    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple:
+        """Checked arguments of the pair, and the scale of each row's terms. Rows of weight zero are left out."""
+        self._require_parameters()
         x = as_tensor(x, self.family.features)
         weights, labels = as_weights(weights, len(x)), self._known(labels, len(x))
         factor = 1.0 if rows is None else rows / len(x)

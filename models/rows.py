@@ -70,7 +70,7 @@ class Rows:
             raise ValueError("the DataLoader drops its last batch, expected all rows in each pass: use drop_last=False")
         if not isinstance(x, (Tensor, np.ndarray, pd.DataFrame, Dataset, DataLoader)):
             x = np.asarray(x)
-        if isinstance(x, (Tensor, np.ndarray)) and x.ndim != 2:
+        if isinstance(x, (Tensor, np.ndarray)) and (x.ndim != 2 or 0 in x.shape):
             as_tensor(x)  # raises
         self._x = x
         self._dtype = dtype
@@ -153,7 +153,14 @@ class Rows:
         mean = sum(_weighted(c).sum(0) for c in self.chunks()) / self.total_weight
         centred = ((c.x.double() - mean, c.weights) for c in self.chunks())
         covariance = sum((y if w is None else y * w[:, None]).T @ y for y, w in centred) / self.total_weight
-        return Moments(torch.as_tensor(mean), torch.as_tensor(covariance))
+        moments = Moments(torch.as_tensor(mean), torch.as_tensor(covariance))
+        finite = torch.isfinite(moments.mean) & torch.isfinite(moments.covariance.diagonal())
+        if not finite.all():
+            raise ValueError(
+                f"column {int((~finite).nonzero()[0])} is too large: its square leaves the range of floating-point "
+                "numbers, expected variances below 1e308: rescale it to another unit"
+            )
+        return moments
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """The rows of a slice or of an index tensor."""

@@ -1,4 +1,4 @@
-"""What all tests share: two threads, reproducible hypothesis draws, and no trace left in anything global."""
+"""What all tests share: one thread, reproducible hypothesis draws, and no trace left in anything global."""
 
 import beartype
 import jaxtyping
@@ -11,7 +11,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 # The hook that checks annotations looks up `beartype.beartype`: here an int is a float, as PEP 484 and pyright have it.
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # small tables: on a busy machine, threads that meet after every operation wait for seconds
 # derandomize: the same examples in every run, so that a failure is always a change in the code
 settings.register_profile(
     "house", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]

@@ -52,7 +52,7 @@ TABLES = {
     "one column too many": (np.ones((20, 3)), ValueError, "got 3 columns, expected 2: the model was made for 2"),
     "one column too few": (X[:, :1], ValueError, "got 1 columns, expected 2"),
     "no rows": (np.ones((0, 2)), ValueError, "got an empty table .*expected at least one row and one column"),
-    "no columns": (np.ones((20, 0)), ValueError, "got an empty table of shape .*20, 0.*expected at least one"),
+    "no columns": (np.ones((20, 0)), ValueError, r"got an empty table of shape \(20, 0\), expected at least one row"),
     "an empty DataFrame": (pd.DataFrame({"a": [], "b": []}), ValueError, "got an empty table"),
     "an empty list": ([], ValueError, r"got an array of shape \(0,\), expected \(rows, columns\)"),
     "one dimension": (X[:, 0], ValueError, r"shape \(20,\), expected \(rows, columns\): use x\.reshape\(-1, 1\)"),
@@ -141,7 +141,7 @@ def test_weights_that_are_none(weights, words):
 
 
 def test_fewer_rows_of_positive_weight_than_components():
-    with pytest.raises(ValueError, match="1 distinct rows .*of positive weight.*expected at least one for each of 2"):
+    with pytest.raises(ValueError, match=r"1 distinct rows .*of positive weight.*expected at least one for each of 2"):
         fit(GaussianMixture(2, 2), X, EM(), weights=np.eye(20)[3])
 
 
@@ -167,7 +167,7 @@ def test_labels_that_are_none(labels, words):
 
 @pytest.mark.parametrize("given", [{"weights": ONES}, {"labels": np.zeros(20, int)}])
 def test_a_loaders_rows_have_no_order_to_match(given):
-    with pytest.raises(ValueError, match="cannot be matched to the rows of a DataLoader.*pass its dataset instead"):
+    with pytest.raises(ValueError, match=r"cannot be matched to the rows of a DataLoader.*pass its dataset instead"):
         fit(GaussianMixture(2, 2), LOADER, EM(), **given)
     with pytest.raises(ValueError, match=r"expected them inside: Rows\(x, weights, labels\)"):
         fit(GaussianMixture(2, 2), Rows(X), EM(), **given)
@@ -191,7 +191,7 @@ def test_sizes_are_whole_numbers(number):
     for make in (lambda: GaussianMixture(number, 2), lambda: Gaussian(2, number)):
         if number is True:
             continue  # Python's True is 1
-        with pytest.raises(ValueError, match="is .*, expected a whole number of at least 1"):
+        with pytest.raises(ValueError, match=r"is .*, expected a whole number of at least 1"):
             make()
 
 
@@ -259,6 +259,9 @@ class Fixed:
 
     def initialize(self, x, weights, generator, redraw=True): ...
 
+    def parameters(self, recurse=True):
+        return iter(())
+
     def free_parameters(self):
         return 0
 
@@ -266,15 +269,13 @@ class Fixed:
 
 
 def test_em_names_what_a_model_lacks():
-    with pytest.raises(
-        TypeError, match=r"EM needs expect\(\) and maximize\(\), which Fixed does not have: fit it with"
-    ):
+    with pytest.raises(TypeError, match=r"EM needs expect\(\) and maximize\(\), which Fixed does not have: fit it"):
         fit(Fixed(), X, EM())
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, "3", None])
 def test_samples_are_counted(n):
-    with pytest.raises(ValueError, match="n is .*, expected a whole number of rows of at least 1"):
+    with pytest.raises(ValueError, match=r"n is .*, expected a whole number of rows of at least 1"):
         random_mixture("full", X).sample(n)
 
 
@@ -298,7 +299,8 @@ def test_a_bad_cell_far_down_is_found_where_it_is():
         fit(GaussianMixture(2, 2), x, EM())
 
 
-def test_finite_cells_whose_sum_overflows_are_finite():
-    """A check by summing must not refuse 1e308 twice."""
-    with pytest.raises(ArithmeticError):  # squares overflow, which is another sentence
-        fit(GaussianMixture(1, 1), np.array([[1e308], [1.1e308], [1.5e308]]), EM())
+@pytest.mark.parametrize("size", [1e160, 1e308])
+def test_squares_that_overflow_are_said_to(size):
+    """The cells are finite, their variance is not: neither NaN nor "the same value in every row" came."""
+    with pytest.raises((ArithmeticError, ValueError), match=r"(range|overflow|large).*(scale|unit)"):
+        fit(GaussianMixture(1, 1), np.array([[1.0], [1.1], [1.5]]) * size, EM())

@@ -63,16 +63,11 @@ def test_restarts_reach_the_published_optimum(name, covariance, k, figure, free,
 def test_old_faithful_has_the_published_parameters(seed):
     """mclust VVV,2, to the digits printed."""
     x = table("faithful")
-    # not the default tol of 1e-7: it stops 3e-5 nats short, where the fourth decimal of a mean is not yet settled
-    result = fit(GaussianMixture(2, 2), x, EM(tol=1e-10), restarts=10, seed=seed)
+    result = fit(GaussianMixture(2, 2), x, EM(), restarts=10, seed=seed)
     weights, means, _ = parameters_of(result.model)
     np.testing.assert_array_equal(weights.round(4), [0.6441, 0.3559])
     np.testing.assert_array_equal(means.round(4), [[4.2897, 79.9681], [2.0364, 54.4785]])
     assert compare(x, em=result).frame().bic["em"] == pytest.approx(2322.192, abs=1e-3)  # mclust prints -BIC
-
-    by_default = fit(GaussianMixture(2, 2), x, EM(), restarts=10, seed=seed)
-    for a, b in zip(parameters_of(by_default.model)[:2], (weights, means), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_different_seeds_agree_once_aligned():

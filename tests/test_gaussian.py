@@ -167,9 +167,7 @@ def test_unknown_priors_are_told_the_known_ones(word):
 
 @pytest.mark.parametrize("concentration", [0.5, 0.0, -1.0, float("nan")])
 def test_a_sparse_dirichlet_is_refused(concentration):
-    with pytest.raises(
-        ValueError, match=r"concentration is .*, expected at least 1: .*posterior over weights"
-    ):
+    with pytest.raises(ValueError, match=r"concentration is .*, expected at least 1: .*posterior over weights"):
         GaussianMixture(2, 3, concentration=concentration)
 
 

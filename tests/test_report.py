@@ -161,7 +161,7 @@ def test_the_report_is_complete_and_stands_alone(two, written):
         assert len(image["alt"]) > 10
     assert page.tags.count("figcaption") == 3
     words = " ".join(page.words)
-    for expected in ("EM(tol=1e-07)", "Mixture(Gaussian(2, 2, 'full', None), None)", "pyro-ppl 1.", "Lower is better"):
+    for expected in ("EM(tol=1e-09)", "Mixture(Gaussian(2, 2, 'full', None), None)", "pyro-ppl 1.", "Lower is better"):
         assert expected in words
     for line in str(two).splitlines():
         if line.startswith("|") and not line.startswith("|-"):

@@ -13,10 +13,10 @@ from lowerbound.models import GaussianMixture, seed
 
 FAITHFUL_OPTIMUM = -1130.2640  # mclust
 
-# engine, passes, how far below EM's optimum it may end in nats in total, and in parameters (units of the data's spread,
-# logarithms of scales, probabilities). Without noise: what the issue asks. With it: Adam's steps end at a hundredth of
-# .05, so the end is a draw around the optimum; measured at seeds 0 to 5: sampled up to 3.3e-3 nats and 4.2e-3, in batches
-# of 64 up to 8.5e-2 and 1.8e-2
+# Engine, passes, how far below EM's optimum it may end (nats in total), and how far away in parameters: probabilities,
+# means in units of the data's spread, logarithms of scales. Without noise: what was asked for. With it, Adam's last
+# steps are a hundredth of .05, so that the end is a draw around the optimum: measured at seeds 0 to 5, sampled up to
+# 3.3e-3 nats and 4.2e-3, batches of 64 up to 8.5e-2 and 1.8e-2. At least twice that is allowed.
 ENGINES = {
     "exact": (SVI("exact"), 500, 1e-3, 1e-3),
     "enumerated": (SVI("enumerated"), 500, 1e-3, 1e-3),
@@ -35,7 +35,7 @@ def beginning(kind, x):
     )
 
 
-def cases():
+def _cases():
     """Every unit and start without noise; with noise, which costs more, one of each."""
     for name, case in ENGINES.items():
         noisy = name not in ("exact", "enumerated")
@@ -44,7 +44,7 @@ def cases():
                 yield pytest.param(*case, unit, kind, id=f"{name}-{unit:g}-{kind}")
 
 
-@pytest.mark.parametrize(("engine", "passes", "nats", "distance", "unit", "kind"), cases())
+@pytest.mark.parametrize(("engine", "passes", "nats", "distance", "unit", "kind"), [*_cases()])
 def test_svi_and_em_reach_the_same_optimum(faithful, engine, passes, nats, distance, unit, kind):
     x = faithful.to_numpy() * unit
     model = beginning(kind, x)
@@ -67,18 +67,17 @@ def test_svi_and_em_reach_the_same_optimum(faithful, engine, passes, nats, dista
     assert (np.abs(c - c2) / np.outer(spread, spread)).max() < 2 * distance
 
 
-@pytest.mark.parametrize("elbo", ["exact", "enumerated"])
 @pytest.mark.parametrize("prior", [None, "weak", "explicit"])
 @pytest.mark.parametrize("covariance", COVARIANCES)
-def test_svi_and_em_agree_for_every_model(covariance, prior, elbo):
+def test_an_optimum_of_em_has_no_slope_and_svi_finds_no_better(covariance, prior):
     x = data(n=60, d=3)
     model = random_mixture(covariance, x, k=2, prior=prior, concentration=2.0)
-    em = fit(model, x, EM(tol=0), max_passes=400)
-    svi = fit(em.model, x, SVI(elbo, learning_rate=0.01, tol=0), max_passes=5)
-    # an optimum of one is a fixed point of the other: Adam's first steps are of full size, so judge by the gradient
+    em = fit(model, x, EM(tol=0), max_passes=150)
     assert em.gradient_norm < 1e-9
-    assert svi.bounds[0].item() == pytest.approx(em.bounds[-1].item(), rel=1e-12)
-    assert (svi.bounds[1:] <= svi.bounds[0] + 1e-12).all()
+    for elbo in ("exact", "enumerated"):
+        svi = fit(em.model, x, SVI(elbo, learning_rate=0.01, tol=0), max_passes=5)
+        assert svi.bounds[0].item() == pytest.approx(em.bounds[-1].item(), rel=1e-12)
+        assert (svi.bounds[1:] <= svi.bounds[0] + 1e-12).all()
 
 
 @pytest.mark.parametrize("elbo", ["exact", "enumerated"])
@@ -95,15 +94,15 @@ def test_a_weight_is_a_number_of_repetitions(faithful, elbo):
 
 @pytest.mark.parametrize("engine", [SVI(), SVI("exact", batch_size=50)], ids=["sampled", "minibatch"])
 def test_weighted_noisy_svi_ends_at_the_weighted_optimum(faithful, engine):
-    """Measured 1e-2 nats below EM at seed 0; ten times that is allowed, the unweighted optimum is 20 nats away."""
+    """Measured at seeds 0 to 4: up to .46 nats below EM in batches; the unweighted optimum is 10.9 below."""
     x = faithful.to_numpy()
     weights = np.random.default_rng(0).integers(0, 4, len(x))
     model = seed(GaussianMixture(2, 2), x, weights=weights)
     em = fit(model, x, EM(tol=0), weights=weights, max_passes=80)
     svi = fit(model, x, engine, weights=weights, max_passes=200)
-    assert 0 <= (em.bounds[-1] - svi.bounds[-1]) * weights.sum() < 0.2
+    assert 0 <= (em.bounds[-1] - svi.bounds[-1]) * weights.sum() < 1
     unweighted = fit(model, x, EM(tol=0), max_passes=80).model
-    assert (em.bounds[-1] * weights.sum() - unweighted.bound(x) @ torch.tensor(weights).double()) > 1
+    assert (em.bounds[-1] * weights.sum() - unweighted.bound(x) @ torch.tensor(weights).double()) > 10
 
 
 @pytest.mark.parametrize("engine", [SVI("exact"), SVI("enumerated"), SVI()], ids=["exact", "enumerated", "sampled"])
