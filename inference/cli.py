@@ -101,6 +101,8 @@ def fit(
             raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
         probe(out.parent, f"cannot write {out}")
         fitted = _fit(unfitted, rows, engine, restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet)
+        if hasattr(fitted.model, "canonical_order"):  # the file numbers the components as the tables do
+            fitted.model.permute(fitted.model.canonical_order())
         comparison = compare_fits(rows, **{engine: fitted})
         fitted.save(out)
         tables = [

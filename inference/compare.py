@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,12 @@ class Comparison:
         from .plots import figures
 
         return figures(self)
+
+    def report(self, out: str | Path) -> Path:
+        """Write the tables and figures to the folder `out`, as `lowerbound compare` does; returns its index.html."""
+        from .report import write_report
+
+        return write_report(self, out, "lowerbound: " + " and ".join(self.fits))
 
     def __str__(self) -> str:
         from .text import text

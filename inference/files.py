@@ -81,6 +81,9 @@ def load(path: str | Path, into: Any = None) -> Fit:
 
 def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) -> Fit:
     model = _rebuild(header["model"]) if into is None else copy.deepcopy(into)
+    saved, wanted = _classes(header["model"]), _classes(_describe(model))
+    if saved != wanted:
+        raise ValueError(f"{path} is a fit of {saved}, expected one of {wanted}, the model it is to be read into")
     _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
     engine = header["engine"]
     return Fit(
@@ -124,6 +127,16 @@ def _describe(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return {"class": type(value).__name__, "positional": [], "named": {}}  # rebuilt through `into`
+
+
+def _classes(description: Any) -> str:
+    """The classes in a description, outermost first: "Mixture of Gaussian"."""
+    if isinstance(description, list):
+        return " of ".join(filter(None, map(_classes, description)))
+    if not isinstance(description, dict):
+        return ""
+    inner = _classes([*description["positional"], *description["named"].values()])
+    return f"{description['class']} of {inner}" if inner else description["class"]
 
 
 def _rebuild(description: Any) -> Any:

@@ -76,7 +76,7 @@ class Fit(Generic[Model]):
 
     def __repr__(self) -> str:
         return (
-            f"Fit({type(self.model).__name__} by {self.engine}: {float(self.bounds[-1]):.6f} nats per row after "
+            f"Fit({type(self.model).__name__} by {self.engine}: bound {float(self.bounds[-1]):.6f} nats per row after "
             f"{len(self.bounds)} passes, {self.reason})"
         )
 
@@ -115,7 +115,7 @@ def fit(
     for name, value in (("restarts", restarts), ("max_passes", max_passes)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
-    if not (hasattr(engine, "passes") and hasattr(engine, "stop")):
+    if isinstance(engine, type) or not (hasattr(engine, "passes") and hasattr(engine, "stop")):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
     if not isinstance(model, LatentModel):
         raise TypeError(f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2)")
@@ -139,7 +139,7 @@ def fit(
             raise Collapse(
                 f"{'the run' if restarts == 1 else f'each of {restarts} runs'} ended in a singularity, where the "
                 f'likelihood has no upper bound ({collapses[-1]}): give the model prior="weak", or more restarts, '
-                "or fewer components",
+                "or fewer components; or drop columns that follow from others",
                 collapses[-1].component,
             ) from collapses[-1]
     best = max(runs, key=lambda run: run.bounds[-1])

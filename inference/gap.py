@@ -85,7 +85,7 @@ def log_joint(model: LatentModel, x: Tensor, components: int) -> Float[Tensor, "
 
 def _part(q: Distribution | Tensor, start: int, n: int) -> Distribution:
     if isinstance(q, Tensor):
-        q = dist.Categorical(probs=q)
+        q = dist.Categorical(probs=q.to(torch.float64))
     if not isinstance(q, torch.distributions.Categorical) or q.logits.ndim != 2:
         raise TypeError(f"q is {q!r}, expected a Categorical with batch shape (n,) or probabilities (n, k)")
     return dist.Categorical(logits=q.logits[start : start + n])

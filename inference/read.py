@@ -48,7 +48,7 @@ def _csv(path: Path) -> pd.DataFrame:
     except (ValueError, IndexError) as error:  # pandas raises its parser errors as ValueError
         raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
     if has_header:
-        nameless = [str(i + 1) for i, name in enumerate(names) if not isinstance(name, str)]
+        nameless = [str(i) for i, name in enumerate(names) if not isinstance(name, str)]
         if nameless:
             raise ValueError(
                 f"column {', '.join(nameless)} of {path} has no name, as when row numbers are written along: "

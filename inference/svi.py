@@ -65,7 +65,7 @@ class SVI:
                 "got a DataLoader, which brings its own batches, and batch_size=None: pass SVI(batch_size=...) with "
                 "the loader's batch size"
             )
-        n = len(rows) if self.batch_size is None else rows.positive
+        n = rows.positive
         steps = 1 if self.batch_size is None else -(-n // self.batch_size)
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay ** (1 / (max_passes * steps)))
@@ -76,10 +76,11 @@ class SVI:
                 yield data_bound(model, rows)
                 for step in self._steps(rows, generator):
                     optimizer.zero_grad()
+                    seen = sum(len(chunk.x) for chunk in step)
                     for chunk in step:
-                        share = 1.0 if len(step) == 1 else len(chunk.x) / len(rows)
                         x, weights, labels = chunk.arguments
-                        (share / rows.total_weight * loss(x, weights, labels, n)).backward()
+                        stands_for = seen if self.batch_size is None else n
+                        (len(x) / seen / rows.total_weight * loss(x, weights, labels, stands_for)).backward()
                     optimizer.step()
                     schedule.step()
 
@@ -100,7 +101,7 @@ class SVI:
     def _steps(self, rows: Rows, generator: torch.Generator):
         """Lists of chunks, one list for each optimizer step."""
         if self.batch_size is None:
-            yield list(rows.chunks())
+            yield [chunk for chunk in rows.chunks() if chunk.weights is None or bool(chunk.weights.any())]
         else:
             for batch in rows.batches(self.batch_size, generator):
                 yield [batch]

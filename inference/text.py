@@ -92,10 +92,12 @@ def pairs(comparison: Comparison) -> list[list[str]]:
 
 
 def optima(fit: Fit) -> str:
-    """How many restarts ended in each optimum, best first: "5 restarts: 4 at -4.155382, 1 at -4.2 nats per row"."""
+    """How many restarts ended at each bound, best first: "5 restarts: 4 at -4.155382, 1 at -4.2 nats per row"."""
     ends = [f"{end.count} at {end.bound:.6f}" for end in fit.optima if end.bound is not None]
     collapsed = "".join(f", {end.count} collapsed" for end in fit.optima if end.bound is None)
-    return f"{restarts(fit)} restarts: {', '.join(ends)} nats per row{collapsed}"
+    runs = restarts(fit)
+    prior = ", log prior included" if float(fit.model.global_term().detach()) else ""
+    return f"{runs} restart{'s' if runs > 1 else ''}: {', '.join(ends)} nats per row{prior}{collapsed}"
 
 
 def restarts(fit: Fit) -> int:

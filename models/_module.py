@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 import pyro
 import torch
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, PyroParam
 from pyro.nn.module import pyro_method
-from torch import Tensor
 from torch.distributions import transform_to
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -57,8 +56,10 @@ class Recorded(PyroModule):
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and name in vars(self).get("_pyro_params", {}):
+        if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):
             old = getattr(self, name)
+            # arrays and lists, too: they would otherwise take the parameter's place
+            value = torch.as_tensor(value, dtype=old.dtype)
             if value.shape != old.shape:
                 raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
             # a copy: PyroParam would otherwise share memory with the caller's tensor where nothing is constrained

@@ -28,33 +28,43 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
 
 
 def kmeans_plus_plus(
-    x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None, components: int, generator: torch.Generator
+    x: Float[Tensor, "n d"],
+    weights: Float[Tensor, " n"] | None,
+    components: int,
+    generator: torch.Generator,
+    known: dict[int, Float[Tensor, " d"]] | None = None,
 ) -> Float[Tensor, "k d"]:
-    """k rows of x, each next one drawn with probability proportional to weight times squared distance to the nearest.
+    """k centres: rows of x, each next one drawn with probability proportional to weight times squared distance to the
+    nearest so far. Of 2 + log k candidates at a time the one that leaves the smallest distortion is kept, as
+    scikit-learn does. `known` centres stand from the beginning, each under the number of its component.
 
-    Of 2 + log k candidates at a time the one that leaves the smallest distortion is kept, as scikit-learn does.
     Arthur & Vassilvitskii, SODA 2007. Raises ValueError if x has fewer than k distinct rows of positive weight.
     """
     mass = torch.ones(len(x), dtype=x.dtype) if weights is None else weights
-    first = int(torch.multinomial(mass, 1, generator=generator))
-    chosen = [first]
-    squared = (x - x[first]).square().sum(-1)
-    for _ in range(1, components):
+    centres = dict(known or {})
+    if not centres:
+        centres[0] = x[torch.multinomial(mass, 1, generator=generator)[0]]
+    squared = _squared_distances(x, torch.stack(list(centres.values()))).amin(0)
+    for component in range(components):
+        if component in centres:
+            continue
         share = squared * mass
         if not (share > 0).any():
             raise ValueError(
-                f"the data have {len(chosen)} distinct rows (of positive weight), expected at least one for each of "
+                f"the data have {len(centres)} distinct rows (of positive weight), expected at least one for each of "
                 f"{components} components: use fewer components"
             )
-        candidates = torch.multinomial(
-            share / share.max(), 2 + int(math.log(components)), replacement=True, generator=generator
-        )
-        distances = torch.stack([(x - x[c]).square().sum(-1) for c in candidates])
-        nearest = torch.minimum(squared, distances)  # (candidates, n)
+        candidates = x[
+            torch.multinomial(share / share.max(), 2 + int(math.log(components)), replacement=True, generator=generator)
+        ]
+        nearest = torch.minimum(squared, _squared_distances(x, candidates))  # (candidates, n)
         best = int((nearest @ mass).argmin())
-        chosen.append(int(candidates[best]))
-        squared = nearest[best]
-    return x[chosen]
+        centres[component], squared = candidates[best], nearest[best]
+    return torch.stack([centres[component] for component in range(components)])
+
+
+def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
+    return torch.stack([(x - centre).square().sum(-1) for centre in centres])
 
 
 @dataclass(frozen=True)
@@ -68,17 +78,17 @@ class Start:
 
 def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start:
     """k-means++ in units of the columns' spread, on a sample where there are many rows, and the softened
-    responsibilities of its centres; rows with a known label belong to it alone."""
+    responsibilities of its centres. Rows with a known label belong to it alone, and their mean is its centre."""
     moments = rows.moments  # before the sample: it reads all rows in order, and so can say which one is bad
     sample = rows.sample(generator)
     spread = moments.covariance.diagonal().sqrt()
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))
     y = (sample.x - moments.mean) / spread
-    centres = kmeans_plus_plus(y, sample.weights, components, generator)
+    labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
+    known = {int(j): y[labels == j].mean(0) for j in labels.unique() if j >= 0}
+    centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
     responsibilities = softened(y, centres)
-    if sample.labels is not None:
-        known = sample.labels >= 0
-        responsibilities[known] = torch.nn.functional.one_hot(sample.labels[known], components).to(y.dtype)
+    responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     if sample.weights is not None:
         responsibilities *= sample.weights[:, None]
     responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
@@ -87,6 +97,6 @@ def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start
 
 def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
     """Responsibilities of the nearest centre, a tenth of each row spread evenly over all: 0.9 r + 0.1 / k."""
-    squared = torch.stack([(x - centre).square().sum(-1) for centre in centres], -1)
-    one_hot = torch.nn.functional.one_hot(squared.argmin(-1), len(centres)).to(x.dtype)
+    nearest = _squared_distances(x, centres).argmin(0)
+    one_hot = torch.nn.functional.one_hot(nearest, len(centres)).to(x.dtype)
     return (1 - SOFTNESS) * one_hot + SOFTNESS / len(centres)

@@ -66,8 +66,7 @@ def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] |
     some=False, for part of a table) all zero."""
     if weights is None:
         return None
-    tensor = torch.as_tensor(np.asarray(weights, dtype=np.float64) if not isinstance(weights, Tensor) else weights)
-    tensor = tensor.detach().to(torch.float64)
+    tensor = _one_column(weights, "weights", "numbers").to(torch.float64)
     if tensor.shape != (n,):
         raise ValueError(f"got weights of shape {tuple(tensor.shape)}, expected one weight for each of {n} rows")
     bad = ~torch.isfinite(tensor) | (tensor < 0)
@@ -83,13 +82,22 @@ def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
     """Known components as int64 (n,), -1 where unknown, or None if none is known."""
     if labels is None:
         return None
-    tensor = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).detach()
+    tensor = _one_column(labels, "labels", "integers")
     if tensor.shape != (n,) or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(
             f"got labels of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected one integer for each of "
             f"{n} rows: 0, 1, ... for the component, -1 for unknown"
         )
     return tensor.to(torch.int64)
+
+
+def _one_column(values: Any, name: str, wanted: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.array(values)  # a copy: torch does not take arrays that cannot be written to
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"got {name} of type {array.dtype}, expected {wanted}")
+    return torch.as_tensor(array)
 
 
 def _is_real(kind: Any) -> bool:

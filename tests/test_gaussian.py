@@ -5,15 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import (
     COVARIANCES,
     PRIORS,
+    bits,
     covariances_of,
     data,
     explicit_prior,
     is_tied,
+    log_evidence,
     log_prior,
     parameters_of,
     random_mixture,
@@ -33,6 +35,7 @@ SET = slice(None)
 @pytest.mark.parametrize("concentration", [None, 1.0, 2.5])
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("covariance", COVARIANCES)
+@settings(max_examples=8)
 @given(draw=st.integers(0, 10**6), k=st.integers(1, 4))
 def test_the_log_prior_is_scipys(covariance, prior, concentration, draw, k):
     model = random_mixture(covariance, X, k=k, prior=prior, concentration=concentration, draw=draw)
@@ -157,6 +160,38 @@ GOOD = explicit_prior("full", 3)
 def test_improper_priors_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         Gaussian(2, 3, "full", dataclasses.replace(GOOD, **change))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, np.ndarray.tolist], ids=["array", "tensor", "list"])
+def test_parameters_are_set_from_any_kind_of_numbers(kind):
+    """Such as another library's centres: they must not take the parameter's place."""
+    model = GaussianMixture(3, 3, "diag")
+    model.weights = kind(np.array([0.2, 0.3, 0.5]))
+    model.family.loc = kind(X[:3])
+    model.family.scale = kind(np.ones((3, 3)))
+    assert len(list(model.parameters())) == 3
+    np.testing.assert_allclose(model.family.loc.detach(), X[:3], rtol=1e-12)
+    expected = fit(model, X, EM(), max_passes=2).bounds[0]
+    assert expected.item() == pytest.approx(log_evidence(model, X).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale_tril", [[[1, 2, 0], [0, 1, 0], [0, 0, 1]]] * 2),
+        ("scale_tril", [-np.eye(3)] * 2),
+        ("scale_tril", [np.full((3, 3), np.nan)] * 2),
+        ("loc", np.full((2, 3), np.nan)),
+        ("weights", [0.5, 0.6]),
+        ("weights", [1.5, -0.5]),
+    ],
+)
+def test_parameters_outside_their_range_are_refused(name, value):
+    model = random_mixture("full", X, k=2)
+    before = bits(model)
+    with pytest.raises(ValueError, match=rf"{name} got .*, expected"):
+        setattr(model if name == "weights" else model.family, name, torch.tensor(np.array(value)))
+    assert bits(model) == before
 
 
 @pytest.mark.parametrize("word", ["strong", "WEAK", ""])

@@ -105,6 +105,31 @@ def test_weighted_noisy_svi_ends_at_the_weighted_optimum(faithful, engine):
     assert (em.bounds[-1] * weights.sum() - unweighted.bound(x) @ torch.tensor(weights).double()) > 10
 
 
+def test_one_batch_of_all_rows_is_all_rows():
+    """Rows of weight zero are no rows: they must not thin out the others beside the prior."""
+    x = data(n=60, d=3)
+    weights = np.where(np.arange(60) % 3, 1.0, 0.0)
+    model = random_mixture("full", x, prior="explicit", concentration=2.0)
+    whole, batch, alone = (
+        fit(model, v, SVI("exact", batch_size=size), weights=w, max_passes=6).bounds
+        for v, w, size in ((x, weights, None), (x, weights, 1000), (x[weights > 0], None, None))
+    )
+    torch.testing.assert_close(batch, whole, rtol=1e-9, atol=0)
+    assert alone[0].item() == pytest.approx(whole[0].item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("elbo", ["exact", "enumerated", "sampled"])
+def test_a_chunk_without_weight_is_no_error(elbo):
+    """Chunks of 65536 rows: the whole first one counts nothing, and the rest as if it were alone."""
+    x = data(n=66_000, d=2)
+    weights = np.where(np.arange(len(x)) < 65_900, 0.0, 1.0)
+    model = seed(GaussianMixture(2, 2), x[65_900:])
+    a = fit(model, x, SVI(elbo), weights=weights, max_passes=2)
+    b = fit(model, x[65_900:], SVI(elbo), max_passes=2)
+    assert a.bounds[0].item() == pytest.approx(b.bounds[0].item(), rel=1e-12)
+    assert a.bounds[1] > a.bounds[0]
+
+
 @pytest.mark.parametrize("engine", [SVI("exact"), SVI("enumerated"), SVI()], ids=["exact", "enumerated", "sampled"])
 def test_labels_are_heard(engine):
     x = data(n=60, d=3)

@@ -40,9 +40,9 @@ def bounds_figure(comparison: Comparison) -> Figure:
     panels[1].tick_params(labelleft=False)
     figure.legend(loc="outside lower center", ncols=min(len(fits), 2), frameon=False)
     there = [name for name, fit in fits.items() if best - float(fit.bounds[-1]) < SAME_OPTIMUM]
-    takeaway = (
-        f"{listed(there, len(fits))} reach{'' if len(there) > 1 else 'es'} the best optimum, {best:.6f} nats per row"
-    )
+    one_model = len({fit.model.free_parameters() for fit in fits.values()}) == 1
+    top = "the best optimum" if one_model else "the highest bound (of models of different size: see BIC)"
+    takeaway = f"{listed(there, len(fits))} reach{'' if len(there) > 1 else 'es'} {top}, {best:.6f} nats per row"
     return describe(
         figure,
         takeaway,

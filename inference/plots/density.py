@@ -38,8 +38,13 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
     for i, (name, model) in enumerate(models.items()):
         style = line(i, len(models))
         points = torch.as_tensor(grid[:, None], dtype=torch.float64)
-        with torch.no_grad():
+        try:
             density = model.bound(points).double().exp().numpy()
+        except ValueError:  # the margin lies outside the support, such as below 0: keep to the range of the rows
+            grid = np.linspace(low, high, 600)
+            points = torch.as_tensor(grid[:, None], dtype=torch.float64)
+            density = model.bound(points).double().exp().numpy()
+        with torch.no_grad():
             posterior = model.posterior(points)
         axes.plot(grid, density, color=style.color, linestyle=style.dash, linewidth=style.width, label=name)
         if not isinstance(posterior, torch.distributions.Categorical):
