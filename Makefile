@@ -26,7 +26,7 @@ check: .venv/.installed-dev
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
 
-bench: .venv/.installed
+bench: .venv/.installed-dev
 	.venv/bin/python -m benchmarks.gaussian_pass
 
 tutorials: .venv/.installed-dev

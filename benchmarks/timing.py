@@ -6,6 +6,10 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 
+SETTLE = (
+    0.2  # seconds: threads of the library timed before go on spinning for a while, and would take a core from the next
+)
+
 
 def interleaved(functions: Mapping[str, Callable[[], object]], times: int, calls: int = 1) -> dict[str, list[float]]:
     """Seconds per call of each function, `times` of them, in the order a b a b ...; one round first is not counted.
@@ -25,6 +29,8 @@ def interleaved(functions: Mapping[str, Callable[[], object]], times: int, calls
     try:
         for _ in range(times):
             for name, function in functions.items():
+                time.sleep(SETTLE)
+                function()
                 began = time.perf_counter()
                 for _ in range(repeats[name]):
                     function()

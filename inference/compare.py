@@ -129,13 +129,17 @@ def _pair(a: LatentModel, b: LatentModel, rows: Rows) -> dict[str, float]:
         order = align(a, b, rows)
     except (TypeError, ValueError):  # continuous latents, or different numbers of components: nothing to match
         return {"parameter_distance": math.nan, "posterior_kl": math.nan}
-    b = copy.deepcopy(b)
-    b.permute(order)  # type: ignore[attr-defined]
     total = 0.0
     for chunk in rows.chunks(EVALUATION_ROWS):
-        divergence = kl(a.posterior(chunk.x), b.posterior(chunk.x))
+        ours, theirs = a.posterior(chunk.x), b.posterior(chunk.x)
+        divergence = kl(ours, torch.distributions.Categorical(logits=theirs.logits[:, order]))  # type: ignore[attr-defined]
         total += float(divergence.sum() if chunk.weights is None else divergence @ chunk.weights)
-    return {"parameter_distance": parameter_distance(a, b), "posterior_kl": total / rows.total_weight}
+    distance = math.nan
+    if hasattr(b, "permute"):
+        b = copy.deepcopy(b)
+        b.permute(order)  # type: ignore[attr-defined]
+        distance = parameter_distance(a, b)
+    return {"parameter_distance": distance, "posterior_kl": total / rows.total_weight}
 
 
 def parameter_distance(a: Any, b: Any) -> float:
@@ -165,5 +169,6 @@ def parameter_distance(a: Any, b: Any) -> float:
 
 def is_discrete(model: LatentModel, rows: Rows) -> bool:
     """Whether the model gives probabilities of discrete rows, not a density: read off its Pyro program."""
-    trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
+    with torch.random.fork_rng(devices=[]):  # the program draws z
+        trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
     return trace.nodes["x"]["fn"].support.is_discrete  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]

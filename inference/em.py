@@ -9,10 +9,8 @@ from operator import add
 
 import torch
 
-from ..models import Rows, Statistics, SupportsEM
-from ..models.rows import Chunk
-from .stopping import GAIN, WRONG, gain_left
-from .threads import in_parallel, share_of
+from ..models import Rows, SupportsEM
+from .stopping import GAIN, ROUNDED, WRONG, gain_left
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,9 @@ class EM:
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
 
-        def expect(chunk: Chunk) -> Statistics:
-            return model.expect(*chunk.arguments)
-
         def climb() -> Iterator[torch.Tensor]:
             while True:
-                statistics = reduce(add, in_parallel(expect, rows.chunks(share_of(len(rows)))))
+                statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
                 yield (statistics.bound + model.global_term().detach()) / statistics.total_weight
                 model.maximize(statistics)
 
@@ -60,6 +55,6 @@ class EM:
                 f"the bound fell by {-gain:.3g} nats per row in pass {len(bounds)}, expected EM never to lower it: "
                 "maximize() does not maximize the expected log-likelihood"
             )
-        if self.tol > 0 and len(bounds) > 2 and gain_left(bounds[-3:]) < self.tol:
-            return GAIN.format(tol=self.tol)
+        if self.tol > 0 and len(bounds) > 2 and (left := gain_left(bounds[-3:])) < self.tol:
+            return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
         return None

@@ -43,4 +43,5 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
         if term.requires_grad:
             accumulate(term)
     flat = torch.cat([g.flatten() for g in gradient]).double() / rows.total_weight
-    return float(torch.where(torch.isfinite(flat), flat, 0.0).norm())
+    at_boundary = torch.cat([p.detach().flatten() for p in parameters]) == -torch.inf
+    return float(torch.where(at_boundary, 0.0, flat).norm())

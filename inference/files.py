@@ -88,7 +88,7 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
     engine = header["engine"]
     return Fit(
         model=model,
-        engine=ENGINES[engine["class"]](**engine["settings"]),
+        engine=ENGINES[engine["class"]](**engine["settings"]) if engine["class"] in ENGINES else engine,
         bounds=tensors["bounds"],
         times=tensors["times"],
         optima=tuple(Optimum(**optimum) for optimum in header["optima"]),
@@ -103,9 +103,6 @@ def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:
         if saved != wanted:
             raise ValueError(f"{path} holds {name} of shape {saved}, expected {wanted}: it is a fit of another model")
     model.load_state_dict(state)
-    for module in model.modules():
-        if isinstance(module, models.Family):
-            module.is_set = True
 
 
 def _describe(value: Any) -> Any:

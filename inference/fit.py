@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -113,12 +114,18 @@ def fit(
     component onto a few rows, and ArithmeticError if a bound stops being a number, or falls under EM.
     """
     for name, value in (("restarts", restarts), ("max_passes", max_passes)):
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
     if isinstance(engine, type) or not (hasattr(engine, "passes") and hasattr(engine, "stop")):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
     if not isinstance(model, LatentModel):
-        raise TypeError(f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2)")
+        lacks = [name for name in dir(LatentModel) if not name.startswith("_") and not hasattr(model, name)]
+        raise TypeError(
+            f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2): it lacks "
+            + ", ".join(lacks)
+        )
+    if not isinstance(seed, Integral):
+        raise ValueError(f"seed is {seed!r}, expected a whole number")
     rows = as_rows(x, weights, labels)
     began = time.perf_counter()
     runs: list[_Run] = []
@@ -129,8 +136,9 @@ def fit(
         reporter(progress, type(engine).__name__, restarts, max_passes) as report,
     ):
         for restart in range(restarts):
-            torch.manual_seed(seed * 1_000_003 + restart)
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + restart)
+            start = (int(seed) * 1_000_003 + restart) % 2**63
+            torch.manual_seed(start)
+            generator = torch.Generator().manual_seed(start)
             try:
                 runs.append(_run(copy.deepcopy(model), rows, engine, max_passes, generator, restart, report))
             except Collapse as collapse:
@@ -142,7 +150,10 @@ def fit(
                 "or fewer components; or drop columns that follow from others",
                 collapses[-1].component,
             ) from collapses[-1]
-    best = max(runs, key=lambda run: run.bounds[-1])
+        best = max(runs, key=lambda run: run.bounds[-1])
+        slope = gradient_norm(best.model, rows)
+    for parameter in best.model.parameters():
+        parameter.grad = None
     return Fit(
         model=best.model,
         engine=engine,
@@ -153,7 +164,7 @@ def fit(
         seconds=time.perf_counter() - began,
         seed=seed,
         optima=_distinct([run.bounds[-1] for run in runs], len(collapses)),
-        gradient_norm=gradient_norm(best.model, rows),
+        gradient_norm=slope,
     )
 
 

@@ -23,7 +23,7 @@ SECTIONS = {"data": "The data and the components", "bounds": "The way up", "resp
 GLOSSARY = {
     "nats": "Natural units of information: differences of natural logarithms. 1 nat is 1.44 bits.",
     "log-likelihood": "Sum over rows of log p(x) under the fit. Higher is better, but more parameters always help.",
-    "ELBO": "Evidence lower bound: what every engine raises. Log-likelihood = ELBO + gap.",
+    "ELBO": "Evidence lower bound: what every engine raises (plus the log prior, if any). Log-likelihood = ELBO + gap.",
     "gap": "KL(q, posterior): what the ELBO loses because q is not the exact posterior. 0 to rounding if it is.",
     "BIC": "Bayesian information criterion, -2 log-likelihood + parameters times log(rows). Lower is better.",
     "gradient norm": "Slope of the bound in nats per row at the end, in units of the data. 0 at an optimum.",

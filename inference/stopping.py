@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 GAIN = "converged: less than {tol:g} nats per row left to gain"
+ROUNDED = "converged: no more than rounding left to gain"
 STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 passes"
 SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 NOISY = 1000  # how much more than tol a noisy run may still gain
@@ -20,7 +22,7 @@ def gain_left(bounds: Sequence[float]) -> float:
     from the ratio r of the last two gains, and at least the last gain. Infinite while the gains still grow."""
     first, second, third = bounds
     gain, before = third - second, second - first
-    if gain <= FALL * (1 + abs(third)):  # no more than rounding
+    if gain <= 16 * sys.float_info.epsilon * (1 + abs(third)):  # no more than rounding
         return 0.0
     if before <= gain:
         return float("inf")

@@ -60,10 +60,10 @@ class SVI:
                 "a parameter lies on its boundary (a probability of exactly 0), where gradients cannot move it: "
                 "start SVI from parameters inside, for example seed(model, x)"
             )
-        if rows.in_batches and self.batch_size is None:
+        if rows.in_batches not in (None, self.batch_size):
             raise ValueError(
-                "got a DataLoader, which brings its own batches, and batch_size=None: pass SVI(batch_size=...) with "
-                "the loader's batch size"
+                f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={self.batch_size}, expected "
+                f"the same: pass SVI(batch_size={rows.in_batches})"
             )
         n = rows.positive
         steps = 1 if self.batch_size is None else -(-n // self.batch_size)

@@ -48,12 +48,23 @@ class Recorded(PyroModule):
     its parameters were ever set. Setting one takes a tensor of the parameter's shape, inside its constraint."""
 
     arguments: tuple[tuple, dict[str, Any]] = ((), {})
-    is_set: bool = False  # whether the parameters are more than the constructor's placeholders
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
         vars(self)["arguments"] = (args, kwargs)
+        vars(self)["names_set"] = set()  # parameters that are more than the constructor's placeholders
         return self
+
+    names_set: set[str]
+
+    @property
+    def is_set(self) -> bool:
+        """Whether every parameter has been set, by hand, by a fit or from a file."""
+        return self.names_set >= self._pyro_params.keys()
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.names_set.update(name for name in self._pyro_params if f"{prefix}{name}_unconstrained" in state_dict)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):
@@ -70,5 +81,5 @@ class Recorded(PyroModule):
                 to = transform_to(constraint)
                 if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
                     raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
-            vars(self)["is_set"] = True
+            self.names_set.add(name)
         super().__setattr__(name, value)

@@ -30,11 +30,6 @@ class Diagonal:
         return (y * y) @ weight
 
     @staticmethod
-    def pack(matrix: Tensor) -> Tensor:
-        """What this shape keeps of a covariance matrix (..., d, d): its diagonal."""
-        return matrix.diagonal(dim1=-2, dim2=-1)
-
-    @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
         """The variances in a packed covariance: all there is."""
         return packed
@@ -111,11 +106,6 @@ class Spherical:
     def gram(y: Tensor, weight: Tensor) -> Tensor:
         """The weighted sum of S(y) over n, (1,)."""
         return ((y * y) @ weight).sum(0, keepdim=True)
-
-    @staticmethod
-    def pack(matrix: Tensor) -> Tensor:
-        """What this shape keeps of a covariance matrix (..., d, d): its trace, (..., 1)."""
-        return matrix.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from ._module import Recorded
 from .rows import Moments
+from .units import ScaledCholesky
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
 Visit = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
@@ -107,15 +108,14 @@ class Family(Recorded):
 
     def permute(self, order: Tensor) -> None:
         """Relabel the members in place: member j becomes the former member order[j]."""
-        for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
-            if name.removesuffix("_unconstrained") not in self.shared:
-                tensor.data = tensor.data[order]
+        own = [getattr(self, f"{name}_unconstrained") for name in self._pyro_params if name not in self.shared]
+        for tensor in [*own, *(b for name, b in self.named_buffers(recurse=False) if name not in self.shared)]:
+            tensor.data = tensor.data[order]
 
     def free_parameters(self) -> int:
         """How many numbers are free to vary."""
         return sum(
-            _degrees_of_freedom(parameter, self._pyro_params[name.removesuffix("_unconstrained")][0])
-            for name, parameter in self.named_parameters()
+            _degrees_of_freedom(name, parameter, self._pyro_params) for name, parameter in self.named_parameters()
         )
 
 
@@ -123,10 +123,11 @@ def _missing(family: Family, method: str) -> NotImplementedError:
     return NotImplementedError(f"{type(family).__name__} does not write {method}(): a Family must")
 
 
-def _degrees_of_freedom(parameter: Tensor, constraint: constraints.Constraint) -> int:
+def _degrees_of_freedom(name: str, parameter: Tensor, pyro_params: Mapping[str, Any]) -> int:
+    constraint = pyro_params.get(name.removesuffix("_unconstrained"), (None,))[0]
     if isinstance(constraint, type(constraints.simplex)):
         return parameter.numel() - parameter.numel() // parameter.shape[-1]
-    if constraint.event_dim == 2:  # a Cholesky factor
+    if isinstance(constraint, (type(constraints.lower_cholesky), ScaledCholesky)):
         d = parameter.shape[-1]
         return parameter.numel() // (d * d) * (d * (d + 1) // 2)
     return parameter.numel()

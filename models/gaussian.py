@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class Gaussian(Family):
     ):
         super().__init__()
         for name, value in (("components", components), ("features", features)):
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
         if covariance not in SHAPES:
             raise ValueError(f"covariance is {covariance!r}, expected one of {', '.join(map(repr, SHAPES))}")
@@ -142,10 +143,11 @@ class Gaussian(Family):
             )
         self.unit = torch.where(constant, torch.ones_like(deviation), deviation)
         self.origin = (loc if centres is None else centres).clone()
-        was_set = self.is_set
+        names_set = set(self.names_set)
         self.loc = loc
         setattr(self, self.shape.name, scale)
-        self.is_set = was_set
+        self.names_set = names_set  # measured anew, not set
+        self._blurred = torch.zeros(self._k, dtype=torch.bool)
         if self.prior == "weak":
             self._store_prior(weak(self.shape, self._k, data))
 
@@ -216,6 +218,7 @@ class Gaussian(Family):
         keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
         setattr(self, shape.name, torch.where(keep, old, scale))
         self.loc_unconstrained.data = offset / self.unit
+        self.names_set.add("loc")
 
     def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:
         """(k,) which components the last sums show blurred: those far from their origin, and those that have become

@@ -85,7 +85,12 @@ def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))
     y = (sample.x - moments.mean) / spread
     labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
-    known = {int(j): y[labels == j].mean(0) for j in labels.unique() if j >= 0}
+    mass = torch.ones(len(y), dtype=y.dtype) if sample.weights is None else sample.weights
+    known = {
+        int(j): mass[labels == j] @ y[labels == j] / mass[labels == j].sum()
+        for j in labels[mass > 0].unique()
+        if j >= 0
+    }
     centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
     responsibilities = softened(y, centres)
     responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)

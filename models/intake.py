@@ -11,8 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def as_tensor(x: Any, features: int | None = None, dtype: torch.dtype = torch.float64, first_row: int = 0) -> Tensor:
-    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame.
+def as_tensor(
+    x: Any,
+    features: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    first_row: int = 0,
+    finite: bool = True,
+) -> Tensor:
+    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame (finite=False: not looked at again).
 
     Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
     columns, and NaN or infinity (naming row and column; rows count from `first_row`).
@@ -51,7 +57,7 @@ def as_tensor(x: Any, features: int | None = None, dtype: torch.dtype = torch.fl
         )
     tensor = tensor.to(dtype)
     # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
-    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+    if finite and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
         row, column = (int(i) for i in torch.isfinite(tensor).logical_not().nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns else f"{column}"
         value = "NaN" if bool(torch.isnan(tensor[row, column])) else "an infinite value"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -119,13 +120,13 @@ class Mixture(Recorded):
 
         The same rows for the same seed; without one, from torch's own random state.
         """
-        if not isinstance(n, int) or n < 1:
+        if not isinstance(n, Integral) or n < 1:
             raise ValueError(f"n is {n!r}, expected a whole number of rows of at least 1")
         self._require_parameters()
         with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None, devices=[]):
             if seed is not None:
                 torch.manual_seed(seed)
-            z = dist.Categorical(self.weights).sample((n,))
+            z = dist.Categorical(self.weights).sample((int(n),))
             x = self.family.component(z).sample()
         return (x, z) if labels else x
 
@@ -139,9 +140,12 @@ class Mixture(Recorded):
     def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
         """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
         is kept. Raises ArithmeticError if a row has probability zero under every component."""
-        x = as_tensor(x, self.family.features)
+        given, x = x, as_tensor(x, self.family.features, finite=False)  # a cell that is not finite shows in the bound
         self._require_parameters()
         weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
+        if weights is not None and (weights > 0).any():  # a row of no weight may be impossible, and must not matter
+            kept = weights > 0
+            x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
         visit, log_weights = self.family.visit(), self.weights.log()
         weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
         size = block_rows(self.family.features)
@@ -163,6 +167,7 @@ class Mixture(Recorded):
             bound += evidence.sum()
             total = total + summarize(share.T)
         if not torch.isfinite(bound):
+            as_tensor(given)  # raises if there is such a cell
             raise ArithmeticError(
                 "some rows have probability zero under every component: the parameters do not fit these data; "
                 "start from other parameters"
@@ -192,16 +197,17 @@ class Mixture(Recorded):
         self._known(rows.labels, len(rows))
         if len(rows) < k:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
-        if self.family.is_set and not redraw:
+        keep = [] if redraw else [(m, name) for m in (self, self.family) for name in m.names_set]
+        if keep and self.family.is_set:
             return self.family.anchor(None, rows.moments)
-        own = self.weights.detach().clone() if self.is_set and not redraw else None
+        own = [(module, name, getattr(module, name).detach().clone()) for module, name in keep]
         start = draw_start(rows, k, generator)
         self.family.anchor(start.centres, rows.moments)
         total = self.family.summarize(start.x, start.responsibilities)
         zero = total.new_zeros(())
         self.maximize(Statistics(start.responsibilities.sum(0), total, zero, zero))
-        if own is not None:  # only the weights were set
-            self.weights = own
+        for module, name, value in own:  # some parameters were set: those stand, the others are drawn
+            setattr(module, name, value)
         return None
 
     def check(self) -> None:
@@ -243,7 +249,7 @@ class Mixture(Recorded):
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
-        joint = self.family.log_prob(x) + self.weights.log()
+        joint = self.family.log_prob(x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
         return joint if labels is None else joint + _allowed(labels, joint.shape[-1])
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:

@@ -63,7 +63,7 @@ def hyperparameters(prior: NormalInverseWishart | None, shape: Shape, d: int) ->
             f"the prior has location {tuple(location.shape)} and scale {tuple(scale.shape)}, expected ({d},) and "
             f"{wanted} for this covariance in {d} dimensions"
         )
-    scatter = shape.pack(scale) if shape.scale_dims == 2 else scale.reshape(size)
+    scatter = Full.pack(scale) if shape is Full else scale.reshape(size)
     least = d - 1 if shape.scale_dims == 2 else 0
     if not (weight > 0 and dof > least and shape.scale(scatter, d)[1].all()):
         raise ValueError(

@@ -74,6 +74,7 @@ class Rows:
             as_tensor(x)  # raises
         self._x = x
         self._dtype = dtype
+        self._read_before = False  # all rows in order, so that bad cells would have been found
         self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
         if self._n == 0:
             raise ValueError("got an empty table with 0 rows, expected at least one row and one column")
@@ -84,9 +85,9 @@ class Rows:
         return self._n
 
     @property
-    def in_batches(self) -> bool:
-        """Whether the rows come in batches of someone else's choice: a DataLoader's."""
-        return isinstance(self._x, DataLoader)
+    def in_batches(self) -> int | None:
+        """The size of the batches the rows come in, where that is someone else's choice: a DataLoader's."""
+        return (self._x.batch_size or len(self)) if isinstance(self._x, DataLoader) else None
 
     @property
     def columns(self) -> list[str]:
@@ -134,7 +135,8 @@ class Rows:
         return self._n if self.weights is None else int((self.weights > 0).sum())
 
     def sample(self, generator: torch.Generator, size: int = SAMPLE_ROWS) -> Chunk:
-        """All rows if there are at most `size`, else that many drawn evenly without replacement."""
+        """All rows if there are at most `size`, else that many of positive weight, drawn evenly without replacement
+        (of a DataLoader, those that come first)."""
         if isinstance(self._x, DataLoader):
             kept, seen = [], 0
             for chunk in self.chunks():
@@ -145,7 +147,10 @@ class Rows:
             return Chunk(torch.cat(kept), None, None)
         if self._n <= size:
             return self._read(slice(0, self._n))
-        return self._read(torch.randperm(self._n, generator=generator)[:size].sort().values)
+        order = torch.randperm(self._n, generator=generator)
+        if self.weights is not None:
+            order = order[self.weights[order] > 0]
+        return self._read(order[:size].sort().values)
 
     @cached_property
     def moments(self) -> Moments:
@@ -160,6 +165,7 @@ class Rows:
                 f"column {int((~finite).nonzero()[0])} is too large: its square leaves the range of floating-point "
                 "numbers, expected variances below 1e308: rescale it to another unit"
             )
+        self._read_before = True
         return moments
 
     def _read(self, index: slice | Tensor) -> Chunk:
@@ -179,7 +185,7 @@ class Rows:
             part = np.asarray(array[index if isinstance(index, slice) else index.numpy()])
         first = index.start if isinstance(index, slice) else 0
         return Chunk(
-            as_tensor(part, dtype=self._dtype, first_row=first),
+            as_tensor(part, dtype=self._dtype, first_row=first, finite=not self._read_before),
             None if self.weights is None else self.weights[index],
             None if self.labels is None else self.labels[index],
         )

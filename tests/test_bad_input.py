@@ -124,7 +124,7 @@ WEIGHTS = {
     "all zero": (np.zeros(20), "all weights are zero, expected at least one positive weight"),
     "too few": (np.ones(19), r"weights of shape \(19,\), expected one weight for each of 20 rows"),
     "a column": (np.ones((20, 1)), r"weights of shape \(20, 1\), expected one weight for each of 20 rows"),
-    "words": (["heavy"] * 20, "."),
+    "words": (["heavy"] * 20, "got weights of type <U5, expected numbers"),
 }
 
 
@@ -132,10 +132,10 @@ WEIGHTS = {
 def test_weights_that_are_none(weights, words):
     model = random_mixture("full", X, k=2)
     before = bits(model)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         fit(model, X, EM(), weights=weights)
     for call in (model.model, model.guide):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises((TypeError, ValueError), match=words):
             call(X, weights)
     assert bits(model) == before
 
@@ -158,10 +158,10 @@ LABELS = {
 def test_labels_that_are_none(labels, words):
     model = random_mixture("full", X, k=2)
     for engine in (EM(), SVI("exact")):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises((TypeError, ValueError), match=words):
             fit(model, X, engine, labels=labels)
     for method in (model.bound, model.posterior, lambda x, z: model.expect(x, None, z)):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises((TypeError, ValueError), match=words):
             method(X, labels)
 
 
@@ -174,7 +174,7 @@ def test_a_loaders_rows_have_no_order_to_match(given):
 
 
 def test_a_loader_and_full_batches_contradict_each_other():
-    with pytest.raises(ValueError, match=r"got a DataLoader.*SVI\(batch_size=...\)"):
+    with pytest.raises(ValueError, match=r"got a DataLoader.*expected the same: pass SVI\(batch_size=5\)"):
         fit(GaussianMixture(2, 2), LOADER, SVI("exact"))
     assert len(fit(GaussianMixture(2, 2), LOADER, SVI("exact", batch_size=5), max_passes=3).bounds) == 3
 

@@ -169,7 +169,7 @@ def bad_files(folder):
         "surplus.csv": ["more cells than its header"],
         "word.csv": ["columns 'name', 'kind'", "numbers"],
         "hole.csv": ["row 1", "'b'", "NaN"],
-        "index.csv": ["column 1", "no name"],
+        "index.csv": ["column 0", "no name"],
         "empty.csv": ["comma-separated"],
         "header.csv": ["no rows"],
         "short.csv": ["1 rows", "2 components"],
