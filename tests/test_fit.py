@@ -293,3 +293,53 @@ def test_a_fit_of_another_family_is_not_read_into_a_model(faithful, tmp_path):
 
     with pytest.raises(ValueError, match="is a fit of Mixture of Gaussian, expected one of Mixture of Other"):
         load(tmp_path / "fit", into=Mixture(Other(2, 2, "tied")))
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e6])
+def test_parameters_that_were_set_stand_and_the_others_are_drawn(faithful, unit):
+    """Centres alone, as from k-means: the scales come from the data, not from the constructor."""
+    x = faithful.to_numpy() * unit
+    model = GaussianMixture(2, 2)
+    model.family.loc = np.array([[2.0, 54.0], [4.3, 80.0]]) * unit
+    first = fit(model, x, EM(), max_passes=1)
+    np.testing.assert_allclose(first.model.family.loc.detach(), model.family.loc.detach(), rtol=1e-12)
+    assert first.bounds[0] + 2 * np.log(unit) > -6  # the constructor's unit scales would give less than -50
+    best = fit(model, x, EM()).bounds[-1] + 2 * np.log(unit)
+    assert best.item() * len(x) == pytest.approx(-1130.264, abs=1e-3)
+    with pytest.raises(ValueError, match="not set"):
+        model.bound(x)
+
+
+def test_a_row_of_no_weight_does_not_matter_even_if_it_is_impossible(faithful):
+    x = np.vstack([faithful.to_numpy(), [[1e6, -1e6]]])
+    weights = np.append(np.ones(len(faithful)), 0.0)
+    a, b = fit(GaussianMixture(2, 2), x, EM(), weights=weights, seed=1), fit(GaussianMixture(2, 2), faithful, EM())
+    assert a.bounds[-1].item() == pytest.approx(b.bounds[-1].item(), rel=1e-9)
+
+
+def test_few_rows_of_weight_among_many_are_found():
+    """More rows than a start looks at (65536), of which twelve count."""
+    x = np.random.default_rng(0).normal(size=(70_000, 1))
+    weights = np.zeros(len(x))
+    weights[::6000] = 1
+    for number in range(3):
+        assert fit(GaussianMixture(2, 1, prior="weak"), x, EM(), weights=weights, max_passes=2, seed=number)
+
+
+def test_the_slope_at_a_weight_of_zero_is_that_beside_it(faithful):
+    """A component without weight cannot move; what the other parameters feel must not vanish with it."""
+    x = faithful.to_numpy()
+    model = seed(GaussianMixture(3, 2), x)
+    slopes = []
+    for tiny in (0.0, 1e-14):
+        model.weights = torch.tensor([0.9 - tiny, 0.1, tiny], dtype=torch.float64)
+        slopes.append(fit(model, x, EM(), max_passes=1).gradient_norm)
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-6)
+    assert slopes[0] > 0.1
+
+
+def test_a_state_dict_sets_a_model(faithful):
+    fitted = fit(GaussianMixture(2, 2), faithful, EM()).model
+    fresh = GaussianMixture(2, 2)
+    fresh.load_state_dict(fitted.state_dict())
+    assert torch.equal(fresh.bound(faithful), fitted.bound(faithful))

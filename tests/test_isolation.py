@@ -163,3 +163,10 @@ def test_a_model_inside_a_users_pyro_program_keeps_its_parameters_to_itself():
     assert "shift" in names
     assert set(pyro.get_param_store().keys()) == {"shift"}
     pyro.clear_param_store()
+
+
+def test_comparing_leaves_the_random_state_alone(faithful):
+    one = fit(GaussianMixture(2, 2), faithful, EM(), max_passes=3)
+    before = torch.get_rng_state()
+    compare(faithful, a=one, b=one)
+    assert torch.equal(torch.get_rng_state(), before)
