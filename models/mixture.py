@@ -19,15 +19,11 @@ from torch.distributions import constraints
 
 from ._module import Recorded, local_params
 from .base import Collapse, Statistics
+from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights
 from .rows import as_rows
-
-
-def block_rows(features: int) -> int:
-    """How many rows a pass takes at a time: few enough for their products to stay in cache between its two GEMMs."""
-    return max(256, min(8192, 2**20 // features**2))
 
 
 class Mixture(Recorded):
@@ -146,34 +142,14 @@ class Mixture(Recorded):
         if weights is not None and (weights > 0).any():  # a row of no weight may be impossible, and must not matter
             kept = weights > 0
             x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
-        visit, log_weights = self.family.visit(), self.weights.log()
-        weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
-        size = block_rows(self.family.features)
-        for start in range(0, len(x), size):
-            block = slice(start, start + size)
-            log_prob, summarize = visit(x[block])  # (n, k)
-            joint = log_prob.T.add_(log_weights[:, None])  # (k, n): reductions over k run along memory
-            if labels is not None:
-                joint += _allowed(labels[block], len(joint)).T
-            peak = joint.amax(0).clamp_(min=-1e300)
-            share = joint.sub_(peak).exp_()
-            mass = share.sum(0)
-            evidence = mass.log().add_(peak)
-            share /= mass
-            if weights is not None:
-                share *= weights[block]
-                evidence *= weights[block]
-            weight += share.sum(1)
-            bound += evidence.sum()
-            total = total + summarize(share.T)
-        if not torch.isfinite(bound):
+        statistics = sum_blocks(self.family, self.weights.log(), x, weights, labels)
+        if not torch.isfinite(statistics.bound):
             as_tensor(given)  # raises if there is such a cell
             raise ArithmeticError(
                 "some rows have probability zero under every component: the parameters do not fit these data; "
                 "start from other parameters"
             )
-        total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-        return Statistics(weight, torch.as_tensor(total), bound, total_weight)
+        return statistics
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics) -> None:
@@ -250,7 +226,7 @@ class Mixture(Recorded):
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
         joint = self.family.log_prob(x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
-        return joint if labels is None else joint + _allowed(labels, joint.shape[-1])
+        return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)
@@ -280,9 +256,3 @@ class Mixture(Recorded):
         kept = weights > 0
         x, weights = x[kept], weights[kept]
         return x, weights, None if labels is None else labels[kept], weights * factor
-
-
-def _allowed(labels: Tensor, k: int) -> Tensor:
-    """(n, k): 0 where z = k agrees with the label or there is none, else -inf."""
-    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k))
-    return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)

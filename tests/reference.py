@@ -1,11 +1,14 @@
 """Oracles: what a Gaussian mixture means, written out slowly with numpy and scipy, sharing no code with the library."""
 
 import numpy as np
+import pyro.distributions as dist
 import torch
+from pyro.nn import PyroParam
 from scipy import stats
 from scipy.special import logsumexp
+from torch.distributions import constraints
 
-from lowerbound.models import GaussianMixture, NormalInverseWishart, seed
+from lowerbound.models import Family, GaussianMixture, NormalInverseWishart, seed
 
 COVARIANCES = ("full", "tied", "diag", "spherical", "tied-diag", "tied-spherical")
 PRIORS = (None, "weak", "explicit")
@@ -186,3 +189,21 @@ def start(covariance, x, k=3, seed_=0, **settings):
 def bits(model):
     """Everything a model holds, as bytes: equal bytes are equal bits."""
     return {name: tensor.detach().numpy().tobytes() for name, tensor in model.state_dict().items()}
+
+
+class Poisson(Family):
+    """Independent counts: the dozen lines that a user writes (with a constraint made for the occasion)."""
+
+    def __init__(self, components, features):
+        super().__init__()
+        rate = torch.ones(components, features, dtype=torch.float64)
+        self.rate = PyroParam(rate, constraints.independent(constraints.positive, 2))
+
+    def component(self, z=...):
+        return dist.Poisson(self.rate[z]).to_event(1)
+
+    def statistics(self, x):
+        return x
+
+    def match(self, mean):
+        self.rate = mean

@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 import pyro
-import pyro.distributions as dist
 import pytest
 import torch
-from pyro.nn import PyroParam
-from reference import data, log_evidence, log_prior, random_mixture, responsibilities
+from reference import Poisson, data, log_evidence, log_prior, random_mixture, responsibilities
 from scipy.special import rel_entr
 
 from lowerbound.inference import EM, SVI, align, compare, fit
-from lowerbound.models import Family, Gaussian, GaussianMixture, Mixture
+from lowerbound.models import Gaussian, GaussianMixture, Mixture
 
 X = data(n=80, d=3)
 
@@ -99,23 +97,6 @@ def test_models_of_different_kinds_have_scores_but_no_distance(first, second):
     assert math.isnan(pair.parameter_distance)
     assert math.isnan(pair.posterior_kl) == (first[1] != second[1])
     assert comparison.frame().log_likelihood.notna().all()
-
-
-class Poisson(Family):
-    """Independent counts: the dozen lines that a user writes."""
-
-    def __init__(self, components, features):
-        super().__init__()
-        self.rate = PyroParam(torch.ones(components, features, dtype=torch.float64), dist.constraints.positive)
-
-    def component(self, z=...):
-        return dist.Poisson(self.rate[z]).to_event(1)
-
-    def statistics(self, x):
-        return x
-
-    def match(self, mean):
-        self.rate = mean
 
 
 def test_a_probability_and_a_density_are_not_ranked():

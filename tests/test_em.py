@@ -3,15 +3,14 @@
 import warnings
 
 import numpy as np
-import pyro.distributions as dist
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyro.nn import PyroParam
 from reference import (
     COVARIANCES,
     PRIORS,
+    Poisson,
     data,
     is_tied,
     log_evidence,
@@ -27,12 +26,11 @@ from reference import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as SklearnMixture
-from torch.distributions import constraints
 from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound.inference import EM, fit
 from lowerbound.inference.stopping import FALL
-from lowerbound.models import Family, GaussianMixture, Mixture, Statistics, seed
+from lowerbound.models import GaussianMixture, Mixture, Statistics, seed
 from lowerbound.models.fused import FAR
 
 X = data(n=200, d=3)
@@ -280,26 +278,8 @@ def test_a_component_without_rows_keeps_its_parameters():
     np.testing.assert_allclose(means[0], x[1::2].mean(0), rtol=1e-12)
 
 
-class Counts(Family):
-    """Independent counts, with a constraint that is not one of torch's own singletons."""
-
-    def __init__(self, components, features):
-        super().__init__()
-        rate = torch.ones(components, features, dtype=torch.float64)
-        self.rate = PyroParam(rate, constraints.independent(constraints.positive, 2))
-
-    def component(self, z=...):
-        return dist.Poisson(self.rate[z]).to_event(1)
-
-    def statistics(self, x):
-        return x
-
-    def match(self, mean):
-        self.rate = mean
-
-
 def test_a_users_family_is_counted_and_relabelled():
-    model = Mixture(Counts(3, 4))
+    model = Mixture(Poisson(3, 4))
     assert model.free_parameters() == 3 * 4 + 2
     x = np.random.default_rng(0).poisson([1, 5, 2, 9], size=(50, 4))
     fitted = fit(model, x, EM()).model

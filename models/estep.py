@@ -1,0 +1,54 @@
+"""The E-step over many rows: responsibilities, and what the M-step needs of them, block by block."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .base import Statistics
+from .family import Family
+
+
+def sum_blocks(
+    family: Family,
+    log_weights: Float[Tensor, " k"],
+    x: Float[Tensor, "n d"],
+    weights: Float[Tensor, " n"] | None,
+    labels: Int[Tensor, " n"] | None,
+) -> Statistics:
+    """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
+    stand; the bound is not finite if a row is impossible under every component. Nothing of size (n, k) is kept."""
+    visit = family.visit()
+    weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
+    size = block_rows(x.shape[1])
+    for start in range(0, len(x), size):
+        block = slice(start, start + size)
+        log_prob, summarize = visit(x[block])  # (n, k)
+        joint = log_prob.T.add_(log_weights[:, None])  # (k, n): reductions over k run along memory
+        if labels is not None:
+            joint += allowed(labels[block], len(joint)).T
+        peak = joint.amax(0).clamp_(min=-1e300)
+        share = joint.sub_(peak).exp_()
+        mass = share.sum(0)
+        evidence = mass.log().add_(peak)
+        share /= mass
+        if weights is not None:
+            share *= weights[block]
+            evidence *= weights[block]
+        weight += share.sum(1)
+        bound += evidence.sum()
+        total = total + summarize(share.T)
+    total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
+    return Statistics(weight, torch.as_tensor(total), bound, total_weight)
+
+
+def block_rows(features: int) -> int:
+    """How many rows a pass takes at a time: few enough for their products to stay in cache between its two GEMMs."""
+    return max(256, min(8192, 2**20 // features**2))
+
+
+def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:
+    """0 where z = k agrees with the label or there is none (-1), else -inf."""
+    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k))
+    return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)
