@@ -162,7 +162,7 @@ def fit(
         converged=best.reason is not None,
         reason=best.reason or f"stopped at max_passes={max_passes} before it converged",
         seconds=time.perf_counter() - began,
-        seed=seed,
+        seed=int(seed),
         optima=_distinct([run.bounds[-1] for run in runs], len(collapses)),
         gradient_norm=slope,
     )

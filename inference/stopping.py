@@ -11,7 +11,9 @@ STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 
 SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 NOISY = 1000  # how much more than tol a noisy run may still gain
 PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
-FALL = 1e-11  # relative: how far rounding may move the bound of one pass, for covariances of condition up to 1e8
+# How far rounding may lower the bound of one pass, relative to 1 + |bound|, for covariances of condition up to 1e8: the
+# promise that the tests hold EM to.
+FALL = 1e-11
 # What rounding takes from a covariance of condition c, c * eps of its thinnest direction, lowers the bound by the
 # square of that: up to 1e-7 for c = 1e12. A fall beyond this is not rounding but a wrong M-step.
 WRONG = 1e-6

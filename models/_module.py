@@ -47,15 +47,14 @@ class Recorded(PyroModule):
     """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew, and whether
     its parameters were ever set. Setting one takes a tensor of the parameter's shape, inside its constraint."""
 
-    arguments: tuple[tuple, dict[str, Any]] = ((), {})
+    arguments: tuple[tuple, dict[str, Any]]
+    names_set: set[str]  # parameters that are more than the constructor's placeholders
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
         vars(self)["arguments"] = (args, kwargs)
-        vars(self)["names_set"] = set()  # parameters that are more than the constructor's placeholders
+        vars(self)["names_set"] = set()
         return self
-
-    names_set: set[str]
 
     @property
     def is_set(self) -> bool:

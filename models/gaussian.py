@@ -231,10 +231,7 @@ class Gaussian(Family):
 
     def _collapse(self, component: int | None) -> Collapse:
         who = "the covariance" if component is None else f"the covariance of component {component}"
-        return Collapse(
-            f"{who} is singular: the rows do not vary in every column",
-            component,
-        )
+        return Collapse(f"{who} is singular: the rows do not vary in every column", component)
 
     def _store_prior(self, prior: NormalInverseWishart | None) -> None:
         for name, value in hyperparameters(prior, self.shape, self._d).items():

@@ -77,8 +77,9 @@ class Mixture(Recorded):
     @local_params
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ p(z | x), detached, so that log p(x, z) - log q(z | x) = log p(x) for any z drawn
-        and its gradient is that of log p(x) in the mean. Arguments as in `model`. For `TraceEnum_ELBO` leave z to the
-        model: a guide that draws nothing, or `poutine.block(guide, hide=["z"])`."""
+        and its gradient is that of log p(x) in the mean. Arguments as in `model`. For `TraceEnum_ELBO` pass
+        `config_enumerate(guide)`; a guide that draws nothing leaves z to the model, which Pyro takes only without row
+        weights."""
         x, weights, labels, scale = self._intake(x, weights, labels, rows)
         with torch.no_grad():
             logits = self._log_joint(x, labels)

@@ -28,6 +28,7 @@ class Located(constraints.Constraint):
         return "finite numbers"
 
     def check(self, value: Tensor) -> Tensor:
+        """Whether each vector of value (..., d) is finite: (...)."""
         return torch.isfinite(value).all(-1)
 
 
@@ -43,6 +44,7 @@ class ScaledCholesky(constraints.Constraint):
         return "lower-triangular matrices with a positive diagonal"
 
     def check(self, value: Tensor) -> Tensor:
+        """Whether each matrix of value (..., d, d) is a Cholesky factor: (...)."""
         return constraints.lower_cholesky.check(value)
 
 

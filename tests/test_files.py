@@ -3,6 +3,7 @@
 import json
 import struct
 
+import numpy as np
 import pytest
 import torch
 from reference import COVARIANCES, PRIORS, bits, data, new_mixture
@@ -177,3 +178,8 @@ def test_a_folder_that_is_not_there_is_named(path, tmp_path):
     with pytest.raises(OSError):
         result.save(tmp_path)  # a folder, not a file
     assert [p.name for p in tmp_path.iterdir()] == ["a.fit"]
+
+
+def test_a_seed_from_numpy_is_saved_too(as_users_run_it, faithful, tmp_path):
+    fit(GaussianMixture(np.int64(2), 2), faithful, EM(), max_passes=2, seed=np.int64(3)).save(tmp_path / "fit")
+    assert load(tmp_path / "fit").seed == 3
