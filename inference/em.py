@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..models import Rows, SupportsEM
-from .stopping import GAIN, ROUNDED, WRONG, gain_left
+from ..models import Rows, Statistics, SupportsEM
+from .stopping import FALL, GAIN, ROUNDED, WRONG, gain_left
+
+SHORTEST = 1e-6  # the fraction of a step below which it is not tried any shorter
+Evaluate = Callable[[], tuple[Statistics, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -28,20 +34,26 @@ class EM:
         if not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}, expected nats per row of at least 0")
 
-    def passes(
-        self, model: SupportsEM, rows: Rows, max_passes: int, generator: torch.Generator
-    ) -> Iterator[torch.Tensor]:
+    def passes(self, model: SupportsEM, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
         if not isinstance(model, SupportsEM):
             raise TypeError(
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
 
-        def climb() -> Iterator[torch.Tensor]:
+        def evaluate() -> tuple[Statistics, Tensor]:
+            statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
+            return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
+
+        def climb() -> Iterator[Tensor]:
+            statistics, bound = evaluate()
             while True:
-                statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
-                yield (statistics.bound + model.global_term().detach()) / statistics.total_weight
-                model.maximize(statistics)
+                yield bound
+                if model.generalized:
+                    statistics, bound = _step(model, statistics, bound, evaluate)
+                else:
+                    model.maximize(statistics)
+                    statistics, bound = evaluate()
 
         return climb()
 
@@ -58,3 +70,21 @@ class EM:
         if self.tol > 0 and len(bounds) > 2 and (left := gain_left(bounds[-3:])) < self.tol:
             return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
         return None
+
+
+def _step(model: Any, statistics: Statistics, bound: Tensor, evaluate: Evaluate) -> tuple[Statistics, Tensor]:
+    """One step of a generalized M-step, halved until the bound does not fall, as it leads uphill."""
+    before = copy.deepcopy(model.state_dict())
+    length = 1.0
+    while True:
+        model.maximize(statistics, length)
+        try:
+            ahead, higher = evaluate()
+        except ArithmeticError:  # so far off that some row has become impossible
+            ahead, higher = statistics, bound - torch.inf
+        if higher >= bound - FALL * (1 + bound.abs()):
+            return ahead, higher
+        model.load_state_dict(before)
+        if length < SHORTEST:  # no step is uphill to rounding: this is the top
+            return statistics, bound
+        length /= 2

@@ -14,6 +14,8 @@ from ..models import LatentModel, Rows
 from .evaluate import data_bound
 from .stopping import NOISY, PATIENCE, SETTLED, STALL
 
+LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
+
 Estimator = Literal["sampled", "enumerated", "exact"]
 Loss = Callable[..., Tensor]
 
@@ -54,12 +56,9 @@ class SVI:
 
     def passes(self, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
-        parameters = list(model.parameters())
-        if not all(torch.isfinite(p).all() for p in parameters):
-            raise ValueError(
-                "a parameter lies on its boundary (a probability of exactly 0), where gradients cannot move it: "
-                "start SVI from parameters inside, for example seed(model, x)"
-            )
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for parameter in parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
+            parameter.data = parameter.data.clamp(-LIFTED, LIFTED) if parameter.isinf().any() else parameter.data
         if rows.in_batches not in (None, self.batch_size):
             raise ValueError(
                 f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={self.batch_size}, expected "

@@ -58,8 +58,12 @@ class Recorded(PyroModule):
 
     @property
     def is_set(self) -> bool:
-        """Whether every parameter has been set, by hand, by a fit or from a file."""
-        return self.names_set >= self._pyro_params.keys()
+        """Whether every parameter, here and in modules inside, has been set, by hand, by a fit or from a file."""
+        return all(part.names_set >= part._pyro_params.keys() for part in self.recorded())
+
+    def recorded(self) -> list["Recorded"]:
+        """This module and all of this kind inside it."""
+        return [part for part in self.modules() if isinstance(part, Recorded)]
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

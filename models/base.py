@@ -104,6 +104,14 @@ class SupportsEM(LatentModel, Protocol):
         """E-step of some rows: their bound and expected statistics at the parameters as they stand."""
         ...
 
-    def maximize(self, statistics: Statistics) -> None:
-        """M-step: the parameters that maximize the expected complete log-likelihood (plus log prior)."""
+    def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
+        """M-step: the parameters that maximize the expected complete log-likelihood (plus log prior).
+
+        length: the fraction of its step that a `generalized` model is to take; others are never asked for less than 1.
+        """
+        ...
+
+    @property
+    def generalized(self) -> bool:
+        """Whether `maximize` takes a step uphill, which may be too long, instead of going to the maximum."""
         ...

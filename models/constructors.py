@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from .bernoulli import Bernoulli
+from .categorical import Categorical
+from .conjugate import Prior
+from .exponential import Exponential
+from .gamma import Gamma
 from .gaussian import Gaussian
 from .mixture import Mixture
+from .multinomial import Multinomial
+from .negative_binomial import NegativeBinomial
+from .poisson import Poisson
 from .prior import NormalInverseWishart
+from .student import StudentT
 
 
 def GaussianMixture(
@@ -21,3 +33,60 @@ def GaussianMixture(
     `.family.loc` (k, d), and `.family.scale_tril` (full, tied) or `.family.scale`, standard deviations.
     """
     return Mixture(Gaussian(components, features, covariance, prior), concentration)
+
+
+def StudentTMixture(
+    components: int,
+    features: int,
+    dof: Any = None,
+    covariance: str = "full",
+    prior: str | NormalInverseWishart | None = None,
+    concentration: float | None = None,
+) -> Mixture:
+    """A mixture of multivariate t distributions, for data with outliers: Mixture(StudentT(...))."""
+    return Mixture(StudentT(components, features, dof, covariance, prior), concentration)
+
+
+def CategoricalMixture(
+    components: int, levels: Sequence[int], prior: Prior = None, concentration: float | None = None
+) -> Mixture:
+    """Latent class analysis: Mixture(Categorical(...)); levels: how many categories each column has."""
+    return Mixture(Categorical(components, levels, prior), concentration)
+
+
+def BernoulliMixture(
+    components: int, features: int, prior: Prior = None, concentration: float | None = None
+) -> Mixture:
+    """A mixture for columns of 0 and 1: Mixture(Bernoulli(...))."""
+    return Mixture(Bernoulli(components, features, prior), concentration)
+
+
+def PoissonMixture(components: int, features: int, prior: Prior = None, concentration: float | None = None) -> Mixture:
+    """A mixture for counts: Mixture(Poisson(...))."""
+    return Mixture(Poisson(components, features, prior), concentration)
+
+
+def NegativeBinomialMixture(
+    components: int, features: int, prior: Prior = None, concentration: float | None = None
+) -> Mixture:
+    """A mixture for counts that vary more than Poisson's: Mixture(NegativeBinomial(...))."""
+    return Mixture(NegativeBinomial(components, features, prior), concentration)
+
+
+def MultinomialMixture(
+    components: int, features: int, trials: int | None = None, prior: Prior = None, concentration: float | None = None
+) -> Mixture:
+    """A mixture for rows of counts over the same categories, such as words: Mixture(Multinomial(...))."""
+    return Mixture(Multinomial(components, features, trials, prior), concentration)
+
+
+def ExponentialMixture(
+    components: int, features: int, prior: Prior = None, concentration: float | None = None
+) -> Mixture:
+    """A mixture for waiting times: Mixture(Exponential(...))."""
+    return Mixture(Exponential(components, features, prior), concentration)
+
+
+def GammaMixture(components: int, features: int, prior: Prior = None, concentration: float | None = None) -> Mixture:
+    """A mixture for positive numbers: Mixture(Gamma(...))."""
+    return Mixture(Gamma(components, features, prior), concentration)

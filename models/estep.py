@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .base import Statistics
 from .family import Family
+
+Look = Callable[[Tensor, Tensor, Tensor, Tensor | None], None]
 
 
 def sum_blocks(
@@ -16,9 +20,14 @@ def sum_blocks(
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
+    look: Look | None = None,
 ) -> Statistics:
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
-    stand; the bound is not finite if a row is impossible under every component. Nothing of size (n, k) is kept."""
+    stand; the bound is not finite if a row is impossible under every component. Nothing of size (n, k) is kept.
+
+    look: if given, the assignment is hard, each row going to its likeliest component alone, and it is shown the rows of
+    each block, their component, their bound and their weights.
+    """
     visit = family.visit()
     weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
     size = block_rows(x.shape[1])
@@ -29,10 +38,15 @@ def sum_blocks(
         if labels is not None:
             joint += allowed(labels[block], len(joint)).T
         peak = joint.amax(0).clamp_(min=-1e300)
-        share = joint.sub_(peak).exp_()
-        mass = share.sum(0)
-        evidence = mass.log().add_(peak)
-        share /= mass
+        if look is None:
+            share = joint.sub_(peak).exp_()
+            mass = share.sum(0)
+            evidence = mass.log().add_(peak)
+            share /= mass
+        else:
+            best, evidence = joint.argmax(0), peak
+            share = torch.zeros_like(joint).scatter_(0, best.unsqueeze(0), 1.0)
+            look(x[block], best, evidence, None if weights is None else weights[block])
         if weights is not None:
             share *= weights[block]
             evidence *= weights[block]

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ._module import Recorded
 from .rows import Moments
-from .units import ScaledCholesky
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
 Visit = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What tables and pictures say of the members: m numbers of one kind for each, `values` (k, m).
+
+    kind: what they are, such as "rate"; columns: (m,) the data column each belongs to, -1 where it is of whole rows;
+    levels: (m,) the code of which each is the probability (kind "P"), None for other kinds.
+    """
+
+    kind: str
+    values: Float[Tensor, "k m"]
+    columns: Sequence[int]
+    levels: Sequence[int] | None = None
 
 
 class Family(Recorded):
@@ -28,6 +43,8 @@ class Family(Recorded):
     """
 
     shared: frozenset[str] = frozenset()
+    generalized: bool = False  # whether `maximize` takes a step towards the maximum instead of going there
+    expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
 
     # what a family must say
 
@@ -55,6 +72,16 @@ class Family(Recorded):
         """d, the number of columns of x."""
         return self.component().event_shape[0]
 
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+        """Which cells no member can give, such as negative counts; None if there is none."""
+        support: Any = self.component().support
+        while isinstance(support, constraints.independent):
+            support = support.base_constraint
+        if support is constraints.real or support is constraints.real_vector:
+            return None
+        inside = support.check(x.unsqueeze(-2)).expand(len(x), -1, *x.shape[1 : 2 - support.event_dim]).any(1)
+        return ~inside.reshape(len(x), -1).expand_as(x)
+
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters."""
         return self.component().log_prob(x.unsqueeze(-2))
@@ -75,20 +102,35 @@ class Family(Recorded):
 
         return block
 
-    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
-        """M-step: `match` total / weight. A component without weight keeps its parameters."""
-        empty = weight <= 0
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
+        """M-step: `match` total / weight, pseudo-rows of the prior added. A component without any keeps its parameters.
+
+        length: the fraction of its step that a `generalized` family takes; the others are never asked for less than 1.
+        """
+        weight = weight.unsqueeze(-1)
+        if (pseudo := self.pseudo_rows()) is not None:
+            weight, total = weight + pseudo[0], total + pseudo[1]
+        empty = (weight <= 0).any(-1)
         if not empty.any():
-            return self.match(total / weight.unsqueeze(-1))
+            return self.match(total / weight)
         if empty.all():
             return None
         before = {name: parameter.detach().clone() for name, parameter in self.named_parameters()}
-        stand_in = total[~empty].sum(0) / weight[~empty].sum()
-        self.match(torch.where(empty.unsqueeze(-1), stand_in, total / weight.clamp(min=1e-300).unsqueeze(-1)))
+        stand_in = total[~empty].sum(0) / weight[~empty].sum(0)
+        self.match(torch.where(empty.unsqueeze(-1), stand_in, total / weight.clamp(min=1e-300)))
         for name, parameter in self.named_parameters():
             if name.removesuffix("_unconstrained") not in self.shared:
                 parameter.data[empty] = before[name][empty]
         return None
+
+    def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
+        """First parameters, from some rows and the share of each component in them: one M-step."""
+        self.maximize(responsibilities.sum(0), self.summarize(x, responsibilities))
+
+    def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n c"]:
+        """Where rows lie for the start, k-means++, that their distances mean something: in standard deviations."""
+        spread = data.covariance.diagonal().sqrt()
+        return (x - data.mean) / torch.where(spread > 0, spread, 1.0)
 
     def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Take the units of the data, and the place of each component, before a fit; keeps the distribution."""
@@ -98,11 +140,22 @@ class Family(Recorded):
         component = self.component()
         return Moments(component.mean.detach(), torch.diag_embed(component.variance.detach()))
 
+    def profiles(self) -> list[Profile]:
+        """The numbers by which a reader knows the members: here means and standard deviations of the columns."""
+        moments = self.moments()
+        columns = range(moments.mean.shape[-1])
+        deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+        return [Profile("mean", moments.mean, columns), Profile("s.d.", deviation, columns)]
+
+    def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
+        """What a conjugate prior adds to the sums of the M-step: weight (s,) and total (s,), or None without one."""
+        return None
+
     def log_prior(self) -> Float[Tensor, ""]:
         """Log prior density of the parameters, 0 without a prior."""
         return torch.zeros((), dtype=torch.float64)
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Tensor:
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """(k,) which members have run into a singularity of the likelihood, in a mixture with these weights."""
         return torch.zeros(len(weights), dtype=torch.bool)
 
@@ -111,23 +164,39 @@ class Family(Recorded):
         own = [getattr(self, f"{name}_unconstrained") for name in self._pyro_params if name not in self.shared]
         for tensor in [*own, *(b for name, b in self.named_buffers(recurse=False) if name not in self.shared)]:
             tensor.data = tensor.data[order]
+        for part in self.children():
+            if isinstance(part, Family):
+                part.permute(order)
 
     def free_parameters(self) -> int:
         """How many numbers are free to vary."""
         return sum(
-            _degrees_of_freedom(name, parameter, self._pyro_params) for name, parameter in self.named_parameters()
+            _free(constraint, getattr(module, f"{name}_unconstrained"))
+            for module in self.recorded()
+            for name, (constraint, _) in module._pyro_params.items()
         )
+
+
+def require_size(**sizes: Any) -> None:
+    """Raise ValueError, naming the one, unless all are whole numbers of at least 1."""
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
 
 
 def _missing(family: Family, method: str) -> NotImplementedError:
     return NotImplementedError(f"{type(family).__name__} does not write {method}(): a Family must")
 
 
-def _degrees_of_freedom(name: str, parameter: Tensor, pyro_params: Mapping[str, Any]) -> int:
-    constraint = pyro_params.get(name.removesuffix("_unconstrained"), (None,))[0]
+def _free(constraint: Any, parameter: Tensor) -> int:
+    """How many numbers of a parameter are free: fewer than it has on a simplex or in a triangular matrix."""
+    if hasattr(constraint, "free_numbers"):
+        return constraint.free_numbers(parameter)
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
     if isinstance(constraint, type(constraints.simplex)):
         return parameter.numel() - parameter.numel() // parameter.shape[-1]
-    if isinstance(constraint, (type(constraints.lower_cholesky), ScaledCholesky)):
+    if constraint is constraints.lower_cholesky:
         d = parameter.shape[-1]
         return parameter.numel() // (d * d) * (d * (d + 1) // 2)
     return parameter.numel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from .base import Collapse
 from .covariance import SHAPES
-from .family import Family, Visit
+from .family import Family, Visit, require_size
 from .fused import FAR, FusedPass, log_density, moments, squared_size
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
@@ -49,9 +48,7 @@ class Gaussian(Family):
         prior: str | NormalInverseWishart | None = None,
     ):
         super().__init__()
-        for name, value in (("components", components), ("features", features)):
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+        require_size(components=components, features=features)
         if covariance not in SHAPES:
             raise ValueError(f"covariance is {covariance!r}, expected one of {', '.join(map(repr, SHAPES))}")
         if not (prior is None or prior == "weak" or isinstance(prior, NormalInverseWishart)):
@@ -113,7 +110,7 @@ class Gaussian(Family):
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
         y = x.unsqueeze(-2) - self.origin - self._offset()  # (n, k, d)
-        return log_density(self.shape, self._scales(), y.permute(1, 2, 0)).T
+        return log_density(self.shape, self.scales(), y.permute(1, 2, 0)).T
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
@@ -124,11 +121,21 @@ class Gaussian(Family):
     def visit(self) -> Visit:
         """The fused pass: one GEMM for all log densities, one for all sums."""
         with torch.no_grad():
-            return FusedPass(self.shape, self.origin, self._offset(), self.unit, self._scales())
+            return FusedPass(self.shape, self.origin, self._offset(), self.unit, self.scales())
 
-    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
-        """M-step: means and covariances from the sums, the prior's pseudo-rows added if there is one."""
-        self._solve(weight, total, self._conjugate())
+    def maximize(
+        self,
+        weight: Float[Tensor, " k"],
+        total: Float[Tensor, "k s"],
+        length: float = 1.0,
+        scatter_weight: Float[Tensor, " k"] | None = None,
+    ) -> None:
+        """M-step: means and covariances from the sums, the prior's pseudo-rows added if there is one. scatter_weight:
+        what the scatter is divided by, where that is not `weight`."""
+        self._solve(weight, total, self._conjugate(), scatter_weight)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> None:
+        """Nothing: all numbers are possible."""
 
     def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Measure from `centres` (k, d) (None: where the components are), in the standard deviations of the data."""
@@ -153,7 +160,7 @@ class Gaussian(Family):
 
     def moments(self) -> Moments:
         """Mean (k, d) and covariance (k, d, d) of each component."""
-        return Moments(self.loc.detach(), self.shape.matrix(self._scales().detach(), self._d))
+        return Moments(self.loc.detach(), self.shape.matrix(self.scales().detach(), self._d))
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(loc, covariances) under the prior: 0 without one."""
@@ -166,9 +173,14 @@ class Gaussian(Family):
         distance between them.)"""
         if self.tied:
             return self._blurred
-        scales = self._scales().detach()
+        scales = self.scales().detach()
         average = weights @ self.shape.covariance(scales, self._d)
         return self._blurred | ~(self.shape.relative(scales, average, self._d) > COLLAPSED)
+
+    def scales(self) -> Tensor:
+        """The scale of each of the k components, tied or not."""
+        scale = getattr(self, self.shape.name)
+        return scale.expand(self._k, *scale.shape) if self.tied else scale
 
     # inside
 
@@ -176,15 +188,12 @@ class Gaussian(Family):
         """loc - origin, without the rounding that a far origin would bring in."""
         return self.unit * self.loc_unconstrained
 
-    def _scales(self) -> Tensor:
-        """The scale of each of the k components, tied or not."""
-        scale = getattr(self, self.shape.name)
-        return scale.expand(self._k, *scale.shape) if self.tied else scale
-
-    def _solve(self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None) -> None:
+    def _solve(
+        self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None, scatter_weight: Tensor | None = None
+    ) -> None:
         shape, k, d = self.shape, self._k, self._d
         first, second = total.split([d, shape.size(d)], -1)
-        location_weight, scatter_weight = weight, weight
+        location_weight, scatter_weight = weight, weight if scatter_weight is None else scatter_weight
         if prior is not None:
             centre = prior.location - self.origin
             location_weight = weight + prior.location_weight
@@ -194,7 +203,7 @@ class Gaussian(Family):
         offset = torch.where(kept.unsqueeze(-1), self._offset().detach(), first / location_weight.unsqueeze(-1))
         scatter = second - location_weight.unsqueeze(-1) * shape.product(offset, offset)
         if self.tied:
-            scatter, scatter_weight, kept = scatter.sum(0), weight.sum(), kept.all()
+            scatter, scatter_weight, kept = scatter.sum(0), scatter_weight.sum(), kept.all()
         if prior is not None:
             scatter = scatter + prior.scatter
             scatter_weight = scatter_weight + prior.scatter_weight(k if self.tied else 1)
@@ -226,7 +235,7 @@ class Gaussian(Family):
         shape, unit = self.shape, torch.diag(self.unit).expand(self._k, -1, -1)
         new = scale.expand(self._k, *scale.shape) if self.tied else scale
         far = squared_size(shape, new, offset.unsqueeze(-1)) > FAR
-        was_thick = squared_size(shape, self._scales().detach(), unit) < FAR
+        was_thick = squared_size(shape, self.scales().detach(), unit) < FAR
         return far | was_thick & (squared_size(shape, new, unit) > FAR)
 
     def _collapse(self, component: int | None) -> Collapse:

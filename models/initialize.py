@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,8 +15,6 @@ from .base import LatentModel
 from .rows import Rows
 
 Model = TypeVar("Model", bound=LatentModel)
-
-SOFTNESS = 0.1  # the share of each row spread evenly over all components: leaves starts fewer ways to be singular
 
 
 def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
@@ -69,39 +68,44 @@ def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -
 
 @dataclass(frozen=True)
 class Start:
-    """Rows x (n, d), their responsibilities (n, k), row weights included, and the centres (k, d) they come from."""
+    """Rows x (n, d), their responsibilities (n, k), row weights included, and where the components are (k, d)."""
 
     x: Float[Tensor, "n d"]
     responsibilities: Float[Tensor, "n k"]
-    centres: Float[Tensor, "k d"]
+    places: Float[Tensor, "k d"]
 
 
-def draw_start(rows: Rows, components: int, generator: torch.Generator) -> Start:
-    """k-means++ in units of the columns' spread, on a sample where there are many rows, and the softened
-    responsibilities of its centres. Rows with a known label belong to it alone, and their mean is its centre."""
-    moments = rows.moments  # before the sample: it reads all rows in order, and so can say which one is bad
+def draw_start(
+    rows: Rows, components: int, generator: torch.Generator, coordinates: Callable[[Tensor], Tensor], softness: float
+) -> Start:
+    """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
+    known label belong to it alone, and their mean is its centre.
+
+    coordinates: where rows (n, d) lie for this, (n, c); softness: the share of each row spread evenly over all.
+    """
     sample = rows.sample(generator)
-    spread = moments.covariance.diagonal().sqrt()
-    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-    y = (sample.x - moments.mean) / spread
+    mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
+    y = coordinates(sample.x)
     labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
-    mass = torch.ones(len(y), dtype=y.dtype) if sample.weights is None else sample.weights
     known = {
         int(j): mass[labels == j] @ y[labels == j] / mass[labels == j].sum()
         for j in labels[mass > 0].unique()
         if j >= 0
     }
     centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
-    responsibilities = softened(y, centres)
+    responsibilities = softened(y, centres, softness)
+    nearest = torch.nn.functional.one_hot(responsibilities.argmax(1), components).to(y.dtype) * mass.unsqueeze(1)
+    size = nearest.sum(0).unsqueeze(1)
+    whole = (mass @ sample.x / mass.sum()).expand(components, -1)  # a known centre may have no row of its own
+    places = torch.where(size > 0, nearest.T @ sample.x / size.clamp(min=1e-300), whole)
     responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
-    if sample.weights is not None:
-        responsibilities *= sample.weights[:, None]
+    responsibilities *= mass.unsqueeze(1)
     responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
-    return Start(sample.x, responsibilities, moments.mean + spread * centres)
+    return Start(sample.x, responsibilities, places)
 
 
-def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
-    """Responsibilities of the nearest centre, a tenth of each row spread evenly over all: 0.9 r + 0.1 / k."""
+def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], softness: float) -> Float[Tensor, "n k"]:
+    """Responsibilities of the nearest centre, a share of each row spread evenly over all: (1 - s) r + s / k."""
     nearest = _squared_distances(x, centres).argmin(0)
     one_hot = torch.nn.functional.one_hot(nearest, len(centres)).to(x.dtype)
-    return (1 - SOFTNESS) * one_hot + SOFTNESS / len(centres)
+    return (1 - softness) * one_hot + softness / len(centres)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyro
@@ -23,7 +23,9 @@ from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights
-from .rows import as_rows
+from .rows import Moments, as_rows
+
+Made = TypeVar("Made", bound=Statistics)
 
 
 class Mixture(Recorded):
@@ -35,6 +37,7 @@ class Mixture(Recorded):
 
     weights: Tensor
     weights_unconstrained: Tensor
+    softness = 0.1  # the share of each row that a start spreads over all components: fewer starts are singular
 
     def __init__(self, family: Family, concentration: float | None = None):
         super().__init__()
@@ -82,7 +85,7 @@ class Mixture(Recorded):
         weights."""
         x, weights, labels, scale = self._intake(x, weights, labels, rows)
         with torch.no_grad():
-            logits = self._log_joint(x, labels)
+            logits = self._logits(x, labels)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
 
@@ -91,8 +94,8 @@ class Mixture(Recorded):
     def posterior(self, x: Any, labels: Any = None) -> dist.Categorical:
         """The responsibilities p(z = k | x) as a Categorical with batch shape (n,); `.probs` is (n, k)."""
         with torch.no_grad():
-            x = as_tensor(x, self.family.features)
-            return dist.Categorical(logits=self._log_joint(x, self._known(labels, len(x))))
+            x = self._table(x)
+            return dist.Categorical(logits=self._logits(x, self._known(labels, len(x))))
 
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """log p(x) of each row in nats (with its label where one is known): the bound is tight. No gradient."""
@@ -101,7 +104,7 @@ class Mixture(Recorded):
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The same numbers as `bound`, differentiable in the parameters."""
-        x = as_tensor(x, self.family.features)
+        x = self._table(x)
         return torch.logsumexp(self._log_joint(x, self._known(labels, len(x))), -1)
 
     def global_term(self) -> Float[Tensor, ""]:
@@ -124,7 +127,7 @@ class Mixture(Recorded):
             if seed is not None:
                 torch.manual_seed(seed)
             z = dist.Categorical(self.weights).sample((int(n),))
-            x = self.family.component(z).sample()
+            x = self.family.component(z).sample().to(torch.float64)
         return (x, z) if labels else x
 
     def free_parameters(self) -> int:
@@ -137,29 +140,22 @@ class Mixture(Recorded):
     def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
         """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
         is kept. Raises ArithmeticError if a row has probability zero under every component."""
-        given, x = x, as_tensor(x, self.family.features, finite=False)  # a cell that is not finite shows in the bound
-        self._require_parameters()
-        weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
-        if weights is not None and (weights > 0).any():  # a row of no weight may be impossible, and must not matter
-            kept = weights > 0
-            x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
-        statistics = sum_blocks(self.family, self.weights.log(), x, weights, labels)
-        if not torch.isfinite(statistics.bound):
-            as_tensor(given)  # raises if there is such a cell
-            raise ArithmeticError(
-                "some rows have probability zero under every component: the parameters do not fit these data; "
-                "start from other parameters"
-            )
-        return statistics
+        rows, weights, labels = self._summed(x, weights, labels)
+        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels))
 
     @torch.no_grad()
-    def maximize(self, statistics: Statistics) -> None:
+    def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
         """M-step: weights in proportion to their responsibilities, the family from its statistics."""
-        counts = statistics.weight
-        if self.concentration is not None:
-            counts = counts + (self.concentration - 1)
-        self.family.maximize(statistics.weight, statistics.total)
-        self.weights = counts / counts.sum()
+        if length == 1:
+            self.family.maximize(statistics.weight, statistics.total)
+        else:
+            self.family.maximize(statistics.weight, statistics.total, length)
+        self._weigh(statistics.weight)
+
+    @property
+    def generalized(self) -> bool:
+        """Whether `maximize` takes a step, which may be too long, instead of going to the maximum."""
+        return self.family.generalized
 
     # starting, checking, relabelling
 
@@ -174,15 +170,19 @@ class Mixture(Recorded):
         self._known(rows.labels, len(rows))
         if len(rows) < k:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
-        keep = [] if redraw else [(m, name) for m in (self, self.family) for name in m.names_set]
+        moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
+        first = 0
+        for chunk in rows.chunks():
+            self._allow(chunk.x, first)
+            first += len(chunk.x)
+        keep = [] if redraw else [(part, name) for part in self.recorded() for name in part.names_set]
         if keep and self.family.is_set:
-            return self.family.anchor(None, rows.moments)
+            return self.family.anchor(None, moments)
         own = [(module, name, getattr(module, name).detach().clone()) for module, name in keep]
-        start = draw_start(rows, k, generator)
-        self.family.anchor(start.centres, rows.moments)
-        total = self.family.summarize(start.x, start.responsibilities)
-        zero = total.new_zeros(())
-        self.maximize(Statistics(start.responsibilities.sum(0), total, zero, zero))
+        start = draw_start(rows, k, generator, lambda x: self._coordinates(x, moments), self.softness)
+        self.family.anchor(start.places, moments)
+        self.family.start(start.x, start.responsibilities)
+        self._weigh(start.responsibilities.sum(0))
         for module, name, value in own:  # some parameters were set: those stand, the others are drawn
             setattr(module, name, value)
         return None
@@ -204,30 +204,87 @@ class Mixture(Recorded):
         self.family.permute(order)
 
     def canonical_order(self) -> Int[Tensor, " k"]:
-        """One labelling of the k! equal ones, for printing: by decreasing weight, then by the first column's mean."""
-        first = self.family.moments().mean[:, 0]
-        by_mean = first.argsort(stable=True)
-        return by_mean[self.weights.detach()[by_mean].argsort(descending=True, stable=True)]
+        """One labelling of the k! equal ones, for printing: by decreasing weight, then by the first profile."""
+        by_first = self.family.profiles()[0].values[:, 0].argsort(stable=True)
+        return by_first[self.weights.detach()[by_first].argsort(descending=True, stable=True)]
 
-    def summary(self, columns: Iterable[str] | None = None) -> pd.DataFrame:
-        """The components in canonical order: weight, mean and standard deviation of each column, in its units. The
-        index is the number of the component elsewhere: in `weights`, `posterior(x).probs`, labels."""
-        moments = self.family.moments()
-        deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    def summary(
+        self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
+    ) -> pd.DataFrame:
+        """The components in canonical order: their weights, and for each column what the family says of it, such as
+        mean and standard deviation, in its units. The index is the number of the component elsewhere: in `weights`,
+        `posterior(x).probs`, labels.
+
+        columns: their names; levels: for each column the names of its categories, or None for their codes.
+        """
         order = self.canonical_order()
-        names = [f"column {j}" for j in range(self.family.features)] if columns is None else columns
-        table = {"weight": self.weights.detach()[order].numpy()}
-        for j, name in enumerate(names):
-            table[f"mean of {name}"] = moments.mean[order, j].numpy()
-            table[f"s.d. of {name}"] = deviation[order, j].numpy()
+        names = [f"column {j}" for j in range(self.family.features)] if columns is None else list(columns)
+        found = []
+        for part in self.family.profiles():
+            for i, (column, values) in enumerate(zip(part.columns, part.values[order].T, strict=True)):
+                words = None if levels is None or column < 0 else levels[column]
+                name = f"{part.kind} of {names[column]}" if column >= 0 else part.kind
+                if part.levels is not None:
+                    name = f"{part.kind}({names[column]} = {words[part.levels[i]] if words else part.levels[i]})"
+                found.append((column if column >= 0 else len(names), name, values.numpy()))
+        found.sort(key=lambda cell: cell[0])
+        table = {"weight": self.weights.detach()[order].numpy()} | {name: values for _, name, values in found}
         return pd.DataFrame(table, index=pd.Index(order.tolist(), name="component"))
 
     # inside
+
+    def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
+        """log q(z = k | x) but for a constant of each row."""
+        return self._log_joint(x, labels)
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
         joint = self.family.log_prob(x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
+
+    def _table(self, x: Any) -> Float[Tensor, "n d"]:
+        """x as a tensor of numbers that the family can give."""
+        x = as_tensor(x, self.family.features)
+        self._allow(x)
+        return x
+
+    def _allow(self, x: Float[Tensor, "n d"], first_row: int = 0) -> None:
+        outside = self.family.outside(x)
+        if outside is not None and outside.any():
+            row, column = outside.nonzero()[0].tolist()
+            raise ValueError(
+                f"row {first_row + row}, column {column} holds {float(x[row, column]):g}, "
+                f"expected {self.family.expects}"
+            )
+
+    def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
+        self._require_parameters()
+        x = as_tensor(x, self.family.features, finite=False)  # a cell that is not finite shows in the bound
+        weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
+        if weights is None or not (weights > 0).any():
+            return x, weights, labels
+        kept = weights > 0
+        return x[kept], weights[kept], None if labels is None else labels[kept]
+
+    def _possible(self, x: Any, statistics: Made) -> Made:
+        """The same statistics. Raises ArithmeticError if a row has probability zero under every component."""
+        if not torch.isfinite(statistics.bound):
+            self._table(x)  # raises if there is a cell that is not finite, or impossible
+            raise ArithmeticError(
+                "some rows have probability zero under every component: the parameters do not fit these data; "
+                "start from other parameters"
+            )
+        return statistics
+
+    def _coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n c"]:
+        """Where the rows lie for the start."""
+        return self.family.coordinates(x, data)
+
+    def _weigh(self, counts: Float[Tensor, " k"]) -> None:
+        """The M-step of the weights."""
+        counts = counts if self.concentration is None else counts + (self.concentration - 1)
+        self.weights = counts / counts.sum()
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)
@@ -249,7 +306,7 @@ class Mixture(Recorded):
     def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple:
         """Checked arguments of the pair, and the scale of each row's terms. Rows of weight zero are left out."""
         self._require_parameters()
-        x = as_tensor(x, self.family.features)
+        x = self._table(x)
         weights, labels = as_weights(weights, len(x)), self._known(labels, len(x))
         factor = 1.0 if rows is None else rows / len(x)
         if weights is None:

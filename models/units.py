@@ -17,12 +17,12 @@ from torch.distributions.transforms import LowerCholeskyTransform, Transform
 
 
 class Located(constraints.Constraint):
-    """Any real vector, measured from `family.origin` in `family.unit`."""
+    """Any real numbers, measured from the family's buffer `origin` in its buffer `unit` (or what these are called)."""
 
     event_dim = 1
 
-    def __init__(self, family: Any):
-        self.family = family
+    def __init__(self, family: Any, origin: str = "origin", unit: str = "unit"):
+        self.family, self.origin, self.unit = family, origin, unit
 
     def __repr__(self) -> str:
         return "finite numbers"
@@ -47,21 +47,36 @@ class ScaledCholesky(constraints.Constraint):
         """Whether each matrix of value (..., d, d) is a Cholesky factor: (...)."""
         return constraints.lower_cholesky.check(value)
 
+    def free_numbers(self, parameter: Tensor) -> int:
+        """How many entries are free: those on and below the diagonals."""
+        d = parameter.shape[-1]
+        return parameter.numel() // (d * d) * (d * (d + 1) // 2)
+
 
 class _Locate(Transform):
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, family: Any):
+    def __init__(self, constraint: Located):
         super().__init__()
-        self.family = family
+        self.constraint = constraint
+
+    @property
+    def origin(self) -> Tensor:
+        """Where the location is measured from."""
+        return getattr(self.constraint.family, self.constraint.origin)
+
+    @property
+    def unit(self) -> Tensor:
+        """What it is measured in."""
+        return getattr(self.constraint.family, self.constraint.unit)
 
     def _call(self, x: Tensor) -> Tensor:
-        return self.family.origin + self.family.unit * x
+        return self.origin + self.unit * x
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return (y - self.family.origin) / self.family.unit
+        return (y - self.origin) / self.unit
 
 
 class _ScaleRows(Transform):
@@ -83,7 +98,7 @@ class _ScaleRows(Transform):
 
 @transform_to.register(Located)
 def _locate(constraint: Located) -> Transform:
-    return _Locate(constraint.family)
+    return _Locate(constraint)
 
 
 @transform_to.register(ScaledCholesky)

@@ -1,0 +1,92 @@
+"""Bernoulli components: independent yes-or-no columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution
+
+from .conjugate import Beta, Prior, Priors, beta_rows
+from .exponential_family import ExponentialFamily
+from .family import Profile, Visit, require_size
+from .probabilities import Probability
+from .rows import Moments
+
+CERTAIN = 700.0  # log odds beyond which exp leaves float64
+
+
+class Bernoulli(ExponentialFamily):
+    """Independent yes-or-no columns: x[d] | z = k ~ Bernoulli(probs[k, d]), x in {0, 1}.
+
+    Parameter: `probs` (k, d), which maximum likelihood may put at exactly 0 or 1. prior: None, "weak" (a k-th of a row,
+    spread evenly: Beta(1 + 1 / 2k, 1 + 1 / 2k)) or a `Beta` of each probability.
+    """
+
+    expects = "0 or 1"
+    probs: Tensor
+    probs_unconstrained: Tensor
+
+    def __init__(self, components: int, features: int, prior: Prior = None):
+        super().__init__()
+        require_size(components=components, features=features)
+        half = torch.full((components, features), 0.5, dtype=torch.float64)
+        self.probs = PyroParam(half, Probability())  # type: ignore[assignment]
+        self.priors = Priors(prior, {"probs": (Beta, (features,))})
+        if self.priors.is_weak:
+            spread = torch.full((features,), 1 + 0.5 / components, dtype=torch.float64)
+            self.priors["probs"] = Beta(spread, spread)
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent Bernoulli columns."""
+        return dist.Bernoulli(logits=self.probs_unconstrained[z].clamp(-CERTAIN, CERTAIN)).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(x) = x."""
+        return x
+
+    def match(self, mean: Float[Tensor, "k d"]) -> None:
+        """Probabilities to means."""
+        self.probs = mean.clamp(0, 1)  # a mean of ones may exceed 1 by rounding
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(x | z = k) in nats: of the ones and of the zeros apart, so that 0 log 0 = 0."""
+        odds = self.probs_unconstrained
+        return _product(x, odds) + _product(1 - x, -odds)
+
+    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        """eta = log odds, A = -log of the probability of a zero, summed."""
+        odds = self.probs_unconstrained
+        return odds, torch.nn.functional.logsigmoid(-odds).sum(-1)
+
+    def visit(self) -> Visit:
+        """The fused pass, where all odds are finite."""
+        certain = (self.probs_unconstrained.detach().abs() > CERTAIN).any()
+        return super(ExponentialFamily, self).visit() if certain else super().visit()
+
+    def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""
+        return beta_rows(self.priors, "probs") if self.priors else None
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is neither 0 nor 1."""
+        return (x != 0) & (x != 1)
+
+    def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n d"]:
+        """The rows themselves, so that squared distances count the columns that differ."""
+        return x
+
+    def profiles(self) -> list[Profile]:
+        """The probabilities of a 1."""
+        return [Profile("P", self.probs.detach(), range(self.features), [1] * self.features)]
+
+
+def _product(ones: Tensor, odds: Tensor) -> Tensor:
+    """ones @ log sigmoid(odds), with 0 * -inf = 0: (n, k)."""
+    log = torch.nn.functional.logsigmoid(odds).clamp(min=-1e30)
+    product = ones @ log.T
+    return torch.where(product < -1e29, -torch.inf, product)

@@ -1,0 +1,108 @@
+"""Categorical components: columns of categories, independent within a component (latent class analysis)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Dirichlet, Distribution
+
+from .conjugate import Prior, Priors
+from .exponential_family import ExponentialFamily
+from .family import Profile, require_size
+from .probabilities import Simplexes, log_simplexes
+from .rows import Moments
+
+
+class Categorical(ExponentialFamily):
+    """Independent columns of categories: x[d] | z = k ~ Categorical(probs[k, d]), x[d] in 0 .. levels[d] - 1.
+
+    levels: how many categories, one number for each column. Parameter: `probs` (k, d, largest of levels), 0 beyond the
+    levels of a column; maximum likelihood may put others at exactly 0, too. prior: None, "weak" (a k-th of a row,
+    spread evenly over the levels) or a `Dirichlet` over the levels (columns of different levels: of as many as the
+    largest, of which each takes its own).
+    Goodman, Biometrika 61 (1974), 215-231.
+    """
+
+    probs: Tensor
+    probs_unconstrained: Tensor
+    mask: Tensor
+
+    def __init__(self, components: int, levels: Sequence[int], prior: Prior = None):
+        super().__init__()
+        levels = [int(n) if float(n) == int(n) else n for n in torch.as_tensor(levels).flatten().tolist()]
+        require_size(components=components, features=len(levels), **{f"levels[{j}]": n for j, n in enumerate(levels)})
+        most = max(levels)
+        mask = torch.arange(most) < torch.tensor(levels).unsqueeze(-1)  # (d, L)
+        self.levels = tuple(levels)
+        self.shared = frozenset({"mask"})
+        self.register_buffer("mask", mask, persistent=False)
+        even = (mask / mask.sum(-1, keepdim=True)).double().expand(components, -1, -1)
+        self.probs = PyroParam(even.clone(), Simplexes(mask))  # type: ignore[assignment]
+        self.priors = Priors(prior, {"probs": (Dirichlet, (len(levels), most))})
+        if self.priors.is_weak:
+            self.priors["probs"] = Dirichlet(1 + even[0] / components)
+
+    @property
+    def expects(self) -> str:  # type: ignore[override]
+        """What the columns may hold, in words."""
+        each = set(self.levels)
+        codes = f"0 .. {max(each) - 1}" if len(each) == 1 else f"0 .. levels - 1, with levels {list(self.levels)}"
+        return f"the code of a category, {codes}"
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent categorical columns."""
+        return dist.Categorical(logits=self._log_probs()[z]).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
+        """T(x): for each level of each column in turn, whether x is it."""
+        hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype)  # (n, d, L)
+        return hot[:, self.mask].to(x.dtype)
+
+    def match(self, mean: Float[Tensor, "k s"]) -> None:
+        """Probabilities to shares."""
+        share = mean.new_zeros(len(mean), *self.mask.shape)
+        share[:, self.mask] = mean
+        self.probs = share / share.sum(-1, keepdim=True)
+
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
+        """eta = log probs, A = 0."""
+        eta = self._log_probs()[:, self.mask]
+        return eta, eta.new_zeros(len(eta))
+
+    def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Of a Dirichlet: its concentrations less 1, and their sum in each column."""
+        if not self.priors:
+            return None
+        total = torch.where(self.mask, self.priors.hyper("probs", "concentration") - 1, 0.0)
+        return total.sum(-1, keepdim=True).expand_as(total)[self.mask], total[self.mask]
+
+    def log_prior(self) -> Float[Tensor, ""]:
+        """Sum of the log Dirichlet densities of the columns, over their own levels; 0 without a prior."""
+        if not self.priors:
+            return super().log_prior()
+        alpha, own = self.priors.hyper("probs", "concentration"), self.mask
+        normalizer = torch.lgamma(torch.where(own, alpha, 0.0).sum(-1)) - torch.where(own, alpha.lgamma(), 0.0).sum(-1)
+        kernel = torch.where(own & (alpha > 1), (alpha - 1) * self._log_probs(), 0.0)
+        return normalizer.sum() * self.components + kernel.sum()
+
+    def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n s"]:
+        """T(x), so that squared distances count the columns that differ, twice."""
+        return self.statistics(x)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is no code of a level of its column."""
+        return (x < 0) | (x >= torch.tensor(self.levels, dtype=x.dtype)) | (x != x.floor())
+
+    def profiles(self) -> list[Profile]:
+        """The probability of each level of each column."""
+        column, level = self.mask.nonzero().T.tolist()
+        return [Profile("P", self.probs.detach()[:, self.mask], column, level)]
+
+    def _log_probs(self) -> Float[Tensor, "k d l"]:
+        return log_simplexes(self.probs_unconstrained, self.mask)

@@ -1,0 +1,95 @@
+"""Prior densities of a family's parameters, as distributions that a user knows: Beta, Dirichlet, Gamma."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Beta, Distribution, Gamma
+
+Prior = str | Distribution | Mapping[str, Distribution] | None
+
+
+class Priors(nn.Module):
+    """Independent priors of parameters, by name. Their hyperparameters are buffers: saved with the model, not learnt.
+
+    kinds: what each parameter's prior must be, and the shape of its hyperparameters, such as {"rate": (Gamma, (d,))}.
+    prior: None; "weak", which the family sets itself, from data if it has to (NaN until then); a distribution, where
+    there is one parameter; or distributions by parameter name, the others flat. Hyperparameters are broadcast to shape.
+    Raises ValueError if a density has its maximum at a boundary that the likelihood excludes: concentrations must be at
+    least 1.
+    """
+
+    def __init__(self, prior: Prior, kinds: Mapping[str, tuple[Any, tuple[int, ...]]]):
+        super().__init__()
+        self.kinds = dict(kinds)
+        self.is_weak = isinstance(prior, str) and prior == "weak"
+        given: dict[str, Any] = {}
+        if isinstance(prior, Mapping):
+            given = dict(prior)
+        elif isinstance(prior, Distribution) and len(kinds) == 1:
+            given = dict.fromkeys(kinds, prior)
+        elif not (prior is None or self.is_weak):
+            wanted = " or ".join(f"{{{name!r}: {kind.__name__}(...)}}" for name, (kind, _) in kinds.items())
+            raise ValueError(f"prior is {prior!r}, expected None, 'weak' or distributions by parameter, as {wanted}")
+        if unknown := set(given) - set(kinds):
+            raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {' or '.join(kinds)}")
+        self.names = tuple(kinds) if self.is_weak else tuple(given)
+        for name in self.names:
+            kind, shape = kinds[name]
+            for hyper in kind.arg_constraints:
+                self.register_buffer(f"{name}_{hyper}", torch.full(shape, torch.nan, dtype=torch.float64))
+            if name in given:
+                self[name] = given[name]
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __setitem__(self, name: str, distribution: Distribution) -> None:
+        kind, shape = self.kinds[name]
+        if not isinstance(distribution, kind):
+            raise ValueError(f"the prior of {name} is {distribution!r}, expected a {kind.__name__}")
+        for hyper in kind.arg_constraints:
+            value = torch.as_tensor(getattr(distribution, hyper), dtype=torch.float64).detach()
+            if hyper.startswith("concentration") and not (value >= 1).all():
+                raise ValueError(
+                    f"the prior of {name} has {hyper} {value.tolist()}, expected at least 1: below it the density has "
+                    "no maximum inside, so that it belongs to a posterior over parameters, not to MAP"
+                )
+            try:
+                setattr(self, f"{name}_{hyper}", value.expand(shape).clone())
+            except RuntimeError:
+                raise ValueError(
+                    f"the prior of {name} has {hyper} of shape {tuple(value.shape)}, expected one that fits {shape}"
+                ) from None
+
+    def hyper(self, name: str, hyper: str) -> Tensor:
+        """A hyperparameter. Raises ValueError while a weak prior has not seen data."""
+        value = getattr(self, f"{name}_{hyper}")
+        if torch.isnan(value).any():
+            raise ValueError('prior="weak" takes its scale from data, which this model has not seen: fit or seed it')
+        return value
+
+    def log_prob(self, **parameters: Tensor) -> Float[Tensor, ""]:
+        """Sum of the log prior densities of these parameters, by name; those without a prior count 0."""
+        total = torch.zeros((), dtype=torch.float64)
+        for name in self.names:
+            kind, _ = self.kinds[name]
+            prior = kind(**{hyper: self.hyper(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
+            total = total + prior.log_prob(parameters[name]).sum()
+        return total
+
+
+def beta_rows(priors: Priors, name: str) -> tuple[Tensor, Tensor]:
+    """Pseudo-rows of a Beta prior of a probability: weight a + b - 2, total a - 1."""
+    a, b = priors.hyper(name, "concentration1"), priors.hyper(name, "concentration0")
+    return a + b - 2, a - 1
+
+
+__all__ = ["Beta", "Gamma", "Prior", "Priors", "beta_rows"]

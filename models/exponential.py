@@ -1,0 +1,82 @@
+"""Exponential components: independent waiting times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from .conjugate import Gamma, Prior, Priors
+from .exponential_family import ExponentialFamily
+from .family import Profile, require_size
+from .rows import Moments
+
+THIN = 1e-10  # variance over the average component's, below which a component has collapsed onto a point
+
+
+class Exponential(ExponentialFamily):
+    """Independent waiting times: x[d] | z = k ~ Exponential(rate[k, d]), density rate exp(-rate x).
+
+    Parameter: `rate` (k, d), the inverse of the mean, in 1 / units of the column. prior: None, "weak" (a k-th of a row,
+    spread as the data) or a `Gamma` of each rate.
+    """
+
+    expects = "numbers of at least 0"
+    rate: Tensor
+    rate_unconstrained: Tensor
+
+    def __init__(self, components: int, features: int, prior: Prior = None):
+        super().__init__()
+        require_size(components=components, features=features)
+        ones = torch.ones(components, features, dtype=torch.float64)
+        self.rate = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
+        self.priors = Priors(prior, {"rate": (Gamma, (features,))})
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent exponential waiting times."""
+        return dist.Exponential(self.rate[z]).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(x) = x."""
+        return x
+
+    def match(self, mean: Float[Tensor, "k d"]) -> None:
+        """Means to rates."""
+        self.rate = 1 / mean.clamp(min=1e-300)
+
+    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        """eta = -rate, A = -log rate."""
+        return -self.rate, self.rate_unconstrained.sum(-1)
+
+    def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Of Gamma(a, b): a - 1 rows of total b."""
+        if not self.priors:
+            return None
+        return self.priors.hyper("rate", "concentration") - 1, self.priors.hyper("rate", "rate")
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """The weak prior: 1 / k rows that hold the mean of the data. Raises ValueError for a column of zeros."""
+        if (data.mean <= 0).any():
+            column = int((data.mean <= 0).nonzero()[0])
+            raise ValueError(f"column {column} is 0 in every row, expected some positive number: drop the column")
+        if self.priors.is_weak:
+            k = self.components
+            self.priors["rate"] = Gamma(torch.full_like(data.mean, 1 + 1 / k), data.mean / k)
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+        """Which members have shrunk onto rows of zeros, where the density has no upper bound."""
+        variance = self.rate.detach() ** -2
+        return (variance < THIN * (weights @ variance)).any(-1)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is negative."""
+        return x < 0
+
+    def profiles(self) -> list[Profile]:
+        """The means, 1 / rate."""
+        return [Profile("mean", 1 / self.rate.detach(), range(self.features))]

@@ -1,0 +1,59 @@
+"""Exponential families: one look at T(x) gives all log densities by one matrix product and all sums by another."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .conjugate import Priors
+from .family import Family, Summarize, Visit
+
+NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
+
+
+class ExponentialFamily(Family):
+    """log p(x | k) = T(x) . eta[k] - A[k] + h(x), with T `statistics`, (eta, -A) `natural` and h `carrier`.
+
+    A family that writes `natural` besides `component`, `statistics` and `match` has its E-step and M-step as two
+    matrix products. `match` is then exact maximum likelihood.
+    """
+
+    priors: Priors
+
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
+        """The natural parameters eta, which may be infinite, and minus the log normalizer A."""
+        raise NotImplementedError(f"{type(self).__name__} does not write natural(): an ExponentialFamily must")
+
+    def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"] | float:
+        """h(x): what depends on the row alone."""
+        return 0.0
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(x | z = k) in nats, differentiable in the parameters; -inf for what a member cannot give."""
+        eta, constant = self.natural()
+        log_prob = self.statistics(x) @ eta.clamp(-NEVER, NEVER).T + constant
+        log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
+        h = self.carrier(x)
+        return log_prob + (h.unsqueeze(-1) if isinstance(h, Tensor) else h)
+
+    def visit(self) -> Visit:
+        """The fused pass."""
+        with torch.no_grad():
+            eta, constant = self.natural()
+            infinite = bool(torch.isinf(eta).any())
+            eta, constant = eta.clamp(-NEVER, NEVER), constant.unsqueeze(-1)
+
+        def block(x: Tensor) -> tuple[Tensor, Summarize]:
+            t = self.statistics(x)
+            log_prob = torch.addmm(constant, eta, t.T)  # (k, n): reductions over k run along memory
+            if infinite:
+                log_prob[log_prob < -NEVER / 10] = -torch.inf
+            h = self.carrier(x)
+            return (log_prob.add_(h) if isinstance(h, Tensor) else log_prob).T, lambda r: r.T @ t
+
+        return block
+
+    def log_prior(self) -> Float[Tensor, ""]:
+        """log p(theta) under the prior: a density in the parameters; 0 without one."""
+        return self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})

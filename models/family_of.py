@@ -1,0 +1,350 @@
+"""Any distribution of Pyro as components: a family that needs no formula for its M-step, only gradients."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints, transform_to
+
+from .family import Family, Profile, require_size
+from .units import Located
+
+LONGEST = 2.0  # the longest step of the M-step in any unconstrained coordinate
+ROWS = 4096  # rows whose scores are held at a time
+LOOKED_AT = 256  # rows that the first guess looks at
+
+
+class FamilyOf(Family):
+    """Components of any Pyro distribution: x | z = k ~ distribution(parameters[k]), for each column by itself if it is
+    one of numbers. FamilyOf(dist.Laplace, components=2, features=1) has parameters `loc` and `scale`, both (2, 1).
+
+    parameters: the names of its parameters, by default those its constructor requires or has numbers for; fixed:
+    arguments that are not fitted, such as {"total_count": 10}. Each parameter moves inside its constraint. prior: None,
+    distributions by parameter name, or "weak": a k-th of the information of a row, around the fit of one component.
+
+    The M-step is one step of scoring by the rows: the sum of the scores of log p over that of their outer products
+    (Berndt, Hall, Hall & Hausman 1974), in unconstrained coordinates. The engine shortens it where it would lower the
+    bound (a generalized EM, Dempster, Laird & Rubin 1977), so that a run ends where the gradient is zero.
+    """
+
+    generalized = True
+
+    def __init__(
+        self,
+        distribution: type[Distribution],
+        components: int,
+        features: int,
+        parameters: Sequence[str] | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        prior: str | Mapping[str, Distribution] | None = None,
+    ):
+        super().__init__()
+        require_size(components=components, features=features)
+        if not (isinstance(distribution, type) and issubclass(distribution, TorchDistributionMixin)):
+            raise TypeError(f"got {distribution!r}, expected one of pyro.distributions, such as Laplace")
+        if not (prior is None or prior == "weak" or isinstance(prior, Mapping)):
+            raise ValueError(f"prior is {prior!r}, expected None, 'weak' or distributions by parameter name")
+        self.distribution = distribution
+        self.fixed = dict(fixed or {})
+        self.prior = prior
+        self.expects = f"values of a {distribution.__name__}"
+        self.names = tuple(parameters or _parameters_of(distribution, self.fixed))
+        kinds = {name: _constraint(distribution, name) for name in self.names}
+        self.is_joint = any(kind.event_dim > 0 for kind in kinds.values())  # of whole rows, not of single columns
+        if unknown := set(prior if isinstance(prior, Mapping) else {}) - set(self.names):
+            raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {', '.join(self.names)}")
+        for name, kind in kinds.items():
+            size = (features,) * (max(1, kind.event_dim) if not self.is_joint or kind.event_dim > 0 else 0)
+            start = transform_to(kind)(torch.zeros(components, *size, dtype=torch.float64))
+            if kind in (constraints.real, constraints.real_vector):  # measured in its own unit, which the start learns
+                self.register_buffer(f"{name}_origin", torch.zeros_like(start))
+                self.register_buffer(f"{name}_unit", torch.ones_like(start))
+                kind = Located(self, f"{name}_origin", f"{name}_unit")
+            setattr(self, name, PyroParam(start.clone(), kind))
+        if prior == "weak":
+            self.register_buffer("weak_centre", torch.full(self._where().shape[1:], torch.nan, dtype=torch.float64))
+            self.shared = frozenset({"weak_centre"})
+        event = self.component().event_shape
+        if event != (features,):
+            raise ValueError(
+                f"a {distribution.__name__} with parameters {', '.join(self.names)} gives rows of shape "
+                f"{tuple(event)}, expected ({features},): name other parameters, or fix some"
+            )
+
+    # what a family must say
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): the distribution."""
+        return self._build({name: getattr(self, name)[z] for name in self.names})
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
+        """Scores and their outer products, summed over members: of use only through `summarize`."""
+        return torch.stack([self.summarize(row, torch.ones(1, self.components).double()).sum(0) for row in x.split(1)])
+
+    def match(self, mean: Float[Tensor, "k s"]) -> None:
+        """One step of scoring from the average scores and outer products."""
+        self.maximize(torch.ones(len(mean), dtype=mean.dtype), mean)
+
+    # hooks
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(x | z = k) in nats, differentiable in the parameters."""
+        return self._build({name: getattr(self, name) for name in self.names}, False).log_prob(x.unsqueeze(-2))
+
+    def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
+        """Sums over rows of the scores (k, b, q) of each block of parameters that belong together, of a column or of a
+        whole row, and of their outer products (k, b, q, q)."""
+        total = 0.0
+        for rows, share in zip(x.split(ROWS) or [x], responsibilities.split(ROWS) or [responsibilities], strict=True):
+            score = self._scores(rows)  # (n, k, b, q)
+            first = torch.einsum("nk,nkbq->kbq", share, score)
+            second = torch.einsum("nk,nkbq,nkbr->kbqr", share, score, score)
+            total = total + torch.cat([first.flatten(1), second.flatten(1)], -1)
+        return torch.as_tensor(total)
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
+        """M-step: one step of scoring, `length` times as long. A component without weight keeps its parameters."""
+        where = self._where()
+        k, b, q = where.shape
+        score, outer = total.split([b * q, b * q * q], -1)
+        score, outer = score.reshape(k, b, q), outer.reshape(k, b, q, q)
+        if self.prior is not None:
+            score, outer = score + self._prior_score(), outer + torch.eye(q, dtype=outer.dtype) / k
+        ridge = 1e-9 * outer.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + 1e-300
+        factor, _ = torch.linalg.cholesky_ex(outer + ridge * torch.eye(q, dtype=outer.dtype))
+        step = torch.cholesky_solve(score.unsqueeze(-1), factor).squeeze(-1).nan_to_num()
+        step = step / (step.abs().amax(-1, keepdim=True) / LONGEST).clamp(min=1)
+        self._move(where + torch.where((weight > 0)[:, None, None], length * step, 0.0))
+
+    def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
+        """First parameters: the best of some guesses from means and variances, then steps of scoring on these rows.
+
+        One component for all rows comes first: real parameters are measured from its, in units of what a row says of
+        them, and it is the centre of the weak prior.
+        """
+        prior, self.prior = self.prior, None
+        alike = responsibilities.mean(1, keepdim=True).expand_as(responsibilities)
+        for name in self.names:
+            if hasattr(self, f"{name}_origin"):
+                setattr(self, f"{name}_origin", torch.zeros_like(getattr(self, f"{name}_origin")))
+                setattr(self, f"{name}_unit", torch.ones_like(getattr(self, f"{name}_unit")))
+        self._guess(x, alike)
+        self._measure(x, alike)
+        self._settle(x, alike)
+        self.prior = prior
+        if prior == "weak":
+            self.weak_centre = self._where()[0].clone()
+        self._guess(x, responsibilities)
+        self._settle(x, responsibilities)
+
+    def log_prior(self) -> Float[Tensor, ""]:
+        """log p(theta): a density in the parameters; with prior="weak", in their unconstrained coordinates."""
+        if isinstance(self.prior, Mapping):
+            return torch.stack([p.log_prob(getattr(self, name)).sum() for name, p in self.prior.items()]).sum()
+        if self.prior is None:
+            return super().log_prior()
+        if torch.isnan(self.weak_centre).any():
+            raise ValueError('prior="weak" takes its scale from data, which this model has not seen: fit or seed it')
+        away = self._blocks({name: getattr(self, f"{name}_unconstrained") for name in self.names}) - self.weak_centre
+        return torch.distributions.Normal(0.0, self.components**0.5).log_prob(away).sum()
+
+    def profiles(self) -> list[Profile]:
+        """The parameters."""
+        values = {name: getattr(self, name).detach().flatten(1) for name in self.names}
+        d = self.features
+        return [Profile(n, v, list(range(d)) if v.shape[1] == d else [-1] * v.shape[1]) for n, v in values.items()]
+
+    # inside
+
+    def _build(self, values: Mapping[str, Tensor], validate: bool = True) -> Any:
+        make: Any = self.distribution
+        made = make(**values, **self.fixed, validate_args=validate)
+        return made if self.is_joint else made.to_event(1)
+
+    def _transform(self, name: str) -> Any:
+        return transform_to(self._pyro_params[name][0])
+
+    def _blocks(self, unconstrained: Mapping[str, Tensor]) -> Float[Tensor, "*n k b q"]:
+        """Tensors (..., k, d) as (..., k, d, q), a block for each column; if joint, (..., k, 1, q), one for all."""
+        parts = list(unconstrained.values())
+        if not self.is_joint:
+            return torch.stack(parts, -1)
+        lead = parts[0].ndim - getattr(self, f"{self.names[0]}_unconstrained").ndim + 1
+        return torch.cat(
+            [part.flatten(lead) if part.ndim > lead else part.unsqueeze(-1) for part in parts], -1
+        ).unsqueeze(-2)
+
+    def _where(self) -> Float[Tensor, "k b q"]:
+        """The unconstrained parameters."""
+        return self._blocks({name: getattr(self, f"{name}_unconstrained").detach() for name in self.names})
+
+    def _move(self, where: Float[Tensor, "k b q"]) -> None:
+        """Set the unconstrained parameters."""
+        flat = where.flatten(1)
+        for i, name in enumerate(self.names):
+            own = getattr(self, f"{name}_unconstrained")
+            if self.is_joint:
+                size = own[0].numel()
+                own.data, flat = flat[:, :size].reshape(own.shape).clone(), flat[:, size:]
+            else:
+                own.data = where[..., i].clone()
+            self.names_set.add(name)
+
+    def _scores(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k b q"]:
+        """The gradient of log p(x | k) of each row in the unconstrained parameters of k."""
+        with torch.enable_grad():
+            free = {
+                name: getattr(self, f"{name}_unconstrained").detach().expand(len(x), *getattr(self, name).shape).clone()
+                for name in self.names
+            }
+            for tensor in free.values():
+                tensor.requires_grad_()
+            values = {name: self._transform(name)(tensor) for name, tensor in free.items()}
+            log_prob = self._build(values, False).log_prob(x.unsqueeze(-2))
+            slopes = torch.autograd.grad(log_prob.sum(), list(free.values()))
+        return self._blocks(dict(zip(self.names, slopes, strict=True)))
+
+    def _prior_score(self) -> Float[Tensor, "k b q"]:
+        with torch.enable_grad():
+            parameters = [getattr(self, f"{name}_unconstrained") for name in self.names]
+            slopes = torch.autograd.grad(self.log_prior(), parameters, allow_unused=True)
+        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, slopes, strict=True)]
+        return self._blocks(dict(zip(self.names, filled, strict=True)))
+
+    def _value(self, x: Tensor, responsibilities: Tensor) -> Float[Tensor, " k"]:
+        """The expected log-likelihood of each component."""
+        log_prob = torch.where(responsibilities > 0, self.log_prob(x).detach(), 0.0)
+        return (responsibilities * log_prob).sum(0).nan_to_num(nan=-torch.inf)
+
+    def _settle(self, x: Tensor, responsibilities: Tensor, steps: int = 30) -> None:
+        """Steps of scoring on these rows, each halved until no component loses by it."""
+        weight, best = responsibilities.sum(0), self._value(x, responsibilities)
+        for _ in range(steps):
+            before, total, length = self._where(), self.summarize(x, responsibilities), 1.0
+            while True:
+                self.maximize(weight, total, length)
+                value = self._value(x, responsibilities)
+                worse = value < best
+                if not worse.any() or length < 1e-3:
+                    break
+                self._move(before)
+                length /= 4
+            self._move(torch.where(worse[:, None, None], before, self._where()))
+            gain, best = (value - best).max(), torch.maximum(value, best)
+            if gain < 1e-6 * weight.sum():
+                break
+
+    def _measure(self, x: Tensor, responsibilities: Tensor) -> None:
+        """Measure real parameters from where they are, in units of what one row says of them."""
+        k, b, q = self._where().shape
+        second = self.summarize(x, responsibilities)[:, b * q :].reshape(k, b, q, q).diagonal(dim1=-2, dim2=-1)
+        unit = (responsibilities.sum(0)[:, None, None] / second.clamp(min=1e-300)).sqrt()
+        flat, start = unit.flatten(1), 0
+        for i, name in enumerate(self.names):
+            own = getattr(self, name).detach().clone()
+            size = own[0].numel()
+            mine = flat[:, start : start + size].reshape(own.shape) if self.is_joint else unit[..., i]
+            start += size
+            if hasattr(self, f"{name}_origin"):
+                setattr(self, f"{name}_origin", own)
+                setattr(self, f"{name}_unit", torch.where(torch.isfinite(mine), mine, 1.0))
+                setattr(self, name, own)
+
+    def _guess(self, x: Tensor, responsibilities: Tensor) -> None:
+        """The best of some guesses of all parameters, from weighted means and variances of x, for each component (and
+        column) by itself."""
+        share = responsibilities / responsibilities.sum(0)
+        mean = share.T @ x
+        variance = (share.T @ x**2 - mean**2).clamp(min=1e-300)
+        centred = x - x.mean(0)
+        whole = centred.T @ centred / len(x)
+        kinds = {name: _constraint(self.distribution, name) for name in self.names}
+        shapes = {name: getattr(self, name).shape for name in self.names}
+        choices = [_guesses(kinds[name], shapes[name], x, share, mean, variance, whole) for name in self.names]
+        some = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT)).long()
+        y, r = x[some], responsibilities[some]
+        make: Any = self.distribution
+        best: Any = None
+        for values in itertools.product(*choices):
+            made = make(**dict(zip(self.names, values, strict=True)), **self.fixed, validate_args=False)
+            value = (made.log_prob(y.unsqueeze(-2)) * (r if self.is_joint else r.unsqueeze(-1))).sum(0)  # (k) or (k, d)
+            value = value.nan_to_num(nan=-torch.inf, neginf=-1e300, posinf=-1e300)
+            if best is None:
+                best = value, values
+                continue
+            better = value > best[0]
+            pick = [torch.where(_over(better, new), new, old) for new, old in zip(values, best[1], strict=True)]
+            best = torch.maximum(value, best[0]), pick
+        for name, value in zip(self.names, best[1], strict=True):
+            setattr(self, name, value)
+
+
+def _guesses(kind: Any, shape: Any, x: Tensor, share: Tensor, mean: Tensor, variance: Tensor, whole: Tensor) -> list:
+    """Values of a parameter that are worth a try, each of `shape`."""
+    width = variance.sqrt()
+    logs = share.T @ x.clamp(min=1e-300).log() if (x > 0).all() else mean
+    spread = (share.T @ (x.clamp(min=1e-300).log()) ** 2 - logs**2).clamp(min=1e-12).sqrt() if (x > 0).all() else width
+    plain = transform_to(kind)(torch.zeros(shape, dtype=x.dtype))
+    found: list[Tensor] = [plain]
+    if kind in (constraints.real, constraints.real_vector):
+        found = [mean, logs, torch.zeros_like(mean)]
+    elif kind is constraints.unit_interval:
+        found = [plain, mean.clamp(1e-3, 1 - 1e-3), (1 / (1 + mean.abs())).clamp(1e-3, 1 - 1e-3)]
+    elif kind is constraints.simplex:
+        found = [plain, (mean.abs() + 1e-6) / (mean.abs() + 1e-6).sum(-1, keepdim=True)]
+    elif kind.event_dim == 2:
+        factor = torch.linalg.cholesky_ex(whole + 1e-9 * whole.diagonal().mean() * torch.eye(len(whole)))[0]
+        found = [plain, (factor if "cholesky" in repr(kind).lower() else whole).expand(shape)]
+    else:
+        size = mean.abs().clamp(min=1e-300)
+        scales = [
+            width,
+            torch.ones_like(width),
+            size,
+            1 / size,
+            1 / width,
+            size / variance,
+            size**2 / variance,
+            spread,
+            1 / spread,
+        ]
+        found = [plain, *scales, 10 * torch.ones_like(width)]
+    shaped = [torch.broadcast_to(f if f.ndim == len(shape) else f.mean(-1), shape).clone() for f in found]
+    return [f for f in shaped if bool(torch.as_tensor(kind.check(f)).all())]
+
+
+def _over(better: Tensor, value: Tensor) -> Tensor:
+    return better.reshape(*better.shape, *[1] * (value.ndim - better.ndim))
+
+
+def _constraint(distribution: type[Distribution], name: str) -> Any:
+    """Where a parameter may lie. Raises ValueError if the distribution does not have it, or no fixed set for it."""
+    table: Any = distribution.arg_constraints
+    kind = table.get(name) if isinstance(table, Mapping) else None
+    if kind is None or kind is constraints.dependent or kind.is_discrete:
+        known = ", ".join(table) if isinstance(table, Mapping) else "none"
+        raise ValueError(
+            f"{name!r} is no parameter of {distribution.__name__} that a gradient can move, expected some of {known}: "
+            "name others as parameters, or give it in fixed"
+        )
+    return constraints.real_vector if getattr(kind, "base_constraint", None) is constraints.real else kind
+
+
+def _parameters_of(distribution: type[Distribution], fixed: Mapping[str, Any]) -> list[str]:
+    """Arguments with a constraint that have no default, or a number; and one of those that stand for each other."""
+    table: Any = distribution.arg_constraints
+    if not isinstance(table, Mapping):
+        return []
+    signature = inspect.signature(distribution.__init__).parameters
+    known = [name for name in signature if name in table and name not in fixed]
+    either = [name for name in known if signature[name].default is None]
+    one = [name for name in ("scale_tril", *either) if name in either][:1]
+    return [name for name in known if signature[name].default is not None or name in one]

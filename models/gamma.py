@@ -1,0 +1,115 @@
+"""Gamma components: independent positive columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from . import conjugate
+from .conjugate import Prior, Priors
+from .exponential import THIN
+from .exponential_family import ExponentialFamily
+from .family import require_size
+from .rows import Moments
+from .special import gamma_shape
+
+SHARPEST = 1e12  # largest concentration: a standard deviation of a millionth of the mean
+WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
+
+
+class Gamma(ExponentialFamily):
+    """Independent positive columns: x[d] | z = k ~ Gamma(concentration[k, d], rate[k, d]).
+
+    Parameters: `concentration` (k, d), and `rate` (k, d) in 1 / units of the column; mean = concentration / rate, and
+    its standard deviation is mean / sqrt(concentration). prior: None, "weak" (Gamma(1, 0.01) on the concentration,
+    which keeps a component from shrinking onto a few rows) or {"concentration": ..., "rate": ...}, either or both
+    `Gamma`s.
+    """
+
+    expects = "positive numbers"
+    concentration: Tensor
+    rate: Tensor
+    rate_unconstrained: Tensor
+
+    def __init__(self, components: int, features: int, prior: Prior = None):
+        super().__init__()
+        require_size(components=components, features=features)
+        ones = torch.ones(components, features, dtype=torch.float64)
+        self.concentration = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
+        self.rate = PyroParam(ones.clone(), constraints.positive)  # type: ignore[assignment]
+        kinds = {name: (conjugate.Gamma, (features,)) for name in ("concentration", "rate")}
+        if prior == "weak":
+            prior = {"concentration": conjugate.Gamma(1.0, WEAK_RATE)}
+        self.priors = Priors(prior, kinds)  # type: ignore[arg-type]
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent gamma columns."""
+        return dist.Gamma(self.concentration[z], self.rate[z]).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
+        """T(x) = (x, log x)."""
+        return torch.cat([x, x.log()], -1)
+
+    def match(self, mean: Float[Tensor, "k s"]) -> None:
+        """The parameters with these means of x and of log x."""
+        self._solve(torch.ones(len(mean), 1, dtype=mean.dtype), mean)
+
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
+        """eta = (-rate, concentration - 1), A = log Gamma(concentration) - concentration log rate."""
+        a, b = self.concentration, self.rate
+        return torch.cat([-b, a - 1], -1), (a * self.rate_unconstrained - torch.lgamma(a)).sum(-1)
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
+        """M-step: the concentration solves one equation, the rate follows from it."""
+        if not self.priors:
+            return super().maximize(weight, total)
+        own = (weight > 0).unsqueeze(-1)
+        before = self.concentration.detach(), self.rate.detach()
+        stand_in = total[weight > 0].sum(0), weight.sum()
+        self._solve(torch.where(own, weight.unsqueeze(-1), stand_in[1]), torch.where(own, total, stand_in[0]))
+        self.concentration = torch.where(own, self.concentration.detach(), before[0])
+        self.rate = torch.where(own, self.rate.detach(), before[1])
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+        """Which members have shrunk onto a point, where the density has no upper bound."""
+        variance = (self.concentration / self.rate**2).detach()
+        return (variance < THIN * (weights @ variance)).any(-1) | (self.concentration >= SHARPEST).any(-1)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is not positive."""
+        return x <= 0
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """Raises ValueError for a column that does not vary."""
+        constant = data.covariance.diagonal() <= (1e-14 * data.mean) ** 2
+        if constant.any() and "concentration" not in self.priors:
+            raise ValueError(
+                f"column {int(constant.nonzero()[0])} has the same value in every row, expected some variance: drop "
+                'the column, or give prior="weak"'
+            )
+
+    def _solve(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
+        """Maximum of the expected log-likelihood plus the log prior. With the rate at its best for a concentration a,
+        (a weight + s) / (sum + r), what is left is one equation in a."""
+        first, logs = total.chunk(2, -1)
+        zero = torch.zeros_like(weight)
+        shape_of_a, rate_of_a = self._hyper("concentration", zero)
+        shape_of_b, rate_of_b = self._hyper("rate", zero)
+        mean = (first + rate_of_b) / weight
+        gap = mean.log() - logs / weight
+        a = gamma_shape(gap, rate_of_a / weight, shape_of_a / weight, shape_of_b / weight)
+        a = a.clamp(1e-8, SHARPEST)
+        self.concentration = a
+        self.rate = (a + shape_of_b / weight) / mean
+
+    def _hyper(self, name: str, zero: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape - 1 and rate of the prior of a parameter, 0 and 0 without one."""
+        if name not in self.priors:
+            return zero, zero
+        return self.priors.hyper(name, "concentration") - 1, self.priors.hyper(name, "rate")

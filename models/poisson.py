@@ -1,0 +1,81 @@
+"""Poisson components: independent counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from .conjugate import Gamma, Prior, Priors
+from .exponential_family import ExponentialFamily
+from .family import Profile, require_size
+from .rows import Moments
+from .special import log_factorial
+
+COUNTS = "counts, whole numbers of at least 0"
+
+
+class Poisson(ExponentialFamily):
+    """Independent counts: x[d] | z = k ~ Poisson(rate[k, d]).
+
+    Parameter: `rate` (k, d), counts per row. prior: None, "weak" (a k-th of a row, spread as the data) or a `Gamma` of
+    each rate.
+    """
+
+    expects = COUNTS
+    rate: Tensor
+    rate_unconstrained: Tensor
+
+    def __init__(self, components: int, features: int, prior: Prior = None):
+        super().__init__()
+        require_size(components=components, features=features)
+        ones = torch.ones(components, features, dtype=torch.float64)
+        self.rate = PyroParam(ones, constraints.nonnegative)  # type: ignore[assignment]
+        self.priors = Priors(prior, {"rate": (Gamma, (features,))})
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent Poisson counts."""
+        return dist.Poisson(self.rate[z]).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(x) = x."""
+        return x
+
+    def match(self, mean: Float[Tensor, "k d"]) -> None:
+        """Rates to means."""
+        self.rate = mean
+
+    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+        """eta = log rate, A = sum of rates."""
+        return self.rate_unconstrained, -self.rate.sum(-1)
+
+    def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """-log x!, summed over columns."""
+        return -log_factorial(x).sum(-1)
+
+    def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Of Gamma(a, b): b rows of total a - 1."""
+        if not self.priors:
+            return None
+        return self.priors.hyper("rate", "rate"), self.priors.hyper("rate", "concentration") - 1
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """The weak prior: 1 / k rows that hold the mean of the data."""
+        if self.priors.is_weak:
+            k = self.components
+            # a column of zeros: a prior of mean 0 has no density, and any small one will do
+            mean = torch.where(data.mean > 0, data.mean, 1.0)
+            self.priors["rate"] = Gamma(1 + mean / k, torch.full_like(mean, 1 / k))
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is not a count."""
+        return (x < 0) | (x != x.floor())
+
+    def profiles(self) -> list[Profile]:
+        """The rates."""
+        return [Profile("rate", self.rate.detach(), range(self.features))]

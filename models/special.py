@@ -1,0 +1,92 @@
+"""Functions of the gamma function that keep their digits where torch's own lose them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LARGE = 64.0  # above this argument Stirling's series with the terms below is exact to rounding
+TABLE = 1 << 16  # log factorials of counts below this are looked up
+
+
+def log_factorial(x: Tensor) -> Tensor:
+    """log x! of whole numbers x >= 0, elementwise: looked up where they are small, which is many times faster."""
+    if x.numel() < TABLE or (top := float(x.max())) >= TABLE:
+        return torch.lgamma(x + 1)
+    return torch.lgamma(torch.arange(1, top + 2, dtype=x.dtype))[x.long()]
+
+
+def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:
+    """log Gamma(a + x) - log Gamma(a) for a > 0, x >= 0, elementwise, differentiable.
+
+    The plain difference loses log Gamma(a) * 2e-16; for large a the terms of Stirling's series are subtracted one by
+    one instead (Abramowitz & Stegun 6.1.40).
+    """
+    a, x = torch.broadcast_tensors(a, x)
+    large = a > LARGE
+    big = torch.where(large, a, LARGE)
+    series = (big + x - 0.5) * torch.log1p(x / big) + x * big.log() - x + _stirling(big + x) - _stirling(big)
+    small = torch.where(large, 1.0, a)
+    return torch.where(large, series, torch.lgamma(small + x) - torch.lgamma(small))
+
+
+def log_minus_digamma(a: Tensor) -> Tensor:
+    """log a - digamma(a) > 0 for a > 0, elementwise: about 1 / (2 a) for large a, where the difference cancels."""
+    big = a.clamp(min=LARGE)
+    series = 0.5 / big + _digamma_tail(big)
+    small = a.clamp(max=LARGE)
+    return torch.where(a > LARGE, series, small.log() - torch.digamma(small))
+
+
+def log1p_deficit(u: Tensor) -> Tensor:
+    """u - log(1 + u) for u >= 0, elementwise: about u^2 / 2 for small u, where the difference cancels."""
+    small = u.clamp(max=0.01)
+    series = torch.zeros_like(small)
+    for power in range(10, 1, -1):  # u^2 / 2 - u^3 / 3 + ..., the next term below rounding
+        series = (-1) ** power / power + small * series
+    return torch.where(u < 0.01, small**2 * series, u - torch.log1p(u))
+
+
+def digamma_deficit(a: Tensor, x: Tensor) -> Tensor:
+    """x - a (digamma(a + x) - digamma(a)) for a > 0, x >= 0: for whole x, the sum of j / (a + j) over j < x."""
+    big = a.clamp(min=LARGE)
+    ends = 0.5 * x / (big + x) - big * (_digamma_tail(big + x) - _digamma_tail(big))
+    series = big * log1p_deficit(x / big) - ends
+    small = a.clamp(max=LARGE)
+    return torch.where(a > LARGE, series, x - small * (torch.digamma(small + x) - torch.digamma(small)))
+
+
+def gamma_shape(
+    gap: Tensor, slope: Tensor | float = 0.0, pull: Tensor | float = 0.0, extra: Tensor | float = 0.0
+) -> Tensor:
+    """The a > 0 with log(a + extra) - digamma(a) + pull / a = gap + slope: the shape of a gamma distribution.
+
+    gap: log of the mean minus the mean of the log, >= 0. pull, slope >= 0: (shape - 1) and rate of a gamma prior on a,
+    extra >= 0: (shape - 1) of one on the rate, all over the weight of the rows. The left side falls in a, so that the
+    root is unique; infinity if the right side is 0 to rounding. Newton in log a from Minka's closed approximation.
+    """
+    wanted = gap + slope
+    finite = wanted > 1e-14
+    s = torch.where(finite, wanted, 1.0)
+    a = (3 - s + ((s - 3) ** 2 + 24 * s).sqrt()) / (12 * s)  # Minka (2002), Estimating a gamma distribution
+    a = a + (pull + extra) / s
+    for _ in range(50):
+        excess = log_minus_digamma(a) + torch.log1p(extra / a) + pull / a - s
+        descent = a * torch.polygamma(1, a) - 1 + pull / a + extra / (a + extra)  # minus the derivative in log a
+        step = (excess / descent.clamp(min=torch.finfo(a.dtype).tiny)).clamp(-1.0, 1.0)
+        a = a * step.exp()
+        if float(step.abs().max()) < 1e-14:
+            break
+    return torch.where(finite, a, torch.inf)
+
+
+def _stirling(a: Tensor) -> Tensor:
+    """log Gamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2) for a > 64, to 1e-19."""
+    square = a**-2
+    return (1 / 12 - (1 / 360 - (1 / 1260 - square / 1680) * square) * square) / a
+
+
+def _digamma_tail(a: Tensor) -> Tensor:
+    """log a - 1 / (2 a) - digamma(a) for a > 64, to 1e-19 (Abramowitz & Stegun 6.3.18)."""
+    square = a**-2
+    return (1 / 12 - (1 / 120 - (1 / 252 - square / 240) * square) * square) * square

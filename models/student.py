@@ -1,0 +1,212 @@
+"""Student-t components: Gaussians with tails heavy enough for outliers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from .family import Family, Profile, Summarize, Visit
+from .gaussian import Gaussian
+from .prior import NormalInverseWishart
+from .rows import Moments
+from .special import gamma_shape, log_gamma_ratio
+
+GAUSSIAN = 1e8  # largest degrees of freedom: from here on a t distribution is Gaussian to 1e-8
+START = 10.0  # degrees of freedom to begin with, where they are estimated
+
+
+class StudentT(Family):
+    """k multivariate t distributions in d dimensions: x | z = k ~ t(dof[k], loc[k], Sigma[k]).
+
+    A Gaussian whose covariance is divided by a second latent variable u ~ Gamma(dof / 2, dof / 2), one for each row: an
+    outlier is a row of small u, and counts for little. covariance: the structure of the scale matrix Sigma, as in
+    `Gaussian`; dof: the degrees of freedom, one for all or one for each component, or None to estimate them.
+    Parameters: `loc` and `scale_tril` or `scale`, as in `Gaussian`, and `dof` (k,). prior: of loc and Sigma, as there.
+
+    The E-step takes u to its posterior mean. The M-step divides the scatter by the sum of u instead of the rows, which
+    raises the bound faster (parameter-expanded EM: Liu, Rubin & Wu, Biometrika 85 (1998), 755-770; Peel & McLachlan,
+    Statistics and Computing 10 (2000), 339-348).
+    """
+
+    dof: Tensor
+    normal: Gaussian
+
+    def __init__(
+        self,
+        components: int,
+        features: int,
+        dof: Any = None,
+        covariance: str = "full",
+        prior: str | NormalInverseWishart | None = None,
+    ):
+        super().__init__()
+        self.normal = Gaussian(components, features, covariance, prior)
+        start = torch.as_tensor(START if dof is None else dof, dtype=torch.float64)
+        if start.shape not in ((), (components,)) or not (start > 0).all():
+            raise ValueError(f"dof is {dof!r}, expected None, a positive number, or one for each of {components}")
+        start = start.expand(components).clone()
+        self.estimated = dof is None
+        if self.estimated:
+            self.dof = PyroParam(start, constraints.positive)  # type: ignore[assignment]
+        else:
+            self.register_buffer("dof", start)
+
+    @property
+    def loc(self) -> Tensor:
+        """Locations (k, d)."""
+        return self.normal.loc
+
+    @loc.setter
+    def loc(self, value: Any) -> None:
+        self.normal.loc = value
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """Cholesky factors of the scale matrices."""
+        return self.normal.scale_tril  # type: ignore[return-value]
+
+    @scale_tril.setter
+    def scale_tril(self, value: Any) -> None:
+        self.normal.scale_tril = value
+
+    @property
+    def scale(self) -> Tensor:
+        """Square roots of the diagonals of the scale matrices, where those are diagonal."""
+        return self.normal.scale  # type: ignore[return-value]
+
+    @scale.setter
+    def scale(self, value: Any) -> None:
+        self.normal.scale = value
+
+    # the family
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): a multivariate t."""
+        factor = self._factor()
+        return dist.MultivariateStudentT(self.dof[z], self.loc[z], factor[z])
+
+    @property
+    def features(self) -> int:
+        """d, the number of columns of x."""
+        return self.normal.features
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self.normal.components
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log t(x; dof[k], loc[k], Sigma[k]) in nats, differentiable in the parameters."""
+        return self._density(self.normal.log_prob(x))
+
+    def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
+        """Sums of r u T(x), of r u and of r log u, with T that of `Gaussian`, at the parameters as they stand."""
+        scaled, mean_log = self._scales(self.normal.log_prob(x).detach(), responsibilities)
+        return self._pack(self.normal.summarize(x, scaled), scaled, mean_log)
+
+    def visit(self) -> Visit:
+        """The fused pass of the Gaussian inside."""
+        visit = self.normal.visit()
+
+        def block(x: Tensor) -> tuple[Tensor, Summarize]:
+            normal, summarize = visit(x)
+            normal = normal.clone()  # its memory becomes the posterior's
+
+            def pack(responsibilities: Tensor) -> Tensor:
+                scaled, mean_log = self._scales(normal, responsibilities)
+                return self._pack(summarize(scaled), scaled, mean_log)
+
+            with torch.no_grad():
+                return self._density(normal), pack
+
+        return block
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
+        """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom."""
+        scaled, mean_log = total[:, -2], total[:, -1]
+        expanded = self.normal.prior is None and not self.normal.tied
+        self.normal.maximize(scaled, total[:, :-2], scatter_weight=scaled if expanded else weight)
+        if not self.estimated:
+            return
+        some = weight > 0
+        mean = torch.where(some, scaled / weight.clamp(min=1e-300), 1.0)
+        logs = torch.where(some, mean_log / weight.clamp(min=1e-300), 0.0)
+        gap = (mean.log() if expanded else mean - 1) - logs
+        self.dof = torch.where(some, (2 * gamma_shape(gap)).clamp(1e-3, GAUSSIAN), self.dof.detach())
+
+    def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
+        """First parameters: those of a Gaussian."""
+        self.normal.start(x, responsibilities)
+        if self.estimated:
+            self.dof = torch.full_like(self.dof, START)
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """Measure from `centres`, in the standard deviations of the data."""
+        self.normal.anchor(centres, data)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> None:
+        """Nothing: all numbers are possible."""
+
+    def moments(self) -> Moments:
+        """Mean (k, d) and covariance dof / (dof - 2) Sigma (k, d, d), infinite for dof <= 2."""
+        inside, dof = self.normal.moments(), self.dof.detach()
+        factor = torch.where(dof > 2, dof / (dof - 2).clamp(min=1e-300), torch.inf)
+        return Moments(inside.mean, factor[:, None, None] * inside.covariance)
+
+    def profiles(self) -> list[Profile]:
+        """Locations, scales of the columns, and degrees of freedom."""
+        inside, columns = self.normal.moments(), range(self.features)
+        scale = inside.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+        dof = Profile("dof", self.dof.detach().unsqueeze(-1), [-1])
+        return [Profile("location", inside.mean, columns), Profile("scale", scale, columns), dof]
+
+    def log_prior(self) -> Float[Tensor, ""]:
+        """log p(loc, Sigma) under the prior: 0 without one."""
+        return self.normal.log_prior()
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+        """Which members are too thin, as in `Gaussian`."""
+        return self.normal.collapsed(weights)
+
+    # inside
+
+    def _factor(self) -> Tensor:
+        """The Cholesky factor of each scale matrix (k, d, d)."""
+        scales = self.normal.scales()
+        k, d = self.components, self.features
+        if self.normal.shape.scale_dims == 2:
+            return scales
+        return torch.diag_embed(scales.reshape(k, -1).expand(k, d))
+
+    def _squared(self, normal: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        """Squared Mahalanobis distances, from the Gaussian log densities."""
+        d = self.features
+        log_det = self.normal.shape.log_det(self.normal.scales(), d)
+        return (-2 * normal - d * math.log(2 * math.pi) - log_det).clamp(min=0)
+
+    def _density(self, normal: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        """Gaussian log densities to those of the t distributions."""
+        d, half = self.features, self.dof / 2
+        squared = self._squared(normal)
+        at_centre = normal + squared / 2  # (n, k), the same for all rows
+        tail = log_gamma_ratio(half, torch.full_like(half, d / 2)) - d / 2 * half.log()
+        return at_centre + tail - (half + d / 2) * torch.log1p(squared / self.dof)
+
+    def _scales(self, normal: Tensor, responsibilities: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
+        """r E[u], and the sums of r E[log u], with u | x ~ Gamma((dof + d) / 2, (dof + squared distance) / 2)."""
+        d, dof = self.features, self.dof.detach()
+        rate = (dof + self._squared(normal).detach()) / 2
+        shape = (dof + d) / 2
+        logs = (responsibilities * rate.log()).sum(0)
+        return responsibilities * (shape / rate), torch.digamma(shape) * responsibilities.sum(0) - logs
+
+    @staticmethod
+    def _pack(total: Tensor, scaled: Tensor, mean_log: Tensor) -> Float[Tensor, "k s"]:
+        return torch.cat([total, scaled.sum(0).unsqueeze(-1), mean_log.unsqueeze(-1)], -1)
