@@ -11,7 +11,7 @@ help:
 	@echo "make compare   fit Old Faithful by EM and by SVI, print the comparison, write report/"
 	@echo "make test      run the tests"
 	@echo "make check     lint, formatting and types"
-	@echo "make bench     time one EM pass of Gaussian mixtures against scikit-learn"
+	@echo "make bench     time one EM pass against scikit-learn and StepMix"
 	@echo "make tutorials run the tutorials and write their notebooks anew"
 	@echo "make clean     remove .venv, report and caches"
 
@@ -28,6 +28,7 @@ check: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	.venv/bin/python -m benchmarks.gaussian_pass
+	.venv/bin/python -m benchmarks.other_families
 
 tutorials: .venv/.installed-dev
 	.venv/bin/python -m tutorials

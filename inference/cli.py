@@ -27,7 +27,11 @@ Data = Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set, 
 Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
 Components = Annotated[int, typer.Option("--components", "-k", min=1, help="How many components.")]
 Covariance = Annotated[
-    str, typer.Option(help="Gaussian: full, tied, diag, spherical, tied-diag or tied-spherical covariances.")
+    str | None,
+    typer.Option(
+        help="Of gaussian, student and mixed: full, tied, diag, spherical, tied-diag or tied-spherical.",
+        show_default="full",
+    ),
 ]
 Prior = Annotated[
     str, typer.Option(help="none: maximum likelihood; weak: a prior that keeps components from collapse.")
@@ -43,7 +47,7 @@ def compare(
     data: Data,
     model: Model = "gaussian",
     components: Components = 2,
-    covariance: Covariance = "full",
+    covariance: Covariance = None,
     prior: Prior = "none",
     engines: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(ENGINES)}.")] = "em,svi",
     restarts: Restarts = 1,
@@ -77,7 +81,7 @@ def fit(
     data: Data,
     model: Model = "gaussian",
     components: Components = 2,
-    covariance: Covariance = "full",
+    covariance: Covariance = None,
     prior: Prior = "none",
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(ENGINES)}.")] = "em",
     restarts: Restarts = 1,
@@ -92,8 +96,8 @@ def fit(
         rows, unfitted = build(data, model, components, covariance, prior)
 
         from .compare import compare as compare_fits
-        from .components import component_tables
         from .report import probe
+        from .text import components as components_text
 
         if out.is_dir():
             raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
@@ -105,10 +109,8 @@ def fit(
             fitted.model.permute(fitted.model.canonical_order())
         comparison = compare_fits(rows, **{engine: fitted})
         fitted.save(out)
-        tables = [
-            table.droplevel("fit").to_string(float_format="{:.5g}".format) for table in component_tables(comparison)
-        ]
-        typer.echo("\n\n".join([str(comparison), *tables, f"saved: {out}, to be read by lowerbound.inference.load"]))
+        tables = components_text(comparison, f"load({str(out)!r}).model.summary() has all")
+        typer.echo("\n\n".join([str(comparison), tables, f"saved: {out}, to be read by lowerbound.inference.load"]))
 
 
 @app.command()
@@ -117,9 +119,12 @@ def datasets() -> None:
     with _plainly():
         from ..datasets import load, names
 
+        width = max(map(len, names()))
         for name in names():
             table = load(name)
-            typer.echo(f"{name:<10} {len(table):>6} rows x {table.shape[1]}  {', '.join(table.columns)}")
+            rows, columns = table.shape
+            listed = ", ".join(table.columns[:4]) + (f", ... ({columns})" if columns > 4 else "")
+            typer.echo(f"{name:<{width}} {rows:>6} rows x {columns:<3} {listed}")
 
 
 def _version(asked: bool) -> bool:

@@ -16,6 +16,7 @@ from pyro.nn import PyroModule
 from torch.distributions import constraints, transform_to
 
 from ..models import LatentModel, Rows
+from ..models.product import Columns
 from ..models.rows import as_rows
 from .align import align
 from .evaluate import EVALUATION_ROWS
@@ -42,7 +43,8 @@ class Comparison:
 
     def pairs(self) -> pd.DataFrame:
         """One row per pair of fits, components aligned: parameter_distance, the largest difference of any parameter
-        (probabilities as they are, locations in standard deviations of the data, scales in logarithms), and
+        (probabilities as they are, locations in standard deviations of the data, scales in logarithms, rates of counts
+        in standard deviations of a count), and
         posterior_kl, the mean over rows of KL(first's posterior || second's) in nats. NaN where labels do not match."""
         return self._pairs.copy()
 
@@ -68,8 +70,8 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
     """Score fits on the rows of x, each under its own name: compare(x, em=fit_em, svi=fit_svi).
 
     x: (n, d) as `fit` takes it, the training rows or others. weights: (n,) or None. Raises ValueError if there is
-    nothing to compare, if the columns do not match, or if the fits measure in different ways: a probability and a
-    density cannot be ranked.
+    nothing to compare, if the columns do not match, or if the fits measure some column in different ways: a probability
+    and a density cannot be ranked.
     """
     if not fits:
         raise ValueError("got no fits, expected some by name: compare(x, em=fit(...), svi=fit(...))")
@@ -77,13 +79,7 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
         if not isinstance(entry, Fit):
             raise TypeError(f"{name} is a {type(entry).__name__}, expected what fit() returns")
     rows = as_rows(x, weights)
-    discrete = {name: is_discrete(entry.model, rows) for name, entry in fits.items()}
-    if len(set(discrete.values())) > 1:
-        first, second = (next(n for n, d in discrete.items() if d is kind) for kind in (True, False))
-        raise ValueError(
-            f"{first} gives probabilities of discrete data and {second} a density, expected fits of one measure: "
-            "their log-likelihoods are in different units and cannot be ranked"
-        )
+    _require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
     scores = pd.DataFrame([_score(entry, rows) for entry in fits.values()], index=pd.Index(fits, name="fit"))
     pairs = [
         {"first": a, "second": b, **_pair(fits[a].model, fits[b].model, rows)}
@@ -91,6 +87,19 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
     ]
     columns = ["first", "second", "parameter_distance", "posterior_kl"]
     return Comparison(rows, dict(fits), scores, pd.DataFrame(pairs, columns=columns))
+
+
+def _require_one_measure(found: dict[str, list[str]], rows: Rows) -> None:
+    """Raise ValueError, naming two fits and where they differ, unless all measure each column alike."""
+    for (first, ours), (second, theirs) in itertools.combinations(found.items(), 2):
+        differ = [j for j, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1]
+        if not differ:
+            continue
+        where = "" if len(differ) == len(ours) else f" in column {rows.columns[differ[0]]!r}"
+        raise ValueError(
+            f"{first} gives {ours[differ[0]]} and {second} {theirs[differ[0]]}{where}, expected fits of one measure: "
+            "their log-likelihoods are in different units and cannot be ranked"
+        )
 
 
 def _score(entry: Fit, rows: Rows) -> dict[str, Any]:
@@ -145,7 +154,8 @@ def _pair(a: LatentModel, b: LatentModel, rows: Rows) -> dict[str, float]:
 def parameter_distance(a: Any, b: Any) -> float:
     """The largest difference between the parameters of two models of one kind, NaN if they are of different kinds.
 
-    Bounded parameters (probabilities) are compared as they are, others in the unconstrained coordinates of `a`:
+    Bounded parameters (probabilities) are compared as they are; those that may be 0 (rates of counts) by twice their
+    square roots, in which a count has a standard deviation of 1; others in the unconstrained coordinates of `a`:
     locations in units of the data, scales by their logarithms.
     """
     largest = 0.0
@@ -160,15 +170,37 @@ def parameter_distance(a: Any, b: Any) -> float:
             left, right = getattr(module, name).detach(), getattr(other, name).detach()
             if left.shape != right.shape:
                 return math.nan
-            if not isinstance(constraint, (type(constraints.simplex), type(constraints.unit_interval))):
+            if isinstance(constraint, type(constraints.nonnegative)):
+                left, right = 2 * left.sqrt(), 2 * right.sqrt()
+            elif not isinstance(constraint, (type(constraints.simplex), type(constraints.unit_interval))):
                 to = transform_to(constraint)
                 left, right = to.inv(left), to.inv(right)
             largest = max(largest, float((left - right).abs().max()))
     return largest
 
 
-def is_discrete(model: LatentModel, rows: Rows) -> bool:
-    """Whether the model gives probabilities of discrete rows, not a density: read off its Pyro program."""
+DENSITY = "a density"  # the measure of continuous columns
+
+
+def measures(model: LatentModel, rows: Rows) -> list[str]:
+    """What the model gives of each column, in words: probabilities or a density. Read off its Pyro program."""
     with torch.random.fork_rng(devices=[]):  # the program draws z
         trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
-    return trace.nodes["x"]["fn"].support.is_discrete  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]
+    support = trace.nodes["x"]["fn"].support  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]
+    return _measures(support, rows.features)
+
+
+def _measures(support: Any, columns: int) -> list[str]:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if isinstance(support, Columns):
+        found = [""] * columns
+        for part, group in zip(support.parts, support.columns, strict=True):
+            for j, measure in zip(group, _measures(part, len(group)), strict=True):
+                found[j] = measure
+        return found
+    if isinstance(support, constraints.multinomial):
+        return ["probabilities of counts given the sum of their row"] * columns
+    if isinstance(support, type(constraints.simplex)):
+        return ["a density of shares"] * columns
+    return ["probabilities of discrete data" if support.is_discrete else DENSITY] * columns

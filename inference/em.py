@@ -47,10 +47,13 @@ class EM:
 
         def climb() -> Iterator[Tensor]:
             statistics, bound = evaluate()
+            gain = torch.inf
             while True:
                 yield bound
                 if model.generalized:
-                    statistics, bound = _step(model, statistics, bound, evaluate)
+                    before = bound
+                    statistics, bound = _step(model, statistics, bound, gain, evaluate)
+                    gain = float(bound - before)
                 else:
                     model.maximize(statistics)
                     statistics, bound = evaluate()
@@ -72,19 +75,30 @@ class EM:
         return None
 
 
-def _step(model: Any, statistics: Statistics, bound: Tensor, evaluate: Evaluate) -> tuple[Statistics, Tensor]:
-    """One step of a generalized M-step, halved until the bound does not fall, as it leads uphill."""
-    before = copy.deepcopy(model.state_dict())
-    length = 1.0
-    while True:
+def _step(
+    model: Any, statistics: Statistics, bound: Tensor, gain: float, evaluate: Evaluate
+) -> tuple[Statistics, Tensor]:
+    """One step of a generalized M-step, halved until the bound does not fall, as it leads uphill.
+
+    A step that gains less than half of what the last one did may have gone beyond the top and down again on its other
+    side: then half of it is tried, too, and the better one stands.
+    """
+    start = copy.deepcopy(model.state_dict())
+    best, length = None, 1.0
+    while length > SHORTEST:
         model.maximize(statistics, length)
         try:
             ahead, higher = evaluate()
         except ArithmeticError:  # so far off that some row has become impossible
             ahead, higher = statistics, bound - torch.inf
-        if higher >= bound - FALL * (1 + bound.abs()):
+        if best is not None and not higher > best[1]:
+            model.load_state_dict(best[2])
+            return best[:2]
+        rises = bool(higher >= bound - FALL * (1 + bound.abs()))
+        if best is not None or (rises and float(higher - bound) > gain / 2):
             return ahead, higher
-        model.load_state_dict(before)
-        if length < SHORTEST:  # no step is uphill to rounding: this is the top
-            return statistics, bound
+        if rises:
+            best = ahead, higher, copy.deepcopy(model.state_dict())
+        model.load_state_dict(start)
         length /= 2
+    return statistics, bound  # no step is uphill to rounding: this is the top

@@ -7,9 +7,12 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyro.distributions as dist
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -117,6 +120,13 @@ def _describe(value: Any) -> Any:
     if isinstance(value, models.NormalInverseWishart):
         fields = {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class": type(value).__name__, "positional": [], "named": fields}
+    if isinstance(value, type) and issubclass(value, torch.distributions.Distribution):
+        return {"distribution": value.__name__}
+    if isinstance(value, torch.distributions.Distribution):
+        settings: dict[str, Any] = {name: getattr(value, name) for name in value.arg_constraints}  # type: ignore[attr-defined]
+        return {"distribution": type(value).__name__, "settings": {n: _describe(v) for n, v in settings.items()}}
+    if isinstance(value, Mapping):
+        return {"mapping": {name: _describe(v) for name, v in value.items()}}
     if isinstance(value, list | tuple):
         return [_describe(v) for v in value]
     if hasattr(value, "tolist"):
@@ -130,7 +140,7 @@ def _classes(description: Any) -> str:
     """The classes in a description, outermost first: "Mixture of Gaussian"."""
     if isinstance(description, list):
         return " of ".join(filter(None, map(_classes, description)))
-    if not isinstance(description, dict):
+    if not isinstance(description, dict) or "class" not in description:
         return ""
     inner = _classes([*description["positional"], *description["named"].values()])
     return f"{description['class']} of {inner}" if inner else description["class"]
@@ -141,6 +151,13 @@ def _rebuild(description: Any) -> Any:
         return [_rebuild(d) for d in description]
     if not isinstance(description, dict):
         return description
+    if "mapping" in description:
+        return {name: _rebuild(d) for name, d in description["mapping"].items()}
+    if "distribution" in description:
+        kind = getattr(dist, description["distribution"])
+        if "settings" not in description:
+            return kind
+        return kind(**{n: torch.as_tensor(d, dtype=torch.float64) for n, d in description["settings"].items()})
     made = getattr(models, description["class"], None) if description["class"] in models.__all__ else None
     if made is None:
         raise ValueError(

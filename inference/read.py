@@ -16,8 +16,9 @@ def read(data: str) -> Any:
     """A built-in data set by its name, or the table in a .csv, .parquet or .npy file: a DataFrame, or a memory-mapped
     array (n, d) that is read as it is needed.
 
-    A CSV file may start with the names of its columns. Raises FileNotFoundError, and ValueError or TypeError for what
-    is not a table of numbers.
+    Columns of words become pandas categories, in alphabetical order. A CSV file may start with the names of its
+    columns; it does if some cell of its first line is no number. Raises FileNotFoundError, and ValueError or TypeError
+    for what is not a table of numbers and words.
     """
     if data in datasets.names():
         return datasets.load(data)
@@ -28,9 +29,7 @@ def read(data: str) -> Any:
     if path.is_dir() or path.suffix.lower() not in kinds:
         raise ValueError(f"{data} is not a file of a known kind, expected one that ends in {', '.join(kinds)}")
     table = kinds[path.suffix.lower()](path)
-    if isinstance(table, pd.DataFrame):
-        _check(table, path)
-    return table
+    return _checked(table, path) if isinstance(table, pd.DataFrame) else table
 
 
 def _csv(path: Path) -> pd.DataFrame:
@@ -84,17 +83,18 @@ def _npy(path: Path) -> np.ndarray:
     return array
 
 
-def _check(table: pd.DataFrame, path: Path) -> None:
+def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The table, its columns of words as categories."""
     if len(table) == 0:
         raise ValueError(f"{path} has no rows below its header, expected at least one")
-    text = [
-        str(name)
-        for name, kind in zip(table.columns, table.dtypes, strict=True)
-        if not pd.api.types.is_numeric_dtype(kind)
-    ]
-    if text:
-        plural = "s" if len(text) > 1 else ""
-        raise TypeError(
-            f"column{plural} {', '.join(map(repr, text))} of {path} {'hold' if plural else 'holds'} more than numbers, "
-            "expected numbers only: drop or encode such columns"
-        )
+    kinds: dict[Any, str] = {}
+    for name, column in table.items():
+        if pd.api.types.is_numeric_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
+            continue
+        if pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
+            raise TypeError(
+                f"column {str(name)!r} of {path} holds {column.dtype} values, expected numbers or words: drop the "
+                "column or write it as numbers"
+            )
+        kinds[name] = "category"
+    return table.astype(kinds)  # type: ignore[reportArgumentType]

@@ -9,17 +9,30 @@ import uuid
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from .compare import Comparison
-from .components import called, component_tables
+from .components import called, component_tables, written
 from .page import GENERATOR, glossary, page, paragraph, picture, section, table
 from .plots import figures
-from .text import DISTANCES, UNMATCHED, heading, optima, pairs, restarts, scores
+from .text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restarts, scores
 
 # all that a report may hold; the page last, so that it never speaks of what is not there yet
-FILES = ("data.png", "bounds.png", "responsibilities.png", "comparison.csv", "pairs.csv", "index.html")
-SECTIONS = {"data": "The data and the components", "bounds": "The way up", "responsibilities": "The rows"}
+FILES = (
+    "data.png", "profiles.png", "bounds.png", "responsibilities.png",
+    "comparison.csv", "pairs.csv", "components.csv", "index.html",
+)  # fmt: skip
+SECTIONS = {
+    "data": "The data and the components",
+    "profiles": "What the components are",
+    "responsibilities": "The rows",
+    "bounds": "The way up",
+}
+FULL = {False: "comparison.csv and pairs.csv", True: "comparison.csv, pairs.csv and components.csv"}
+ORDER = "In decreasing weight; fits in one table are matched, component by component. In the units of the data."
+WIDE = 120  # characters that stand side by side on a page
+MOST = 30  # numbers of a component that its table has
 GLOSSARY = {
     "nats": "Natural units of information: differences of natural logarithms. 1 nat is 1.44 bits.",
     "log-likelihood": "Sum over rows of log p(x) under the fit. Higher is better, but more parameters always help.",
@@ -36,10 +49,10 @@ GLOSSARY = {
 def write_report(comparison: Comparison, out: str | Path, title: str = "Comparison of fits") -> Path:
     """Write the folder `out` and return the path of its index.html.
 
-    index.html (no scripts, images inside), data.png, bounds.png, responsibilities.png (those that `figures` gives),
-    comparison.csv (`Comparison.frame()`) and pairs.csv. All is made beside its place and moved there at the end. An
-    earlier report is replaced and other files are left alone. Raises OSError if `out` cannot be written, or holds
-    files of these names that are not a report's.
+    index.html (no scripts, images inside), data.png, profiles.png, bounds.png, responsibilities.png (those that
+    `figures` gives), comparison.csv (`Comparison.frame()`), pairs.csv and components.csv (a line for each component of
+    each fit). All is made beside its place and moved there at the end. An earlier report is replaced and other files
+    are left alone. Raises OSError if `out` cannot be written, or holds files of these names that are not a report's.
     """
     out = Path(out)
     check_writable(out)
@@ -49,7 +62,10 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     files = {f"{name}.png": data for name, data in images.items()}
     files["comparison.csv"] = comparison.frame().to_csv(lineterminator="\n").encode()
     files["pairs.csv"] = comparison.pairs().to_csv(index=False, lineterminator="\n").encode()
-    files["index.html"] = page(title, _body(comparison, images, texts)).encode()
+    tables = component_tables(comparison)
+    if tables:
+        files["components.csv"] = pd.concat(tables).to_csv(lineterminator="\n").encode()
+    files["index.html"] = page(title, _body(comparison, tables, images, texts)).encode()
     # inside a folder that exists, for it may be a file system of its own
     scratch = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid.uuid4().hex[:8]}"
     scratch.mkdir(parents=True)
@@ -103,7 +119,9 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _body(comparison: Comparison, images: dict[str, bytes], texts: dict[str, tuple[str, str]]) -> str:
+def _body(
+    comparison: Comparison, tables: list[pd.DataFrame], images: dict[str, bytes], texts: dict[str, tuple[str, str]]
+) -> str:
     names = list(comparison.fits)
     lines, note = scores(comparison)
     apart = pairs(comparison)
@@ -118,8 +136,9 @@ def _body(comparison: Comparison, images: dict[str, bytes], texts: dict[str, tup
             table(["between fits", *(title for _, title, _ in DISTANCES)], apart) if apart else "",
             paragraph(unmatched, "quiet"),
         ),
-        *(section(SECTIONS.get(name, name), picture(png, *texts[name])) for name, png in images.items()),
-        _components(comparison),
+        *(_figure(name, images, texts) for name in ("data", "profiles")),
+        _components(tables),
+        *(_figure(name, images, texts) for name in ("responsibilities", "bounds")),
         section(
             "What was run",
             table(
@@ -134,27 +153,25 @@ def _body(comparison: Comparison, images: dict[str, bytes], texts: dict[str, tup
             paragraph(", ".join(f"{name} {number}" for name, number in _versions().items()) + ".", "quiet"),
         ),
         section("Words", glossary(GLOSSARY)),
-        paragraph("Numbers in full: comparison.csv and pairs.csv beside this page.", "quiet"),
+        paragraph(f"Numbers in full: {FULL[bool(tables)]} beside this page.", "quiet"),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _components(comparison: Comparison) -> str:
-    tables = [
-        table(
-            ["component", "fit", *map(str, frame.columns)],
-            [
-                [str(component), name, *(f"{value:#.5g}".rstrip(".") for value in line)]
-                for (component, name), line in zip(frame.index, frame.to_numpy(), strict=True)
-            ],
-            headings=2,
-        )
-        for frame in component_tables(comparison)
-    ]
+def _figure(name: str, images: dict[str, bytes], texts: dict[str, tuple[str, str]]) -> str:
+    return section(SECTIONS[name], picture(images[name], *texts[name])) if name in images else ""
+
+
+def _components(tables: list[pd.DataFrame]) -> str:
     if not tables:
         return ""
-    order = "In decreasing weight; fits in one table are matched, component by component. In the units of the data."
-    return section("Components", paragraph(order, "quiet"), *tables)
+    parts = [paragraph(ORDER, "quiet")]
+    for frame in tables:
+        header, lines, left = written(frame, WIDE, MOST)
+        parts.append(table(header, lines, headings=header.count("component") + header.count("fit")))
+        if left:
+            parts.append(paragraph(left_out(left, "components.csv"), "quiet"))
+    return section("Components", *parts)
 
 
 def _versions() -> dict[str, str]:

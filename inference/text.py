@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from .compare import Comparison
+from .components import component_tables, written
 from .fit import SAME_OPTIMUM, Fit
 
 WIDTH = 80  # columns that every terminal has; tables with more fits are split
+MOST = 12  # numbers of a component that a table has here
 
 # one line of the table each: column of Comparison.frame(), what it is called, how its numbers are written
 SCORES = (
@@ -54,6 +56,25 @@ def text(comparison: Comparison) -> str:
     if len(between) < len(comparison.pairs()):
         parts.append(UNMATCHED)
     return "\n\n".join(part for part in parts if part)
+
+
+def components(comparison: Comparison, rest: str) -> str:
+    """The components of each fit, the first numbers of each; `rest` says where the others are."""
+    parts = []
+    for table in component_tables(comparison):
+        header, lines, left = written(table, WIDTH, MOST)
+        widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+        for block in _runs(widths):
+            wanted = [0, *block]
+            parts.append(_table([header[i] for i in wanted], [[line[i] for i in wanted] for line in lines]))
+        if left:
+            parts.append(left_out(left, rest))
+    return "\n\n".join(parts)
+
+
+def left_out(count: int, rest: str) -> str:
+    """What to say of numbers that a table leaves out."""
+    return f"{count} more numbers of each component: {rest}."
 
 
 def heading(comparison: Comparison) -> str:
@@ -157,13 +178,18 @@ def _list(title: str, sentences: dict[str, str]) -> str:
 def _blocks(lines: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
     """The names of the fits whose columns fit beside each other."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    blocks: list[list[str]] = []
+    widths = [widths[0], *(max(width, len(name)) for name, width in zip(names, widths[1:], strict=True))]
+    return [[names[i - 1] for i in run] for run in _runs(widths)]
+
+
+def _runs(widths: Sequence[int]) -> list[list[int]]:
+    """Which columns, 1 and on, fit beside column 0 at a time."""
+    runs: list[list[int]] = []
     room = 0
-    for name, width in zip(names, widths[1:], strict=True):
-        width = max(width, len(name)) + 3
-        if not blocks or width > room:
-            blocks.append([])
+    for i, width in enumerate(widths[1:], 1):
+        if not runs or width + 3 > room:
+            runs.append([])
             room = WIDTH - widths[0] - 4
-        blocks[-1].append(name)
-        room -= width
-    return blocks
+        runs[-1].append(i)
+        room -= width + 3
+    return runs

@@ -3,6 +3,7 @@
 from .base import Collapse, LatentModel, Statistics, SupportsEM
 from .bernoulli import Bernoulli
 from .categorical import Categorical
+from .check import check_family
 from .constructors import (
     BernoulliMixture,
     CategoricalMixture,
@@ -63,5 +64,6 @@ __all__ = [
     "StudentT",
     "StudentTMixture",
     "SupportsEM",
+    "check_family",
     "seed",
 ]

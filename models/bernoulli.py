@@ -13,7 +13,8 @@ from torch.distributions import Distribution
 
 from .conjugate import Beta, Prior, Priors, beta_rows
 from .exponential_family import ExponentialFamily
-from .family import Profile, Visit, require_size
+from .family import Profile, Summarize, Visit, require_size
+from .joint_codes import JointCodes
 from .probabilities import Probability
 from .rows import Moments
 
@@ -34,6 +35,7 @@ class Bernoulli(ExponentialFamily):
     def __init__(self, components: int, features: int, prior: Prior = None):
         super().__init__()
         require_size(components=components, features=features)
+        self.joint = JointCodes([2] * features)
         half = torch.full((components, features), 0.5, dtype=torch.float64)
         self.probs = PyroParam(half, Probability())  # type: ignore[assignment]
         self.priors = Priors(prior, {"probs": (Beta, (features,))})
@@ -64,17 +66,24 @@ class Bernoulli(ExponentialFamily):
         return odds, torch.nn.functional.logsigmoid(-odds).sum(-1)
 
     def visit(self) -> Visit:
-        """The fused pass, where all odds are finite."""
-        certain = (self.probs_unconstrained.detach().abs() > CERTAIN).any()
-        return super(ExponentialFamily, self).visit() if certain else super().visit()
+        """The fused pass, several columns at a time: that of `Categorical` with two levels."""
+        odds = self.probs_unconstrained.detach()
+        two = torch.nn.functional.logsigmoid(torch.stack([-odds, odds], -1))  # (k, d, 2)
+        visit = self.joint.visit(list(two.unbind(1)))
+
+        def block(x: Tensor) -> tuple[Tensor, Summarize]:
+            log_prob, summarize = visit(x)
+            return log_prob, lambda responsibilities: summarize(responsibilities)[:, 1::2]
+
+        return block
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""
         return beta_rows(self.priors, "probs") if self.priors else None
 
-    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is neither 0 nor 1."""
-        return (x != 0) & (x != 1)
+        return None if torch.equal(x * x, x) else (x != 0) & (x != 1)
 
     def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n d"]:
         """The rows themselves, so that squared distances count the columns that differ."""

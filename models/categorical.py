@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.distributions import Dirichlet, Distribution
 
 from .conjugate import Prior, Priors
+from .counts import not_counts
 from .exponential_family import ExponentialFamily
-from .family import Profile, require_size
+from .family import Profile, Visit, require_size
+from .joint_codes import JointCodes
 from .probabilities import Simplexes, log_simplexes
 from .rows import Moments
 
@@ -40,6 +42,7 @@ class Categorical(ExponentialFamily):
         most = max(levels)
         mask = torch.arange(most) < torch.tensor(levels).unsqueeze(-1)  # (d, L)
         self.levels = tuple(levels)
+        self.joint = JointCodes(levels)
         self.shared = frozenset({"mask"})
         self.register_buffer("mask", mask, persistent=False)
         even = (mask / mask.sum(-1, keepdim=True)).double().expand(components, -1, -1)
@@ -75,6 +78,12 @@ class Categorical(ExponentialFamily):
         eta = self._log_probs()[:, self.mask]
         return eta, eta.new_zeros(len(eta))
 
+    def visit(self) -> Visit:
+        """The fused pass, several columns at a time."""
+        with torch.no_grad():
+            log_probs = self._log_probs()
+            return self.joint.visit([log_probs[:, j, :n] for j, n in enumerate(self.levels)])
+
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of a Dirichlet: its concentrations less 1, and their sum in each column."""
         if not self.priors:
@@ -95,9 +104,9 @@ class Categorical(ExponentialFamily):
         """T(x), so that squared distances count the columns that differ, twice."""
         return self.statistics(x)
 
-    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is no code of a level of its column."""
-        return (x < 0) | (x >= torch.tensor(self.levels, dtype=x.dtype)) | (x != x.floor())
+        return not_counts(x, torch.tensor(self.levels, dtype=x.dtype))
 
     def profiles(self) -> list[Profile]:
         """The probability of each level of each column."""

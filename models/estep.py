@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .base import Statistics
 from .family import Family
-
-Look = Callable[[Tensor, Tensor, Tensor, Tensor | None], None]
 
 
 def sum_blocks(
@@ -20,33 +16,28 @@ def sum_blocks(
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
-    look: Look | None = None,
 ) -> Statistics:
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
-    stand; the bound is not finite if a row is impossible under every component. Nothing of size (n, k) is kept.
-
-    look: if given, the assignment is hard, each row going to its likeliest component alone, and it is shown the rows of
-    each block, their component, their bound and their weights.
+    stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, and NaN
+    if a cell is nothing that the family can give.
     """
     visit = family.visit()
     weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
-    size = block_rows(x.shape[1])
+    size = family.block_rows
     for start in range(0, len(x), size):
         block = slice(start, start + size)
+        outside = family.outside(x[block])
+        if outside is not None and outside.any():
+            return Statistics(weight, x.new_zeros(len(weight), 0), bound + torch.nan, bound)
         log_prob, summarize = visit(x[block])  # (n, k)
         joint = log_prob.T.add_(log_weights[:, None])  # (k, n): reductions over k run along memory
         if labels is not None:
             joint += allowed(labels[block], len(joint)).T
         peak = joint.amax(0).clamp_(min=-1e300)
-        if look is None:
-            share = joint.sub_(peak).exp_()
-            mass = share.sum(0)
-            evidence = mass.log().add_(peak)
-            share /= mass
-        else:
-            best, evidence = joint.argmax(0), peak
-            share = torch.zeros_like(joint).scatter_(0, best.unsqueeze(0), 1.0)
-            look(x[block], best, evidence, None if weights is None else weights[block])
+        share = joint.sub_(peak).exp_()
+        mass = share.sum(0)
+        evidence = mass.log().add_(peak)
+        share /= mass
         if weights is not None:
             share *= weights[block]
             evidence *= weights[block]
@@ -55,11 +46,6 @@ def sum_blocks(
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
     return Statistics(weight, torch.as_tensor(total), bound, total_weight)
-
-
-def block_rows(features: int) -> int:
-    """How many rows a pass takes at a time: few enough for their products to stay in cache between its two GEMMs."""
-    return max(256, min(8192, 2**20 // features**2))
 
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:

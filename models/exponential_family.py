@@ -21,6 +21,10 @@ class ExponentialFamily(Family):
 
     priors: Priors
 
+    def __init__(self):
+        super().__init__()
+        self.priors = Priors(None, {})  # families with priors put theirs in its place
+
     def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
         """The natural parameters eta, which may be infinite, and minus the log normalizer A."""
         raise NotImplementedError(f"{type(self).__name__} does not write natural(): an ExponentialFamily must")

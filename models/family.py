@@ -72,6 +72,11 @@ class Family(Recorded):
         """d, the number of columns of x."""
         return self.component().event_shape[0]
 
+    @property
+    def block_rows(self) -> int:
+        """How many rows `visit` takes at a time: few enough for what it makes of them to stay in cache."""
+        return 8192
+
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """Which cells no member can give, such as negative counts; None if there is none."""
         support: Any = self.component().support

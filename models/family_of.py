@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, transform_to
 
 from .family import Family, Profile, require_size
-from .units import Located
+from .units import Located, ScaledCholesky
 
 LONGEST = 2.0  # the longest step of the M-step in any unconstrained coordinate
 ROWS = 4096  # rows whose scores are held at a time
@@ -52,6 +52,7 @@ class FamilyOf(Family):
             raise TypeError(f"got {distribution!r}, expected one of pyro.distributions, such as Laplace")
         if not (prior is None or prior == "weak" or isinstance(prior, Mapping)):
             raise ValueError(f"prior is {prior!r}, expected None, 'weak' or distributions by parameter name")
+        self._k, self._d = components, features
         self.distribution = distribution
         self.fixed = dict(fixed or {})
         self.prior = prior
@@ -68,11 +69,21 @@ class FamilyOf(Family):
                 self.register_buffer(f"{name}_origin", torch.zeros_like(start))
                 self.register_buffer(f"{name}_unit", torch.ones_like(start))
                 kind = Located(self, f"{name}_origin", f"{name}_unit")
+            elif kind is constraints.lower_cholesky:  # rows of the factor have the units of their columns
+                self.register_buffer("unit", torch.ones(features, dtype=torch.float64))
+                self.shared |= {"unit"}
+                kind = ScaledCholesky(self)
             setattr(self, name, PyroParam(start.clone(), kind))
         if prior == "weak":
             self.register_buffer("weak_centre", torch.full(self._where().shape[1:], torch.nan, dtype=torch.float64))
-            self.shared = frozenset({"weak_centre"})
-        event = self.component().event_shape
+            self.shared |= {"weak_centre"}
+        try:
+            event = self._build({name: getattr(self, name) for name in self.names}, validate=True).event_shape
+        except (TypeError, NotImplementedError) as error:
+            raise ValueError(
+                f"a {distribution.__name__} cannot be made of parameters {', '.join(self.names) or '(none)'} and fixed "
+                f"{', '.join(self.fixed) or '(none)'}, expected all that its constructor needs: {error}"
+            ) from None
         if event != (features,):
             raise ValueError(
                 f"a {distribution.__name__} with parameters {', '.join(self.names)} gives rows of shape "
@@ -84,6 +95,16 @@ class FamilyOf(Family):
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): the distribution."""
         return self._build({name: getattr(self, name)[z] for name in self.names})
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self._k
+
+    @property
+    def features(self) -> int:
+        """d, the number of columns of x."""
+        return self._d
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """Scores and their outer products, summed over members: of use only through `summarize`."""
@@ -97,18 +118,21 @@ class FamilyOf(Family):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters."""
-        return self._build({name: getattr(self, name) for name in self.names}, False).log_prob(x.unsqueeze(-2))
+        return self._build({name: getattr(self, name) for name in self.names}).log_prob(x.unsqueeze(-2))
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums over rows of the scores (k, b, q) of each block of parameters that belong together, of a column or of a
         whole row, and of their outer products (k, b, q, q)."""
-        total = 0.0
-        for rows, share in zip(x.split(ROWS) or [x], responsibilities.split(ROWS) or [responsibilities], strict=True):
+        k, b, q = self._where().shape
+        total = x.new_zeros(k, b * q * (1 + q))
+        for rows, share in zip(x.split(ROWS), responsibilities.split(ROWS), strict=True):
+            if not len(rows):
+                continue  # not even torch's distributions can sum over none
             score = self._scores(rows)  # (n, k, b, q)
             first = torch.einsum("nk,nkbq->kbq", share, score)
             second = torch.einsum("nk,nkbq,nkbr->kbqr", share, score, score)
             total = total + torch.cat([first.flatten(1), second.flatten(1)], -1)
-        return torch.as_tensor(total)
+        return total
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: one step of scoring, `length` times as long. A component without weight keeps its parameters."""
@@ -118,10 +142,15 @@ class FamilyOf(Family):
         score, outer = score.reshape(k, b, q), outer.reshape(k, b, q, q)
         if self.prior is not None:
             score, outer = score + self._prior_score(), outer + torch.eye(q, dtype=outer.dtype) / k
-        ridge = 1e-9 * outer.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + 1e-300
-        factor, _ = torch.linalg.cholesky_ex(outer + ridge * torch.eye(q, dtype=outer.dtype))
+        ridge = 1e-9 * outer.diagonal(dim1=-2, dim2=-1) + 1e-300  # of each by itself: they may differ in units
+        factor, _ = torch.linalg.cholesky_ex(outer + torch.diag_embed(ridge))
         step = torch.cholesky_solve(score.unsqueeze(-1), factor).squeeze(-1).nan_to_num()
-        step = step / (step.abs().amax(-1, keepdim=True) / LONGEST).clamp(min=1)
+        longest = step.abs().amax(-1, keepdim=True).clamp(min=1e-300)
+        # Far from the top all rows agree where to go, and the steeper the slope the shorter is the step of scoring:
+        # there it is made the longest. Agreement is 1 at most (Cauchy & Schwarz), and 0 at the top.
+        agreement = (score * step).sum(-1, keepdim=True) / weight.clamp(min=1e-300)[:, None, None]
+        least = LONGEST * agreement.nan_to_num().clamp(0, 1) ** 2
+        step = step * (longest.clamp(min=least, max=torch.full_like(least, LONGEST)) / longest)
         self._move(where + torch.where((weight > 0)[:, None, None], length * step, 0.0))
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
@@ -136,6 +165,9 @@ class FamilyOf(Family):
             if hasattr(self, f"{name}_origin"):
                 setattr(self, f"{name}_origin", torch.zeros_like(getattr(self, f"{name}_origin")))
                 setattr(self, f"{name}_unit", torch.ones_like(getattr(self, f"{name}_unit")))
+        if "unit" in self._buffers:
+            spread = x.std(0, correction=0)
+            self.unit = torch.where(spread > 0, spread, 1.0)
         self._guess(x, alike)
         self._measure(x, alike)
         self._settle(x, alike)
@@ -164,7 +196,8 @@ class FamilyOf(Family):
 
     # inside
 
-    def _build(self, values: Mapping[str, Tensor], validate: bool = True) -> Any:
+    def _build(self, values: Mapping[str, Tensor], validate: bool = False) -> Any:
+        # no validation: a step that is too long may leave the range of numbers, which shows in the bound
         make: Any = self.distribution
         made = make(**values, **self.fixed, validate_args=validate)
         return made if self.is_joint else made.to_event(1)
@@ -208,7 +241,7 @@ class FamilyOf(Family):
             for tensor in free.values():
                 tensor.requires_grad_()
             values = {name: self._transform(name)(tensor) for name, tensor in free.items()}
-            log_prob = self._build(values, False).log_prob(x.unsqueeze(-2))
+            log_prob = self._build(values).log_prob(x.unsqueeze(-2))
             slopes = torch.autograd.grad(log_prob.sum(), list(free.values()))
         return self._blocks(dict(zip(self.names, slopes, strict=True)))
 
@@ -301,7 +334,7 @@ def _guesses(kind: Any, shape: Any, x: Tensor, share: Tensor, mean: Tensor, vari
     elif kind is constraints.simplex:
         found = [plain, (mean.abs() + 1e-6) / (mean.abs() + 1e-6).sum(-1, keepdim=True)]
     elif kind.event_dim == 2:
-        factor = torch.linalg.cholesky_ex(whole + 1e-9 * whole.diagonal().mean() * torch.eye(len(whole)))[0]
+        factor = torch.linalg.cholesky_ex(whole + torch.diag(1e-9 * whole.diagonal() + 1e-300))[0]
         found = [plain, (factor if "cholesky" in repr(kind).lower() else whole).expand(shape)]
     else:
         size = mean.abs().clamp(min=1e-300)

@@ -79,7 +79,7 @@ class Gamma(ExponentialFamily):
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """Which members have shrunk onto a point, where the density has no upper bound."""
         variance = (self.concentration / self.rate**2).detach()
-        return (variance < THIN * (weights @ variance)).any(-1) | (self.concentration >= SHARPEST).any(-1)
+        return (variance < THIN * (weights @ variance)).any(-1) | (self.concentration > 0.99 * SHARPEST).any(-1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
         """What is not positive."""

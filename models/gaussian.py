@@ -134,6 +134,11 @@ class Gaussian(Family):
         what the scatter is divided by, where that is not `weight`."""
         self._solve(weight, total, self._conjugate(), scatter_weight)
 
+    @property
+    def block_rows(self) -> int:
+        """How many rows a pass takes at a time: their products stay in cache between its two GEMMs."""
+        return max(256, min(8192, 2**20 // self._d**2))
+
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""
 

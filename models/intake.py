@@ -20,19 +20,22 @@ def as_tensor(
 ) -> Tensor:
     """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame (finite=False: not looked at again).
 
+    Of a DataFrame's category columns these are the codes 0 .. levels - 1, in the order of `.cat.categories`.
     Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
     columns, and NaN or infinity (naming row and column; rows count from `first_row`).
     """
     columns = None
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
-        words = [name for name, kind in zip(columns, x.dtypes, strict=True) if not _is_real(kind)]
+        words = [
+            name for name, kind in zip(columns, x.dtypes, strict=True) if not (_is_real(kind) or is_category(kind))
+        ]
         if words:
             raise TypeError(
                 f"column {words[0]!r} holds {x.dtypes.iloc[columns.index(words[0])]} values, expected real numbers: "
-                "drop the column or encode it as numbers"
+                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
             )
-        x = x.to_numpy(dtype=np.float64, na_value=np.nan)
+        x = _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
     if isinstance(x, Tensor):
         tensor = x.detach()
     else:
@@ -104,6 +107,20 @@ def _one_column(values: Any, name: str, wanted: str) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"got {name} of type {array.dtype}, expected {wanted}")
     return torch.as_tensor(array)
+
+
+def is_category(kind: Any) -> bool:
+    """Whether a pandas dtype is that of categories."""
+    return isinstance(kind, pd.CategoricalDtype)
+
+
+def _coded(x: pd.DataFrame) -> pd.DataFrame:
+    """The codes of the categories in place of their names, NaN where one is missing."""
+    if not any(map(is_category, x.dtypes)):
+        return x
+    columns = (x.iloc[:, j] for j in range(x.shape[1]))
+    coded = [c.cat.codes.astype(float).where(c.notna()) if is_category(c.dtype) else c for c in columns]
+    return pd.concat(coded, axis=1)
 
 
 def _is_real(kind: Any) -> bool:

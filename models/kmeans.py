@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .base import Statistics
-from .estep import allowed, sum_blocks
+from .estep import allowed
 from .gaussian import Gaussian
 from .mixture import Mixture
 from .rows import Moments
+
+BLOCK_CELLS = 1 << 18  # rows times centres scored at a time
+SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
+LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
+
+Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class HardStatistics(Statistics):
     """The sums of a hard assignment, and the k rows furthest from their centres, to which empty clusters move.
 
-    distortion: () sum of row weight times squared distance to the centre. rows (m, d) of weights (m,), in clusters
-    (m,), at squared distances (m,) from their centres: merged by the largest distances, m <= k.
+    total: (k, d) sums of row minus centre. distortion: () sum of row weight times squared distance to the centre.
+    rows (m, d) of weights (m,), in clusters (m,), at squared distances (m,) from their centres, m <= k: those of two
+    parts merge by the largest distances.
     """
 
     distortion: Float[Tensor, ""]
@@ -33,13 +45,13 @@ class HardStatistics(Statistics):
     def __add__(self, other: Statistics) -> HardStatistics:
         if not isinstance(other, HardStatistics):
             return NotImplemented
-        sums = super().__add__(other)
-        both = [torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)[5:]]
-        top = both[0].topk(min(len(self.weight), len(both[0]))).indices
-        return HardStatistics(
-            sums.weight, sums.total, sums.bound, sums.total_weight, self.distortion + other.distortion,
-            *(part[top] for part in both),
-        )  # fmt: skip
+        both = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        sums = {name: a + b for name, (a, b) in both.items() if name not in _FURTHEST}
+        top = torch.cat(both["squared"]).topk(min(len(self.weight), sum(map(len, both["squared"])))).indices
+        return HardStatistics(**sums, **{name: torch.cat(both[name])[top] for name in _FURTHEST})
+
+
+_FURTHEST = ("squared", "rows", "row_weight", "cluster")
 
 
 class KMeans(Mixture):
@@ -71,30 +83,34 @@ class KMeans(Mixture):
     @torch.no_grad()
     def distortion(self, x: Any, weights: Any = None) -> Float[Tensor, ""]:
         """J: the sum over rows of the squared distance to the nearest centre, in squared units of the data."""
-        statistics = self.expect(x, weights)
-        return statistics.distortion
+        return self.expect(x, weights).distortion
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """log p(x, z) at the nearest centre, differentiable in the parameters."""
         x = self._table(x)
         return self._log_joint(x, self._known(labels, len(x))).amax(-1)
 
+    # the two steps
+
     @torch.no_grad()
     def expect(self, x: Any, weights: Any = None, labels: Any = None) -> HardStatistics:
-        """Assign each row to the nearest centre and sum the rows of each."""
+        """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row."""
         rows, weights, labels = self._summed(x, weights, labels)
-        k, d = self.loc.shape
-        found = _Furthest(k, d)
-        sums = self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, found.look))
-        # log(1 / k) - d / 2 log(2 pi scale^2) - distance^2 / (2 scale^2)
-        variance = self.family.scale.detach() ** 2  # type: ignore[operator]
-        nearest = -torch.as_tensor(k).double().log() - d / 2 * (2 * torch.pi * variance).log()
-        far = found.kept()
-        distortion = 2 * variance * (nearest * sums.total_weight - sums.bound)
-        squared = (2 * variance * (nearest - far[0])).clamp(min=0)
-        return HardStatistics(
-            sums.weight, sums.total, sums.bound, sums.total_weight, distortion.clamp(min=0), squared, *far[1:]
-        )
+        centres = self.loc.detach()
+        score = _scores(centres)
+        size = max(256, BLOCK_CELLS // max(centres.shape))
+        cuts = [slice(start, start + size) for start in range(0, len(rows), size)]
+        parts = [
+            self._assign(
+                centres,
+                score,
+                rows[cut],
+                None if weights is None else weights[cut],
+                None if labels is None else labels[cut],
+            )
+            for cut in cuts
+        ]
+        return self._possible(x, reduce(add, parts))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
@@ -102,18 +118,29 @@ class KMeans(Mixture):
         their centres, each empty cluster takes one, which leaves its own."""
         if not isinstance(statistics, HardStatistics):
             raise TypeError(f"got {type(statistics).__name__}, expected the HardStatistics of KMeans.expect")
-        weight, total = statistics.weight.clone(), statistics.total.clone()
+        weight, total, distortion = statistics.weight.clone(), statistics.total.clone(), statistics.distortion
+        centres = self.loc.detach().clone()
         empty = (weight == 0).nonzero().squeeze(1).tolist()
         for i in statistics.squared.argsort(descending=True).tolist() if empty else []:
             old, row, own = int(statistics.cluster[i]), statistics.rows[i], statistics.row_weight[i]
             if not empty or statistics.squared[i] <= 0 or weight[old] <= own:
                 continue
             new = empty.pop(0)
-            for cluster, sign in ((old, -1), (new, 1)):
-                from_origin = row - self.family.origin[cluster]  # type: ignore[reportIndexIssue]
-                weight[cluster] += sign * own
-                total[cluster] += sign * own * self.family.statistics(from_origin.unsqueeze(0))[0]
-        self.family.maximize(weight, total)
+            weight[old], total[old] = weight[old] - own, total[old] - own * (row - centres[old])
+            weight[new], centres[new] = own, row
+            distortion = distortion - own * statistics.squared[i]
+        step = total / weight.clamp(min=torch.finfo(weight.dtype).tiny).unsqueeze(1)
+        distortion = distortion - weight @ step.square().sum(1)  # the mean is nearer to its rows than any other point
+        cells = statistics.total_weight * centres.shape[1]
+        least = (LEAST_SCALE * self.family.unit.mean()) ** 2  # type: ignore[operator]
+        self.loc = centres + step
+        self.family.scale = (distortion / cells).clamp(min=least).sqrt()  # type: ignore[assignment]
+
+    def summary(
+        self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
+    ) -> pd.DataFrame:
+        """The centres, in the order of their first column, and the standard deviation that all share."""
+        return super().summary(columns, levels).drop(columns="weight")
 
     def free_parameters(self) -> int:
         """The centres and the scale."""
@@ -124,34 +151,53 @@ class KMeans(Mixture):
 
     # inside
 
-    def _coordinates(self, x: Tensor, data: Moments) -> Tensor:
-        return x - data.mean  # distances as the distortion has them
+    def _assign(
+        self, centres: Tensor, score: Score, x: Tensor, weights: Tensor | None, labels: Tensor | None
+    ) -> HardStatistics:
+        """`expect` of one block of rows."""
+        k, d = centres.shape
+        cluster = score(x)
+        if labels is not None:
+            cluster = torch.where(labels >= 0, labels, cluster)
+        away = x - centres[cluster]
+        squared = away.square().sum(1)
+        w = torch.ones_like(squared) if weights is None else weights
+        free = torch.arange(len(x)) if labels is None else (labels < 0).nonzero().squeeze(1)  # the others stay put
+        top = free[squared[free].topk(min(k, len(free))).indices]
+        variance = self.family.scale.detach() ** 2  # type: ignore[operator]
+        most = -math.log(k) - d / 2 * (2 * math.pi * variance).log()  # the bound of a row at its centre
+        distortion = w @ squared
+        return HardStatistics(
+            weight=torch.zeros(k, dtype=w.dtype).index_add_(0, cluster, w),
+            total=torch.zeros_like(centres).index_add_(0, cluster, away if weights is None else away * w[:, None]),
+            bound=most * w.sum() - distortion / (2 * variance),
+            total_weight=w.sum(),
+            distortion=distortion,
+            squared=squared[top],
+            rows=x[top],
+            row_weight=w[top],
+            cluster=cluster[top],
+        )
 
     def _weigh(self, counts: Tensor) -> None:
         """The weights stay equal."""
+
+    def _coordinates(self, x: Tensor, data: Moments) -> Tensor:
+        return x - data.mean  # distances as the distortion has them
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         nearest = self._log_joint(x, labels).argmax(-1)
         return allowed(nearest, self.family.components)
 
 
-class _Furthest:
-    """The rows least likely in their component, as many as there are components."""
-
-    def __init__(self, k: int, d: int):
-        empty = torch.zeros(0, dtype=torch.float64)
-        self.k = k
-        self.parts = [empty, empty.reshape(0, d), empty, torch.zeros(0, dtype=torch.long)]
-
-    def look(self, x: Tensor, best: Tensor, evidence: Tensor, weights: Tensor | None) -> None:
-        """See some rows (n, d), their components, bounds and weights (all (n,))."""
-        index = evidence.topk(min(self.k, len(evidence)), largest=False).indices
-        own = torch.ones_like(evidence[index]) if weights is None else weights[index]
-        new = [evidence[index], x[index], own, best[index]]
-        both = [torch.cat(pair) for pair in zip(self.parts, new, strict=True)]
-        top = both[0].topk(min(self.k, len(both[0])), largest=False).indices
-        self.parts = [part[top] for part in both]
-
-    def kept(self) -> list[Tensor]:
-        """Their bounds, the rows, their weights and components."""
-        return self.parts
+def _scores(centres: Float[Tensor, "k d"]) -> Score:
+    """Rows (n, d) to the nearest of the centres (n,): where x . c - |c|^2 / 2 is largest, one matrix product, measured
+    from the middle of the centres. Where rounding would tell two centres apart badly, distance by distance."""
+    middle = centres.mean(0)
+    c = centres - middle
+    bias = -0.5 * c.square().sum(1)
+    apart = torch.cdist(c, c, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+    apart = torch.where(apart > 0, apart, torch.inf).min()
+    if torch.finfo(c.dtype).eps * float(c.square().sum(1).max()) > SHARP * float(apart) ** 2:
+        return lambda x: torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1).indices
+    return lambda x: torch.addmm(bias, x - middle, c.T).max(1).indices

@@ -173,7 +173,7 @@ class Mixture(Recorded):
         moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
         first = 0
         for chunk in rows.chunks():
-            self._allow(chunk.x, first)
+            self._allow(chunk.x, rows.columns, first)
             first += len(chunk.x)
         keep = [] if redraw else [(part, name) for part in self.recorded() for name in part.names_set]
         if keep and self.family.is_set:
@@ -244,16 +244,18 @@ class Mixture(Recorded):
 
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
         """x as a tensor of numbers that the family can give."""
-        x = as_tensor(x, self.family.features)
-        self._allow(x)
-        return x
+        tensor = as_tensor(x, self.family.features)
+        self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
+        return tensor
 
-    def _allow(self, x: Float[Tensor, "n d"], first_row: int = 0) -> None:
+    def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, first_row: int = 0) -> None:
+        """Raise ValueError if the family cannot give a cell."""
         outside = self.family.outside(x)
         if outside is not None and outside.any():
             row, column = outside.nonzero()[0].tolist()
+            name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
             raise ValueError(
-                f"row {first_row + row}, column {column} holds {float(x[row, column]):g}, "
+                f"row {first_row + row}, column {column}{name} holds {float(x[row, column]):g}, "
                 f"expected {self.family.expects}"
             )
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.distributions import Dirichlet, Distribution
 
 from .conjugate import Prior, Priors
+from .counts import COUNTS, not_counts
 from .exponential_family import ExponentialFamily
 from .family import Profile, require_size
-from .poisson import COUNTS
 from .probabilities import Simplexes, log_simplexes
 from .rows import Moments
 from .special import log_factorial
@@ -37,6 +37,8 @@ class Multinomial(ExponentialFamily):
     def __init__(self, components: int, features: int, trials: int | None = None, prior: Prior = None):
         super().__init__()
         require_size(components=components, features=features, trials=1 if trials is None else trials)
+        if features < 2:
+            raise ValueError("features is 1, expected at least 2 categories: given its sum, a single count is certain")
         mask = torch.ones(1, features, dtype=torch.bool)
         self.shared = frozenset({"trials", "mask"})
         self.learns_trials = trials is None
@@ -83,9 +85,9 @@ class Multinomial(ExponentialFamily):
         if self.learns_trials:
             self.trials = data.mean.sum().round().clamp(min=1).long()
 
-    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""
-        return (x < 0) | (x != x.floor())
+        return not_counts(x)
 
     def moments(self) -> Moments:
         """Means n p and covariances n (diag(p) - p p') of `trials` counts."""

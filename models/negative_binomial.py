@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from .conjugate import Gamma, Prior, Priors
+from .counts import COUNTS, not_counts
 from .family import Family, Profile, require_size
 from .gamma import WEAK_RATE
-from .poisson import COUNTS
 from .special import digamma_deficit, log1p_deficit, log_factorial, log_gamma_ratio
 
+LEAST = 1e-8  # smallest concentration
 POISSON = 1e8  # largest concentration: from here on the counts are Poisson to 1e-8
 
 
@@ -27,12 +28,14 @@ class NegativeBinomial(Family):
     Gamma(concentration, concentration / mean). Counts that vary less than Poisson's send the concentration to its
     largest value, 1e8, where they are Poisson. prior: None, "weak" (Gamma(1, 0.01)) or a `Gamma` on the concentration.
 
-    The M-step is exact for the mean. For the concentration it maximizes a bound from below that touches the expected
-    log-likelihood at the parameters as they stand, log(c + j) >= c0 / (c0 + j) log c + constant: the number of tables
-    of a Chinese restaurant as a second latent variable (Zhou & Carin, IEEE TPAMI 37 (2015), 307-320).
+    The M-step is exact for the mean. The concentration takes a Newton step on log p itself. Where that goes too far, it
+    maximizes a bound from below that touches the expected log-likelihood at the parameters as they stand,
+    log(c + j) >= c0 / (c0 + j) log c + constant: EM with the tables of a Chinese restaurant as a second latent variable
+    (Zhou & Carin, IEEE TPAMI 37 (2015), 307-320), which never lowers the bound but is slow towards Poisson.
     """
 
     expects = COUNTS
+    generalized = True
     mean: Tensor
     concentration: Tensor
 
@@ -54,26 +57,47 @@ class NegativeBinomial(Family):
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, which keeps its digits where the counts are all but Poisson."""
         m, c, y = self.mean, self.concentration, x.unsqueeze(-2)
-        ones = torch.xlogy(y, m / (c + m))
+        some = torch.where(m > 0, m, 1.0)  # a mean of 0 has no gradient, and gives nothing but zeros
+        ones = torch.where((m > 0) | (y == 0), y * (some / (c + some)).log(), -torch.inf)
         return (log_gamma_ratio(c, y) + ones - c * torch.log1p(m / c)).sum(-1) - log_factorial(x).sum(-1, keepdim=True)
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
-        """Sums of x, and of x less the expected number of tables, at the concentrations as they stand."""
-        deficit = digamma_deficit(self.concentration.detach(), x.unsqueeze(-2))
-        return torch.cat([responsibilities.T @ x, torch.einsum("nk,nkd->kd", responsibilities, deficit)], -1)
+        """Sums of x, of x less the expected number of tables, sum of j / (c + j) over j < x, and of what that loses
+        when log c grows, sum of c j / (c + j)^2; at the concentrations c as they stand."""
+        c, y = self.concentration.detach(), x.unsqueeze(-2)
+        deficit = digamma_deficit(c, y)
+        loss = y - deficit + c**2 * (torch.polygamma(1, c + y) - torch.polygamma(1, c))
+        sums = [torch.einsum("nk,nkd->kd", responsibilities, cell) for cell in (deficit, loss)]
+        return torch.cat([responsibilities.T @ x, *sums], -1)
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """Means and concentrations from the averages of `summarize`."""
-        self._solve(torch.ones(len(mean), 1, dtype=mean.dtype), mean)
+        self.maximize(torch.ones(len(mean), dtype=mean.dtype), mean)
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
-        """M-step; a component without weight keeps its parameters."""
-        own = (weight > 0).unsqueeze(-1)
-        before = self.mean.detach(), self.concentration.detach()
-        stand_in = total[weight > 0].sum(0), weight.sum()
-        self._solve(torch.where(own, weight.unsqueeze(-1), stand_in[1]), torch.where(own, total, stand_in[0]))
-        self.mean = torch.where(own, self.mean.detach(), before[0])
-        self.concentration = torch.where(own, self.concentration.detach(), before[1])
+        """M-step: a Newton step, or if that was too long (length below 1) the step of EM, which never is. A component
+        without weight keeps its parameters."""
+        own, weight = (weight > 0).unsqueeze(-1), weight.clamp(min=1e-300).unsqueeze(-1)
+        mean, deficit, loss = torch.where(own, total / weight, 0.0).chunk(3, -1)
+        before = self.concentration.detach()
+        prior = torch.zeros(2, 1, dtype=mean.dtype)
+        if self.priors:  # shape - 1 and rate, for each row
+            hyper = [self.priors.hyper("concentration", name) for name in ("concentration", "rate")]
+            prior = torch.stack([(hyper[0] - 1) / weight, hyper[1] / weight])
+        if length == 1:
+            first, second = _slopes(before, mean, deficit, *prior)
+            step = torch.where(second + loss < 0, -first / (second + loss), first.sign())
+            new = before * step.nan_to_num().clamp(-2.0, 2.0).exp()
+        else:
+            new = before
+            for _ in range(100):
+                first, second = _slopes(new, mean, deficit, *prior)
+                step = (-first / second.clamp(max=-1e-300)).clamp(-2.0, 2.0)
+                new = (new * step.exp()).clamp(LEAST, POISSON)
+                if ((new == POISSON) | (step.abs() < 1e-13)).all():
+                    break
+        self.mean = torch.where(own, mean, self.mean.detach())
+        self.concentration = torch.where(own, new.clamp(LEAST, POISSON), before)
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters, by moments."""
@@ -87,9 +111,9 @@ class NegativeBinomial(Family):
         """log p(concentration) under the prior: 0 without one."""
         return self.priors.log_prob(concentration=self.concentration)
 
-    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""
-        return (x < 0) | (x != x.floor())
+        return not_counts(x)
 
     def profiles(self) -> list[Profile]:
         """Means and concentrations."""
@@ -99,21 +123,9 @@ class NegativeBinomial(Family):
             Profile("concentration", self.concentration.detach(), columns),
         ]
 
-    def _solve(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
-        """The root c of m - c log(1 + m / c) = deficit - pull + slope c, whose left side falls from m to 0."""
-        mean, deficit = (total / weight).chunk(2, -1)
-        pull = slope = torch.zeros_like(weight)
-        if self.priors:
-            pull = (self.priors.hyper("concentration", "concentration") - 1) / weight
-            slope = self.priors.hyper("concentration", "rate") / weight
-        c = self.concentration.detach()
-        for _ in range(100):
-            u = mean / c
-            excess = c * log1p_deficit(u) - deficit + pull - slope * c
-            descent = c * (u / (1 + u) * u - log1p_deficit(u)) + slope * c  # minus the derivative in log c
-            step = (excess / descent.clamp(min=1e-300)).clamp(-2.0, 2.0)
-            c = (c * step.exp()).clamp(1e-8, POISSON)
-            if float(step.abs().max()) < 1e-14 or bool(((c == POISSON) | (step.abs() < 1e-13)).all()):
-                break
-        self.mean = mean
-        self.concentration = torch.where(mean > 0, c, self.concentration.detach())
+
+def _slopes(c: Tensor, mean: Tensor, deficit: Tensor, pull: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """The first two derivatives in log c, per row, of EM's bound: m - c log(1 + m / c) - deficit + pull - slope c."""
+    u = mean / c
+    short = log1p_deficit(u)
+    return c * short - deficit + pull - slope * c, c * (short - u / (1 + u) * u) - slope * c

@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from .conjugate import Gamma, Prior, Priors
+from .counts import COUNTS, not_counts
 from .exponential_family import ExponentialFamily
 from .family import Profile, require_size
 from .rows import Moments
 from .special import log_factorial
-
-COUNTS = "counts, whole numbers of at least 0"
 
 
 class Poisson(ExponentialFamily):
@@ -72,9 +71,9 @@ class Poisson(ExponentialFamily):
             mean = torch.where(data.mean > 0, data.mean, 1.0)
             self.priors["rate"] = Gamma(1 + mean / k, torch.full_like(mean, 1 / k))
 
-    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""
-        return (x < 0) | (x != x.floor())
+        return not_counts(x)
 
     def profiles(self) -> list[Profile]:
         """The rates."""

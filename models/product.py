@@ -76,6 +76,11 @@ class Product(Family):
         for family, part in self._split(mean):
             family.match(part)
 
+    @property
+    def block_rows(self) -> int:
+        """The least of the groups'."""
+        return min(family.block_rows for family in self._families)
+
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is impossible in its group."""
         bad = torch.zeros_like(x, dtype=torch.bool)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from .intake import as_labels, as_tensor, as_weights
+from .intake import as_labels, as_tensor, as_weights, is_category
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
 SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
@@ -54,7 +54,8 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None) -> Rows:
 class Rows:
     """A data set that is read chunk by chunk: what the engines loop over.
 
-    x: tensor, numpy or memory-mapped array, DataFrame, Dataset, or a DataLoader (whose batches are then the chunks).
+    x: tensor, numpy or memory-mapped array, DataFrame (of category columns the codes are read, as pandas orders them),
+    Dataset, or a DataLoader (whose batches are then the chunks).
     weights: (n,), labels: (n,), both optional. Only a chunk at a time is converted, so memory does not grow with n.
     """
 
@@ -95,6 +96,13 @@ class Rows:
         if isinstance(self._x, pd.DataFrame):
             return [str(name) for name in self._x.columns]
         return [f"column {i}" for i in range(self.features)]
+
+    @property
+    def levels(self) -> list[list[str] | None]:
+        """For each column the names of its categories, by code: of a DataFrame's category columns; None for others."""
+        if not isinstance(self._x, pd.DataFrame):
+            return [None] * self.features
+        return [[str(c) for c in kind.categories] if is_category(kind) else None for kind in self._x.dtypes]
 
     @cached_property
     def features(self) -> int:

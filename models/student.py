@@ -16,9 +16,10 @@ from .family import Family, Profile, Summarize, Visit
 from .gaussian import Gaussian
 from .prior import NormalInverseWishart
 from .rows import Moments
-from .special import gamma_shape, log_gamma_ratio
+from .special import gamma_shape, log_gamma_ratio, log_minus_digamma
 
 GAUSSIAN = 1e8  # largest degrees of freedom: from here on a t distribution is Gaussian to 1e-8
+FEWEST = 1e-3  # smallest degrees of freedom
 START = 10.0  # degrees of freedom to begin with, where they are estimated
 
 
@@ -32,7 +33,8 @@ class StudentT(Family):
 
     The E-step takes u to its posterior mean. The M-step divides the scatter by the sum of u instead of the rows, which
     raises the bound faster (parameter-expanded EM: Liu, Rubin & Wu, Biometrika 85 (1998), 755-770; Peel & McLachlan,
-    Statistics and Computing 10 (2000), 339-348).
+    Statistics and Computing 10 (2000), 339-348). Degrees of freedom take a Newton step on log p itself, which is many
+    times faster than EM's, above all towards the Gaussian; where it would go too far, EM's own.
     """
 
     dof: Tensor
@@ -52,7 +54,7 @@ class StudentT(Family):
         if start.shape not in ((), (components,)) or not (start > 0).all():
             raise ValueError(f"dof is {dof!r}, expected None, a positive number, or one for each of {components}")
         start = start.expand(components).clone()
-        self.estimated = dof is None
+        self.estimated = self.generalized = dof is None
         if self.estimated:
             self.dof = PyroParam(start, constraints.positive)  # type: ignore[assignment]
         else:
@@ -107,9 +109,9 @@ class StudentT(Family):
         return self._density(self.normal.log_prob(x))
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
-        """Sums of r u T(x), of r u and of r log u, with T that of `Gaussian`, at the parameters as they stand."""
-        scaled, mean_log = self._scales(self.normal.log_prob(x).detach(), responsibilities)
-        return self._pack(self.normal.summarize(x, scaled), scaled, mean_log)
+        """Sums of r u T(x), r u^2, r u and r log u, with T that of `Gaussian`, at the parameters as they stand."""
+        scaled, own = self._scales(self.normal.log_prob(x).detach(), responsibilities)
+        return torch.cat([self.normal.summarize(x, scaled), own], -1)
 
     def visit(self) -> Visit:
         """The fused pass of the Gaussian inside."""
@@ -120,8 +122,8 @@ class StudentT(Family):
             normal = normal.clone()  # its memory becomes the posterior's
 
             def pack(responsibilities: Tensor) -> Tensor:
-                scaled, mean_log = self._scales(normal, responsibilities)
-                return self._pack(summarize(scaled), scaled, mean_log)
+                scaled, own = self._scales(normal, responsibilities)
+                return torch.cat([summarize(scaled), own], -1)
 
             with torch.no_grad():
                 return self._density(normal), pack
@@ -129,17 +131,20 @@ class StudentT(Family):
         return block
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
-        """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom."""
-        scaled, mean_log = total[:, -2], total[:, -1]
+        """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom: a Newton
+        step, or if that was too long (length below 1) the step of EM, which never is."""
+        squared, scaled, logs = total[:, -3:].unbind(-1)
         expanded = self.normal.prior is None and not self.normal.tied
-        self.normal.maximize(scaled, total[:, :-2], scatter_weight=scaled if expanded else weight)
+        self.normal.maximize(scaled, total[:, :-3], scatter_weight=scaled if expanded else weight)
         if not self.estimated:
             return
-        some = weight > 0
-        mean = torch.where(some, scaled / weight.clamp(min=1e-300), 1.0)
-        logs = torch.where(some, mean_log / weight.clamp(min=1e-300), 0.0)
-        gap = (mean.log() if expanded else mean - 1) - logs
-        self.dof = torch.where(some, (2 * gamma_shape(gap)).clamp(1e-3, GAUSSIAN), self.dof.detach())
+        some, rows, dof = weight > 0, weight.clamp(min=1e-300), self.dof.detach()
+        mean, square, logs = scaled / rows, squared / rows, logs / rows
+        if length == 1:
+            new = dof * _newton(dof, self.features, mean, square, logs).exp()
+        else:
+            new = 2 * gamma_shape((mean.clamp(min=1e-300).log() if expanded else mean - 1) - logs)
+        self.dof = torch.where(some, new.clamp(FEWEST, GAUSSIAN), dof)
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters: those of a Gaussian."""
@@ -150,6 +155,11 @@ class StudentT(Family):
     def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Measure from `centres`, in the standard deviations of the data."""
         self.normal.anchor(centres, data)
+
+    @property
+    def block_rows(self) -> int:
+        """As for the Gaussian inside."""
+        return self.normal.block_rows
 
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""
@@ -199,14 +209,24 @@ class StudentT(Family):
         tail = log_gamma_ratio(half, torch.full_like(half, d / 2)) - d / 2 * half.log()
         return at_centre + tail - (half + d / 2) * torch.log1p(squared / self.dof)
 
-    def _scales(self, normal: Tensor, responsibilities: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
-        """r E[u], and the sums of r E[log u], with u | x ~ Gamma((dof + d) / 2, (dof + squared distance) / 2)."""
+    def _scales(self, normal: Tensor, responsibilities: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k 3"]]:
+        """r E[u], and the sums of r E[u]^2, of r E[u] and of r E[log u], where u given the row is
+        Gamma((dof + d) / 2, (dof + squared distance) / 2)."""
         d, dof = self.features, self.dof.detach()
         rate = (dof + self._squared(normal).detach()) / 2
         shape = (dof + d) / 2
-        logs = (responsibilities * rate.log()).sum(0)
-        return responsibilities * (shape / rate), torch.digamma(shape) * responsibilities.sum(0) - logs
+        u = shape / rate
+        scaled = responsibilities * u
+        logs = torch.digamma(shape) * responsibilities.sum(0) - (responsibilities * rate.log()).sum(0)
+        return scaled, torch.stack([(scaled * u).sum(0), scaled.sum(0), logs], -1)
 
-    @staticmethod
-    def _pack(total: Tensor, scaled: Tensor, mean_log: Tensor) -> Float[Tensor, "k s"]:
-        return torch.cat([total, scaled.sum(0).unsqueeze(-1), mean_log.unsqueeze(-1)], -1)
+
+def _newton(dof: Tensor, d: int, mean: Tensor, square: Tensor, logs: Tensor) -> Tensor:
+    """The Newton step of log dof on the average log p(x), from the averages of u, u^2 and log u; 1 up or down where
+    the slope rises, and no longer than 2."""
+    half = dof / 2
+    slope = 0.5 * (log_minus_digamma(half) + 1 + logs - mean)
+    curvature = 0.25 * (torch.polygamma(1, half + d / 2) - torch.polygamma(1, half)) + 0.5 / dof
+    curvature = curvature + (0.5 * square - mean) / (dof + d)
+    first, second = dof * slope, dof**2 * curvature + dof * slope  # in log dof
+    return torch.where(second < 0, -first / second, first.sign()).nan_to_num().clamp(-2.0, 2.0)

@@ -1,18 +1,33 @@
 """`compare`: one scale for all fits, by brute force, and what it refuses to rank."""
 
+import copy
 import math
 
 import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
 from reference import Poisson, data, log_evidence, log_prior, random_mixture, responsibilities
 from scipy.special import rel_entr
 
+from lowerbound import datasets
 from lowerbound.inference import EM, SVI, align, compare, fit
-from lowerbound.models import Gaussian, GaussianMixture, Mixture
+from lowerbound.inference.compare import measures
+from lowerbound.inference.components import component_tables
+from lowerbound.models import (
+    CategoricalMixture,
+    Gaussian,
+    GaussianMixture,
+    Mixture,
+    MultinomialMixture,
+    PoissonMixture,
+    Product,
+    Rows,
+)
 
 X = data(n=80, d=3)
+COUNTED = "probabilities of discrete data"
 
 
 def one_pass(model, **kwargs):
@@ -103,10 +118,54 @@ def test_a_probability_and_a_density_are_not_ranked():
     counts = np.random.default_rng(0).poisson([2, 30], (100, 2))
     continuous = fit(Mixture(Gaussian(2, 2)), counts, EM())
     discrete = fit(Mixture(Poisson(2, 2)), counts, EM())
-    with pytest.raises(ValueError, match=r"p gives probabilities of discrete data and g a density.*cannot be ranked"):
-        compare(counts, g=continuous, p=discrete)
+    with pytest.raises(ValueError, match=r"p gives probabilities of discrete data and g a density,.*cannot be ranked"):
+        compare(counts, p=discrete, g=continuous)
+    given = fit(MultinomialMixture(2, 2), counts, EM())  # says nothing of the sum of a row
+    with pytest.raises(
+        ValueError, match=r"and m probabilities of counts given the sum of their row,.*cannot be ranked"
+    ):
+        compare(counts, p=discrete, m=given)
     assert compare(counts, p=discrete, q=discrete).pairs().parameter_distance[0] == 0
     pyro.clear_param_store()
+
+
+def test_each_column_of_a_mixed_table_has_its_measure():
+    x = pd.DataFrame(np.random.default_rng(0).poisson([2, 5, 30], (60, 3)), columns=["a", "b", "c"])
+    made = {
+        "all": Product(Poisson(2, 2), Gaussian(2, 1), columns=[[2, 0], [1]]),
+        "nested": Product(
+            Product(Gaussian(2, 1), Poisson(2, 1), columns=[[1], [0]]), Poisson(2, 1), columns=[[0, 1], [2]]
+        ),
+        "other": Product(Poisson(2, 1), Gaussian(2, 2)),
+    }
+    fits = {name: fit(Mixture(family), x, EM(), max_passes=3) for name, family in made.items()}
+    assert measures(fits["all"].model, Rows(x)) == [COUNTED, "a density", COUNTED]
+    assert measures(fits["nested"].model, Rows(x)) == [COUNTED, "a density", COUNTED]
+    compare(x, all=fits["all"], nested=fits["nested"])
+    with pytest.raises(
+        ValueError, match="all gives probabilities of discrete data and other a density in column 'c', e"
+    ):
+        compare(x, **fits)
+
+
+def test_rates_are_compared_in_standard_deviations_of_a_count_even_at_zero():
+    x = np.random.default_rng(0).poisson([[4.0, 9.0]], (50, 2))
+    a = fit(PoissonMixture(1, 2), x, EM(), max_passes=1)
+    b = copy.deepcopy(a)
+    a.model.family.rate, b.model.family.rate = torch.tensor([[4.0, 0.0]]), torch.tensor([[4.41, 0.0025]])
+    pair = compare(x[: 0 + 1] * 0, a=a, b=b).pairs()
+    assert pair.parameter_distance[0] == pytest.approx(2 * (2.1 - 2.0))
+
+
+def test_tables_name_the_categories():
+    x = datasets.load("titanic")
+    (table,) = component_tables(compare(x, em=fit(CategoricalMixture(2, [4, 2, 2, 2]), x, EM(), max_passes=3)))
+    assert list(table.columns[1:7]) == [
+        *(f"P(class = {c})" for c in ("1st", "2nd", "3rd", "crew")),
+        "P(sex = female)",
+        "P(sex = male)",
+    ]
+    np.testing.assert_allclose(table.iloc[:, 1:5].sum(axis=1), 1)
 
 
 def test_one_fit_is_a_comparison_too(faithful):

@@ -12,7 +12,7 @@ from reference import parameters_of, responsibilities
 
 from lowerbound import datasets
 from lowerbound.inference import EM, align, compare, fit
-from lowerbound.models import GaussianMixture
+from lowerbound.models import BernoulliMixture, CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
 
 # data, covariance, components, log-likelihood, free parameters: shared figures, from mclust or recomputed
 FIGURES = [
@@ -76,3 +76,78 @@ def test_different_seeds_agree_once_aligned():
     second.permute(align(first, second, x))
     for a, b in zip(parameters_of(first, slice(None)), parameters_of(second, slice(None)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_counts_of_deaths_reach_hasselblad(seed):
+    """Hasselblad 1969. The likelihood is all but flat at its top: parameters are known to 1e-2."""
+    x = table("deaths")
+    # plain EM takes 2909 evaluations from the start of the SQUAREM vignette: more than the default of 500 passes
+    result = fit(PoissonMixture(2, 1), x, EM(tol=1e-8), seed=seed, max_passes=2000)  # tol: .0001 nats in all
+    row = compare(x, em=result).frame().loc["em"]
+    assert -1989.945859883 - 1e-3 <= row.log_likelihood <= -1989.945859883 + 1e-8  # the optimum is global
+    assert row.free_parameters == 3
+    assert result.converged
+    order = result.model.canonical_order()
+    np.testing.assert_allclose(result.model.weights.detach()[order], [0.6401146, 0.3598854], atol=1e-2)
+    np.testing.assert_allclose(result.model.family.rate.detach()[order, 0], [2.6634044, 1.2560951], atol=1e-2)
+
+
+def test_the_published_counts_of_deaths_are_a_fixed_point():
+    """One pass from Hasselblad's parameters goes nowhere, to every digit printed."""
+    x = table("deaths")
+    model = PoissonMixture(2, 1)
+    model.weights, model.family.rate = [0.3598854, 0.6401146], [[1.2560951], [2.6634044]]
+    assert float(model.bound(x).sum()) == pytest.approx(-1989.945859883, abs=1e-9)
+    model.maximize(model.expect(x))
+    np.testing.assert_allclose(model.weights.detach(), [0.3598854, 0.6401146], atol=1e-7)
+    np.testing.assert_allclose(model.family.rate.detach()[:, 0], [1.2560951, 2.6634044], atol=1e-7)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("k", "figure", "free", "restarts"),
+    [(2, -317.2568, 15, 3), (3, -293.705, 23, 5), (4, -289.2858, 31, 6)],  # of 4 classes, a half of starts miss it
+)
+def test_latent_classes_of_carcinoma_reach_polca(k, figure, free, restarts, seed):
+    x = table("carcinoma")
+    # tol=1e-6 for 4 classes: a ten-thousandth of a nat in all, and a third of the passes
+    result = fit(CategoricalMixture(k, [2] * 7), x, EM(tol=1e-6) if k == 4 else EM(), restarts=restarts, seed=seed)
+    row = compare(x, em=result).frame().loc["em"]
+    assert figure - 1e-3 <= row.log_likelihood <= figure + 2
+    assert row.free_parameters == free
+    assert row.bic == pytest.approx(-2 * row.log_likelihood + free * math.log(118), abs=1e-9)
+    if k == 3:
+        shares = result.model.weights.detach().sort().values.numpy()
+        np.testing.assert_array_equal(shares.round(4), [0.1817, 0.3736, 0.4447])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("k", "figure"), [(5, -21.284), (10, -19.226), (20, -17.636)])
+def test_bernoulli_mixtures_of_digits_reach_their_figure(k, figure, seed):
+    x = table("binary_digits")
+    # tol=1e-4: five hundred times finer than the .05 nats that starts differ by, at a third of the passes
+    result = fit(BernoulliMixture(k, 64), x, EM(tol=1e-4), restarts=10 if k < 20 else 4, seed=seed)
+    assert abs(float(result.bounds[-1]) - figure) < 0.05
+    assert result.converged
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_independent_pixels_are_exact(seed):
+    """K = 1 has a closed form: minus the entropies of the columns."""
+    x = table("binary_digits")
+    result = fit(BernoulliMixture(1, 64), x, EM(), seed=seed)
+    p = x.to_numpy().mean(0)
+    entropy = -sum(q * math.log(q) for p_ in p for q in (p_, 1 - p_) if q > 0)
+    assert float(result.bounds[-1]) == pytest.approx(-entropy, abs=1e-11)
+    assert float(result.bounds[-1]) == pytest.approx(-25.1089, abs=5e-5)  # the figure, to its digits
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_kmeans_of_iris_reaches_the_known_distortion(seed):
+    x = table("iris")
+    result = fit(KMeans(3, 4), x, EM(), restarts=10, seed=seed)
+    assert float(result.model.distortion(x)) == pytest.approx(78.851441426146, abs=1e-9)
+    sizes = np.bincount(result.model.posterior(x).probs.argmax(1).numpy())
+    assert sorted(sizes, reverse=True) == [62, 50, 38]
+    assert result.converged

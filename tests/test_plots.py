@@ -1,5 +1,6 @@
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from continuous import contract_only
@@ -8,7 +9,20 @@ from matplotlib.patches import Ellipse
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
 from lowerbound.inference.plots import figures
-from lowerbound.models import GaussianMixture
+from lowerbound.models import (
+    BernoulliMixture,
+    Categorical,
+    CategoricalMixture,
+    Gaussian,
+    GaussianMixture,
+    KMeans,
+    Mixture,
+    NegativeBinomialMixture,
+    Poisson,
+    PoissonMixture,
+    Product,
+    StudentTMixture,
+)
 
 ENGINES = {"em": EM(), "svi": SVI(elbo="exact")}
 
@@ -179,3 +193,147 @@ def test_a_model_without_components_has_the_figures_that_make_sense(columns, nam
     assert list(made) == names
     if columns == 2:
         assert made["data"].legends[0].get_title().get_text() == "density"
+
+
+# what the components are
+
+
+def shown(x, passes=5, **models):
+    """The figures of fits by EM, and the models with their components in the order of the tables."""
+    fits = {name: fit(model, x, EM(), max_passes=passes) for name, model in models.items()}
+    comparison = compare(x, **fits)
+    made = figures(comparison)
+    for figure in made.values():
+        drawn(figure)
+    for entry in fits.values():
+        entry.model.permute(entry.model.canonical_order())
+    return made, {name: entry.model for name, entry in fits.items()}
+
+
+def dotted(axes):
+    """{label: x of its dots} of the components."""
+    return {line.get_label(): line.get_xdata() for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def test_categories_are_bars_divided_by_their_probabilities():
+    x = datasets.load("titanic")
+    made, models = shown(x, em=CategoricalMixture(3, [4, 2, 2, 2]))
+    assert list(made) == ["profiles", "bounds", "responsibilities"]
+    probs, shares = models["em"].family.probs.detach().numpy(), models["em"].posterior(x).probs.mean(0)
+    panels = made["profiles"].axes
+    assert [axes.get_title(loc="left") for axes in panels] == list(x.columns)
+    for j, axes in enumerate(panels):
+        words = list(x.iloc[:, j].cat.categories)
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == words
+        widths = np.array([[bar.get_width() for bar in bars] for bars in axes.containers])
+        np.testing.assert_allclose(widths.T, probs[:, j, : len(words)], atol=1e-12)
+        labels = [tick.get_text() for tick in axes.get_yticklabels()]
+        assert labels == [f"{i + 1} ({100 * share:.0f} %)" for i, share in enumerate(shares.tolist())]
+    colours = {bar.get_facecolor() for bars in panels[0].containers for bar in bars}
+    assert len(colours) == 4
+    assert {text.get_text() for text in panels[0].texts} <= set(x["class"].cat.categories)
+
+
+def test_yes_or_no_columns_are_dots_one_sign_for_each_component():
+    x = datasets.load("carcinoma")
+    made, models = shown(x, em=CategoricalMixture(3, [2] * 7), bernoulli=BernoulliMixture(3, 7), passes=500)
+    (axes,) = made["profiles"].axes  # the same model twice: drawn once
+    assert "em and bernoulli agree on 3 components" in made["profiles"].get_suptitle()
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(x.columns)
+    assert axes.get_xlabel() == "probability of 1"
+    np.testing.assert_allclose(list(dotted(axes).values()), models["em"].family.probs.detach()[:, :, 1], atol=1e-12)
+    signs = [(line.get_marker(), line.get_color()) for line in axes.lines if line.get_label() in dotted(axes)]
+    assert len({marker for marker, _ in signs}) == len({colour for _, colour in signs}) == 3
+    (average,) = (line.get_xdata() for line in axes.lines if line.get_marker() == "|")
+    np.testing.assert_allclose(average, x.mean(), atol=1e-5)  # at a maximum of the likelihood, that of the rows
+
+
+def test_pixels_are_pictures_and_differing_fits_side_by_side():
+    x = datasets.load("digits").iloc[:300]
+    made, models = shown(x, poisson=PoissonMixture(3, 64), negative=NegativeBinomialMixture(2, 64), passes=3)
+    left, right = made["profiles"].subfigs
+    assert left._suptitle.get_text() == "poisson" and right._suptitle.get_text() == "negative"
+    for part, values in ((left, models["poisson"].family.rate), (right, models["negative"].family.mean)):
+        images = [axes.images[0] for axes in part.axes if axes.images]
+        np.testing.assert_allclose([image.get_array().ravel() for image in images], values.detach(), rtol=1e-12)
+        assert {image.get_array().shape for image in images} == {(8, 8)}
+    assert "different components" in made["profiles"].get_suptitle()
+
+
+def test_clusters_have_their_shares_of_the_rows():
+    x = datasets.load("digits").iloc[:300]
+    made, models = shown(x, kmeans=KMeans(3, 64))
+    sizes = models["kmeans"].posterior(x).probs.mean(0).tolist()
+    titles = [axes.get_title() for axes in made["profiles"].axes if axes.images]
+    assert titles == [f"{j + 1} ({100 * share:.0f} %)" for j, share in enumerate(sizes)]
+    np.testing.assert_allclose(
+        [axes.images[0].get_array().ravel() for axes in made["profiles"].axes if axes.images],
+        models["kmeans"].loc.detach(),
+    )  # pixels keep their unit
+
+
+def test_many_columns_of_counts_are_shades():
+    x = pd.DataFrame(np.random.default_rng(0).poisson(3, (80, 30))).add_prefix("word ")
+    made, models = shown(x, em=PoissonMixture(2, 30))
+    axes = made["profiles"].axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), models["em"].family.rate.detach())
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(x.columns)
+
+
+def test_more_than_four_measurements_are_dots_in_standard_deviations():
+    x = pd.DataFrame(
+        np.random.default_rng(0).standard_normal((100, 5)) * [1, 10, 100, 1e3, 1e4] + 7, columns=list("abcde")
+    )
+    made, models = shown(x, em=StudentTMixture(2, 5, dof=5.0))
+    (axes,) = made["profiles"].axes
+    expected = (models["em"].family.loc.detach().numpy() - x.mean().to_numpy()) / x.std(ddof=0).to_numpy()
+    np.testing.assert_allclose(list(dotted(axes).values()), expected)
+    assert axes.get_xlabel() == "location, in standard deviations from the mean of all rows"
+
+
+def test_a_mixed_table_has_all_kinds():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.standard_normal((90, 2)), columns=["height", "width"])
+    x["visits"], x["town"] = rng.poisson(3, 90), pd.Categorical(rng.choice(["A", "B", "C"], 90))
+    made, models = shown(x, em=Mixture(Product(Gaussian(2, 2), Poisson(2, 1), Categorical(2, [3]))))
+    assert list(made) == ["data", "profiles", "bounds", "responsibilities"]
+    assert len(made["data"].axes) == 3  # pairs of the three columns of numbers
+    numbers, counts, town = made["profiles"].axes
+    assert [t.get_text() for t in numbers.get_yticklabels()] == ["height", "width"]
+    rate = models["em"].family.parts[1].rate.detach().numpy()
+    np.testing.assert_allclose(list(dotted(counts).values()), rate)
+    assert counts.get_xlabel() == "rate" and town.get_title(loc="left") == "town"
+    assert numbers.get_legend() and not counts.get_legend()  # said once
+
+
+def test_what_the_data_figure_shows_in_full_has_no_profiles():
+    for x, model in (
+        (datasets.load("iris"), KMeans(3, 4)),
+        (datasets.load("deaths"), PoissonMixture(2, 1)),
+        (datasets.load("faithful")[["waiting"]], GaussianMixture(2, 1)),
+    ):
+        made, _ = shown(x, em=model)
+        assert list(made) == ["data", "bounds", "responsibilities"]
+
+
+def test_a_column_of_counts_has_bars_and_probabilities():
+    x = datasets.load("deaths")
+    made, models = shown(x, em=PoissonMixture(2, 1))
+    (axes,) = made["data"].axes
+    heights = [bar.get_height() for bar in axes.containers[0]]
+    np.testing.assert_allclose(heights, x["deaths"].value_counts(normalize=True).sort_index())
+    np.testing.assert_allclose(
+        axes.lines[0].get_ydata(), models["em"].bound(np.arange(10.0)[:, None]).exp(), rtol=1e-12
+    )
+    assert axes.get_ylabel() == "probability"
+
+
+def test_of_many_columns_of_categories_the_most_telling_are_shown():
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 2, 200)
+    x = pd.DataFrame({f"q{j}": np.where((j in (3, 7)) & (z == 1), 2, rng.integers(0, 3, 200)) for j in range(14)})
+    made, _ = shown(x, em=CategoricalMixture(2, [3] * 14), passes=50)
+    titles = [axes.get_title(loc="left") for axes in made["profiles"].axes]
+    assert len(titles) == 10 and {"q3", "q7"} <= set(titles)
+    assert "10 of 14 columns" in str(made["profiles"].get_label())
+    assert "most unlike in q3 and q7" in made["profiles"].get_suptitle().replace("q7 and q3", "q3 and q7")

@@ -14,9 +14,9 @@ from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
 from lowerbound.inference import report as report_module
 from lowerbound.inference.components import component_tables
-from lowerbound.inference.report import FILES, check_writable, write_report
-from lowerbound.inference.text import SCORES, number
-from lowerbound.models import GaussianMixture
+from lowerbound.inference.report import FILES, MOST, check_writable, write_report
+from lowerbound.inference.text import SCORES, components, number
+from lowerbound.models import BernoulliMixture, GaussianMixture, StudentTMixture
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +147,14 @@ def test_components_are_in_canonical_order_and_aligned(two):
 
 
 def test_the_report_is_complete_and_stands_alone(two, written):
-    assert sorted(file.name for file in written.parent.iterdir()) == sorted(FILES)
+    assert sorted(file.name for file in written.parent.iterdir()) == sorted(set(FILES) - {"profiles.png"})
     source = written.read_text(encoding="utf-8")
     page = Page(source)
     assert page.open == []
     assert all(link.startswith("data:image/png;base64,") for link in page.links) and len(page.links) == 3
     assert not re.search(r"https?:|file:|<script|<link|@import|url\(", source)
     assert "<h1>Geysers &amp; fits</h1>" in source and "&lt;svi&gt;" in source and "<svi>" not in source
-    for image, name in zip(page.images, ("data", "bounds", "responsibilities"), strict=True):
+    for image, name in zip(page.images, ("data", "responsibilities", "bounds"), strict=True):
         inside = base64.b64decode(image["src"].split(",")[1])
         assert inside == (written.parent / f"{name}.png").read_bytes()
         Image.open(io.BytesIO(inside)).verify()
@@ -178,6 +178,42 @@ def test_the_numbers_are_beside_the_page_to_the_last_digit(two, written):
                 cell == "True" if isinstance(w, bool) else type(w)(cell) for w, cell in zip(wanted, line, strict=True)
             ]
             assert read == wanted
+
+
+def test_many_columns_do_not_drown_the_page(tmp_path):
+    x = datasets.load("binary_digits")
+    comparison = compare(x, em=fit(BernoulliMixture(10, 64), x, EM(), max_passes=3))
+    page = write_report(comparison, tmp_path / "report").read_text(encoding="utf-8")
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert titles == [
+        "Scores",
+        "What the components are",
+        "Components",
+        "The rows",
+        "The way up",
+        "What was run",
+        "Words",
+    ]
+    assert "35 more numbers of each component: components.csv." in page and "P(pixel_7_7 = 1)" not in page
+    # sideways: a line for each number, a column for each component
+    assert page.count('<th scope="row">P(pixel_') == MOST - 1 and '<th scope="col">10</th>' in page
+    csv = pd.read_csv(tmp_path / "report" / "components.csv")
+    assert list(csv.columns[:3]) == ["component", "fit", "weight"] and csv.shape == (10, 2 + 65)
+    probs = comparison.fits["em"].model.family.probs.detach()[comparison.fits["em"].model.canonical_order()]
+    assert csv.iloc[:, 3:].to_numpy() == pytest.approx(probs.numpy(), abs=0, rel=1e-15)
+    words = components(comparison, "elsewhere")
+    assert max(map(len, words.splitlines())) <= 80 and words.endswith("53 more numbers of each component: elsewhere.")
+
+
+def test_components_of_all_kinds_are_in_one_file(two, tmp_path):
+    x = datasets.load("faithful")
+    both = compare(x, full=two.fits["em"], t=fit(StudentTMixture(2, 2), x, EM(), max_passes=3))
+    write_report(both, tmp_path)
+    csv = pd.read_csv(tmp_path / "components.csv").set_index(["fit", "component"])
+    assert csv.loc["full", "dof"].isna().all() and csv.loc["t", "dof"].notna().all()
+    assert (
+        csv.loc[("full", 1), "mean of waiting"] == both.fits["full"].model.summary(x.columns)["mean of waiting"].iloc[0]
+    )
 
 
 def test_an_earlier_report_is_replaced_and_other_files_are_kept(two, tmp_path):

@@ -11,6 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
+from scipy.special import logsumexp
+
+from lowerbound.models import Family
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Jupyter's packages, about one another, at import
@@ -42,7 +47,76 @@ NUMBERS = {
         "order.tolist() == [0, 1, 2]": (False, 0),
         "galaxies_log_likelihood": (-203.1792, 1e-3),  # mclust V,3 on galaxies / 1000
     },
+    "02_kmeans": {
+        "largest_difference": (0, 1e-10),  # the distortion of expect() and by its definition, pass by pass
+        "max(largest_rise, 0)": (0, 1e-10),  # over half steps
+        "[J for J, _ in iris_optima]": ([78.8514, 78.8557], 5e-5),  # of iris: the published minimum, and the other
+        "sum(count for _, count in iris_optima)": (100, 0),
+        "float(digits_optima.min())": (1165184.0, 1000),  # the least of 200 runs of scikit-learn: 1165127
+        "empty_counts[0]": (0, 0),
+        "min(empty_counts[1:]) > 0": (True, 0),
+        "price['log p(X)'] - price['ELBO'] - price['KL: the price']": (0, 1e-10),
+        "scores.loc['kmeans', 'gap']": (2.7709, 1e-3),
+        "scores.loc['gaussian', 'gap']": (0, 1e-9),
+        "limit_error": (0, 1e-3),
+        "hardest": (0, 1e-9),
+        "found['rows with their group'].tolist()": ([0.51, 0.525, 0.9925], 0.02),
+    },
+    "03_mixtures_of_anything": {
+        "float(divergence.min())": (0, 1e-12),
+        "deaths_log_likelihood": (-1989.9459, 1e-4),  # this and the next two: Hasselblad (1969), Lange (1995)
+        "deaths_weights": ([0.3599, 0.6401], 5e-5),
+        "deaths_rates": ([1.2561, 2.6634], 5e-5),
+        "float(one.model.bound(deaths).sum())": (-2001.398, 1e-3),  # scipy.stats.poisson
+        "len(usual.bounds) > 1000": (True, 0),
+        "table.loc['k2':'k3', 'log_likelihood'].tolist()": ([-317.257, -293.705], 1e-3),  # poLCA on carcinoma
+        "table.loc['k2':'k3', 'bic'].tolist()": ([706.074, 697.136], 2e-3),
+        "shares.tolist()": ([0.3736, 0.1817, 0.4447], 1e-3),  # poLCA
+        "nats_ten": (-19.23, 0.05),
+        "by_mixture > by_average + 2": (True, 0),
+        "rayleigh_scales": ([3.0, 8.0], 0.5),  # simulated with these
+        "winds.frame()['bic'].idxmin() != 'weibull'": (True, 0),
+        "compass_locs": ([0.6, 2.2], 0.25),  # simulated with these
+        "right['all three'] > max(right['speed'], right['showers'], right['sky'])": (True, 0),
+        "robust['bic'].idxmin() == 'student'": (True, 0),
+    },
 }
+
+
+PAGE = TUTORIALS / "add_a_family.md"
+
+
+def test_blocks_of_the_page_on_families_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 8
+    with torch.random.fork_rng(devices=[]):
+        for block in blocks:
+            exec(compile(block, PAGE.name, "exec"), space)
+    assert space["message"].startswith("Wrong: where maximize() ends, probs still has a slope of 0.5 nats per row")
+    x, model = space["x"].numpy(), space["em"].model
+    mass = stats.geom(model.family.probs.detach().numpy(), loc=-1).logpmf(x[:, None]).sum(-1)
+    evidence = logsumexp(mass + np.log(model.weights.detach().numpy()), axis=1)
+    assert evidence.mean() == pytest.approx(float(space["em"].bounds[-1]), abs=1e-12)
+    assert float(space["svi"].bounds[-1]) == pytest.approx(evidence.mean(), abs=1e-5)
+    assert space["scores"]["bic"].idxmin() == "geometric"  # what the rows were drawn from
+    assert torch.equal(space["again"].model.bound(space["x"]), model.bound(space["x"]))
+    assert "success of a" in capsys.readouterr().out
+    assert space["prudent"].model.family.probs.flatten().tolist() == pytest.approx([5 / 6] * 3)  # (4 + 1) / (4 + 2)
+
+
+def test_first_family_of_the_page_is_short():
+    first = re.search(r"class Geometric.*?```", PAGE.read_text(), re.DOTALL)
+    assert first is not None
+    assert len([line for line in first[0].splitlines()[:-1] if line.strip()]) <= 12
+
+
+def test_hooks_of_the_page_exist():
+    table = PAGE.read_text().split("| hook |")[1].split("\n\n")[0]
+    hooks = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)[`(]", line.split("|")[1])]
+    assert len(hooks) > 15
+    assert [name for name in hooks if not hasattr(Family, name)] == []
 
 
 def test_every_tutorial_is_tested():

@@ -12,30 +12,38 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 
-from ..compare import Comparison, is_discrete
-from ..components import component_moments, furthest
+from ..compare import DENSITY, Comparison, measures
+from ..components import component_moments, furthest, measured
 from .density import contours, curves
 from .style import GREY, blank, describe, line, listed, tidy
 
 DRAWN_ROWS = 5000  # more dots hide each other
 SAME = 0.05  # parameter distance below which two fits look the same
+NEAR = 0.25  # and nearly the same
 MATRIX_COLUMNS = 4  # up to here every pair of columns has a panel
 
 
 def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
     """One column: histogram and densities. Two: a scatter with 1 and 2 s.d. ellipses. Three or four: one for each
-    pair. More: the first two principal components. None if there is nothing to draw over the scatter."""
-    discrete = is_discrete(next(iter(models.values())), comparison.x)
-    if comparison.x.features == 1:
+    pair. More: the first two principal components. Columns of categories are left out. None if no others are there, or
+    there is nothing to draw over the scatter."""
+    first = next(iter(models.values()))
+    d = comparison.x.features
+    columns = measured(first, d)
+    found = measures(first, comparison.x)
+    discrete = all(found[j] != DENSITY for j in columns)
+    if columns == [0] and d == 1:
         figure, reading = curves(comparison, models, discrete)
         return describe(figure, _takeaway(comparison, models), reading)
-    moments = {name: component_moments(model) for name, model in models.items()}
-    outlined = any(m is not None for m in moments.values())
-    if not outlined and (discrete or comparison.x.features > 2):
+    if len(columns) < 2:
         return None
-    rows = comparison.x.sample(torch.Generator().manual_seed(0), DRAWN_ROWS).x.numpy()
+    moments = {name: component_moments(model, columns) for name, model in models.items()}
+    outlined = any(m is not None for m in moments.values())
+    if not outlined and (discrete or d > 2):
+        return None
+    rows = comparison.x.sample(torch.Generator().manual_seed(0), DRAWN_ROWS).x[:, columns].numpy()
     ellipses = {name: (m.mean.numpy(), m.covariance.numpy()) if m is not None else None for name, m in moments.items()}
-    names, project, note = _view(comparison)
+    names, project, note = _view(comparison, columns)
     size = len(names)
     figure = blank(7.5, 5.5) if size == 2 else blank(2.6 * size + 1, 2.2 * size + 1)
     grid = figure.subplots(size - 1, size - 1, sharex="col", sharey="row", squeeze=False)
@@ -81,12 +89,12 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     return describe(figure, _takeaway(comparison, models), note + reading)
 
 
-def _view(comparison: Comparison) -> tuple[list[str], np.ndarray, str]:
-    """Axis names, the (d, axes) projection of the columns on them, and what to say of it."""
-    columns, d = comparison.x.columns, comparison.x.features
+def _view(comparison: Comparison, columns: list[int]) -> tuple[list[str], np.ndarray, str]:
+    """Axis names, the (d, axes) projection of d columns on them, and what to say of it."""
+    d = len(columns)
     if d <= MATRIX_COLUMNS:
-        return columns, np.eye(d), ""
-    covariance = comparison.x.moments.covariance.numpy()
+        return [comparison.x.columns[j] for j in columns], np.eye(d), ""
+    covariance = comparison.x.moments.covariance.numpy()[np.ix_(columns, columns)]
     deviation = np.sqrt(np.diag(covariance))
     deviation[deviation == 0] = 1
     values, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
@@ -127,4 +135,4 @@ def _takeaway(comparison: Comparison, models: dict[str, Any]) -> str:
     if distance < SAME:
         return f"{listed(names, len(names))} find the same components"
     who = " and ".join(names) if len(names) == 2 else "The fits"
-    return f"{who} find different components"
+    return f"{who} find {'nearly the same' if distance < NEAR else 'different'} components"

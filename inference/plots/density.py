@@ -61,8 +61,9 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
     axes.set_xlabel(rows.columns[0])
     axes.set_ylabel("probability" if discrete else f"density (per unit of {rows.columns[0]})")
     axes.legend(frameon=False, handlelength=4)
+    said = "probability" if discrete else "density"
     return figure, (
-        "Bars are the rows. Thick lines are the density of each fit, thin ones what each component adds to it; its "
+        f"Bars are the rows. Thick lines are the {said} of each fit, thin ones what each component adds to it; its "
         "number is the one in the tables."
     )
 

@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ..compare import Comparison
-from ..components import furthest
+from ..components import furthest, measured
 from ..text import number
 from .style import COLOURS, blank, describe, tidy
 
@@ -33,7 +33,9 @@ def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> F
             probabilities[name] = posterior.probs.numpy()
     if not probabilities:
         return None
-    if x.shape[1] == 2 and all(p.shape[1] == 2 for p in probabilities.values()):
+    if len(measured(next(iter(models.values())), 2)) == x.shape[1] == 2 and all(
+        p.shape[1] == 2 for p in probabilities.values()
+    ):
         figure = _scatter(probabilities, x.numpy(), comparison.x.columns)
         reading = (
             f"Each dot is a row: blue circles belong to component 1, orange crosses to component 2, larger ones "
@@ -141,7 +143,7 @@ def _takeaway(comparison: Comparison, probabilities: dict[str, np.ndarray]) -> s
     if len(probabilities) == 1:
         name, p = next(iter(probabilities.items()))
         return f"{name} is sure of {int((p.max(1) >= SURE).sum())} of {len(p)} rows"
-    if np.isnan(divergence):
+    if not np.isfinite(divergence):  # no pair matches, or one is certain where another is not
         return "How sure each fit is of the component of each row"
     if divergence < 0.01:
         return f"The fits agree: posteriors {number(divergence, '{:.1g}')} nats apart on average"

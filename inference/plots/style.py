@@ -61,3 +61,8 @@ def listed(names: Sequence[str], of: int) -> str:
     if len(names) > 3:
         return f"{'All' if len(names) == of else f'{len(names)} of'} {of} fits"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def component_label(j: int, shares: Sequence[float]) -> str:
+    """1 (44 %): the number of component j in the tables, and its share of the rows."""
+    return f"{j + 1} ({100 * shares[j]:.0f} %)" if shares else str(j + 1)

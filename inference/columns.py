@@ -1,0 +1,77 @@
+"""What the columns of a table hold: categories, yes or no, counts, or measurements; and a family for each kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..models import Bernoulli, Categorical, Family, Gaussian, Mixture, Poisson, Product, Rows
+
+MOST_LEVELS = 1000  # a column of more codes is something else, and its probabilities would fill the memory
+MOST_WORDS = 20  # categories that a column may have even if it has few rows
+
+
+def levels(rows: Rows) -> list[int]:
+    """How many categories each column has: those of its names, or its largest code and one for code 0.
+
+    Raises ValueError, naming the column, for one that holds no codes, or more than 1000.
+    """
+    named = [None if words is None else len(words) for words in rows.levels]
+    whole, largest = _scan(rows)
+    for j, name in enumerate(rows.columns):
+        if named[j] is None and not whole[j]:
+            raise ValueError(
+                f"column {name!r} holds other numbers than 0, 1, 2, ..., expected the codes of categories: "
+                "--model mixed takes measurements, too"
+            )
+        if (named[j] or largest[j] + 1) > MOST_LEVELS:
+            raise ValueError(
+                f"column {name!r} holds numbers up to {largest[j]:g}, expected the codes of {MOST_LEVELS} categories "
+                "at most: --model mixed takes it for counts"
+            )
+    _require_groups(rows)
+    return [int(largest[j]) + 1 if words is None else words for j, words in enumerate(named)]
+
+
+def mixed(rows: Rows, components: int, covariance: str, prior: Any) -> Mixture:
+    """A mixture for a table of mixed types: columns of words are Categorical, of 0 and 1 Bernoulli, of other whole
+    numbers Poisson, and all others together Gaussian."""
+    _require_groups(rows)
+    whole, largest = _scan(rows)
+    kinds = [
+        "categorical" if words is not None else "gaussian" if not whole[j] else "poisson" if largest[j] > 1 else "yes"
+        for j, words in enumerate(rows.levels)
+    ]
+    groups = {kind: [j for j, each in enumerate(kinds) if each == kind] for kind in dict.fromkeys(kinds)}
+    families = [_family(kind, rows, group, components, covariance, prior) for kind, group in groups.items()]
+    if len(families) == 1:
+        return Mixture(families[0])
+    return Mixture(Product(*families, columns=list(groups.values())))
+
+
+def _family(kind: str, rows: Rows, group: list[int], components: int, covariance: str, prior: Any) -> Family:
+    if kind == "categorical":
+        return Categorical(components, [len(rows.levels[j] or ()) for j in group], prior)
+    if kind == "gaussian":
+        return Gaussian(components, len(group), covariance, prior)
+    return {"poisson": Poisson, "yes": Bernoulli}[kind](components, len(group), prior)
+
+
+def _scan(rows: Rows) -> tuple[list[bool], list[float]]:
+    """For each column, whether it holds only 0, 1, 2, ..., and its largest number."""
+    whole, largest = torch.ones(rows.features, dtype=torch.bool), torch.zeros(rows.features, dtype=torch.float64)
+    for chunk in rows.chunks():
+        whole &= ((chunk.x >= 0) & (chunk.x == chunk.x.floor())).all(0)
+        largest = torch.maximum(largest, chunk.x.amax(0).double())
+    return whole.tolist(), largest.tolist()
+
+
+def _require_groups(rows: Rows) -> None:
+    """Raise ValueError for a column whose words are hardly ever the same, such as names."""
+    for name, words in zip(rows.columns, rows.levels, strict=True):
+        if words is not None and len(words) > max(MOST_WORDS, len(rows) / 2):
+            raise ValueError(
+                f"column {name!r} holds {len(words)} different words in {len(rows)} rows, expected categories that "
+                "many rows share: drop the column, or, if it should be numbers, mend the cells that are none"
+            )

@@ -1,0 +1,47 @@
+"""Numbers of many columns as shades: lines of them, or pictures where the columns are pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+
+from .style import component_label
+
+SHADES = "Blues"  # white to dark blue, the same to colour-blind readers and in print
+
+
+def heatmap(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
+    """One line for each component, one tile for each column."""
+    k, m = panel.values.shape
+    image = axes.imshow(panel.values, cmap=SHADES, vmin=panel.low, vmax=panel.high, aspect="auto")
+    axes.set_yticks(range(k), [component_label(j, shares) for j in range(k)])
+    every = -(-m // 40)
+    axes.set_xticks(range(0, m, every), panel.names[::every], rotation=90, fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_ylabel("component")
+    axes.get_figure().colorbar(image, ax=axes, label=_wrapped(panel.kind), pad=0.01)  # type: ignore[union-attr]
+
+
+def pictures(
+    part: SubFigure, place: Any, panel: Any, shares: Sequence[float], shape: tuple[int, int], across: int
+) -> None:
+    """One picture for each component, whose pixels are the columns."""
+    k = len(panel.values)
+    grid = place.subgridspec(-(-k // across), across)
+    made = []
+    for j, value in enumerate(panel.values):
+        axes = part.add_subplot(grid[j // across, j % across])
+        image = axes.imshow(value.reshape(shape), cmap=SHADES, vmin=panel.low, vmax=panel.high)
+        axes.set_title(component_label(j, shares), fontsize=10)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        made.append((axes, image))
+    part.colorbar(made[0][1], ax=[axes for axes, _ in made], label=_wrapped(panel.kind), shrink=0.7, pad=0.02)
+
+
+def _wrapped(kind: str) -> str:
+    return kind.replace(", ", ",\n")

@@ -1,0 +1,145 @@
+"""check_family: says yes to what keeps the contract, and which sentence of it a broken family breaks."""
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.nn import PyroParam
+from torch.distributions import constraints
+
+from lowerbound.inference import EM, fit
+from lowerbound.models import Family, Gaussian, Mixture, check_family
+
+COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60, axis=0)).astype(float)
+
+
+class Own(Family):
+    """Poisson counts, as a user writes them: each test breaks one thing."""
+
+    def __init__(self, components=2, features=2, shape=None, dtype=torch.float64):
+        super().__init__()
+        self.rate = PyroParam(torch.ones(*(shape or (components, features)), dtype=dtype), constraints.positive)
+
+    def component(self, z=...):
+        return dist.Poisson(self.rate[z]).to_event(1)
+
+    def statistics(self, x):
+        return x
+
+    def match(self, mean):
+        self.rate = mean
+
+
+def broken(**methods):
+    return type("Broken", (Own,), methods)()
+
+
+def test_a_family_that_keeps_the_contract_passes_and_is_left_alone():
+    family = Own()
+    check_family(family, COUNTS)
+    assert not family.is_set and torch.equal(family.rate.detach(), torch.ones(2, 2).double())
+    check_family(Gaussian(2, 2, "tied", prior="weak"), COUNTS)
+
+
+class _Kept(Own):
+    """Sets nothing."""
+
+    def match(self, mean):
+        pass
+
+
+class _Fading(Own):
+    """A component without weight gets a rate of NaN."""
+
+    def maximize(self, weight, total, length=1.0):
+        self.rate_unconstrained.data = (total / weight.unsqueeze(-1)).log()
+
+
+FAULTS = {
+    "torch distribution": (
+        broken(
+            component=lambda self, z=...: torch.distributions.Independent(torch.distributions.Poisson(self.rate[z]), 1)
+        ),
+        r"component\(\) is a Independent, expected one of pyro.distributions",
+    ),
+    "no event": (
+        broken(component=lambda self, z=...: dist.Poisson(self.rate[z])),
+        r"event shape \(\), expected \(components,\) and \(columns,\): columns become one by .to_event\(1\)",
+    ),
+    "z ignored": (
+        broken(component=lambda self, z=...: dist.Poisson(self.rate).to_event(1)),
+        r"of 5 indices has batch shape \(2,\), expected \(5,\)",
+    ),
+    "other members": (
+        broken(
+            component=lambda self, z=...: dist.Poisson(self.rate.flip(0)[z] if z is ... else self.rate[z]).to_event(1)
+        ),
+        r"component\(z\) differs from component\(\)",
+    ),
+    "float32": (Own(dtype=torch.float32), "rate is torch.float32, expected torch.float64"),
+    "columns": (Own(features=3), "rows of 2 columns, expected 3"),
+    "log_prob": (
+        broken(log_prob=lambda self, x: Own.log_prob(self, x) + 0.1),
+        r"differs from component\(\).log_prob by",
+    ),
+    "not additive": (
+        broken(summarize=lambda self, x, r: Own.summarize(self, x, r) / len(x)),
+        "not the sum over two halves",
+    ),
+    "wrong match": (broken(match=lambda self, mean: setattr(self, "rate", 1.1 * mean)), "still has a slope of 0.4"),
+    "downhill": (
+        broken(match=lambda self, mean: setattr(self, "rate", mean.flip(0))),
+        r"lowers the expected log-likelihood|still has a slope",
+    ),
+    "unset": (_Kept(), r"match\(\) left rate unset"),
+    "fading": (_Fading(), "a component without weight became impossible|left rate unset"),
+    "permute": (broken(permute=lambda self, order: None), r"permute\(\) does not relabel"),
+    "visit": (
+        broken(visit=lambda self: lambda x: (self.log_prob(x), lambda r: 2 * self.summarize(x, r))),
+        r"visit\(\) differs",
+    ),
+    "free": (broken(free_parameters=lambda self: 5), r"free_parameters\(\) is 5, expected at most 4"),
+}
+
+
+@pytest.mark.parametrize(("family", "words"), FAULTS.values(), ids=FAULTS)
+def test_each_fault_is_named(family, words, as_users_run_it):
+    with pytest.raises(ValueError, match=words):
+        check_family(family, COUNTS)
+
+
+def test_what_is_no_family_and_rows_that_it_cannot_give(as_users_run_it):
+    with pytest.raises(TypeError, match="got Poisson, expected a Family"):
+        check_family(dist.Poisson(1.0), COUNTS)
+    with pytest.raises(ValueError, match="row 3, column 1 holds -1, expected"):
+        check_family(Own(), np.where(np.arange(240).reshape(120, 2) == 7, -1.0, COUNTS))
+    with pytest.raises(ValueError, match="got 3 rows, expected some for each of 2 components"):
+        check_family(Own(), COUNTS[:3])
+
+
+class Leaping(Own):
+    """A generalized M-step that goes the right way and much too far: ten times the way to the best rates, in logs."""
+
+    generalized = True
+
+    def maximize(self, weight, total, length=1.0):
+        best = (total / weight.unsqueeze(-1)).log()
+        now = self.rate_unconstrained.detach()
+        self.rate = (now + 10 * length * (best - now)).exp()
+
+    def match(self, mean):
+        self.rate = mean
+
+    def start(self, x, responsibilities):
+        self.match(responsibilities.T @ x / responsibilities.sum(0).unsqueeze(-1))
+
+
+def test_em_shortens_the_steps_of_a_generalized_family_until_its_bound_does_not_fall():
+    """The guard at work: ten times too long a step diverges at once, halved three times it is none too long."""
+    exact = fit(Mixture(Own()), COUNTS, EM())
+    leaping = fit(Mixture(Leaping()), COUNTS, EM(), max_passes=2000)
+    assert leaping.bounds.diff().min() >= -1e-10
+    assert float(leaping.bounds[-1]) == pytest.approx(float(exact.bounds[-1]), abs=1e-7)
+    unguarded = type("Unguarded", (Leaping,), {"generalized": False})
+    with pytest.raises(ArithmeticError):
+        fit(Mixture(unguarded()), COUNTS, EM())
