@@ -13,8 +13,8 @@ from torch.distributions import Distribution
 
 from .conjugate import Beta, Prior, Priors, beta_rows
 from .exponential_family import ExponentialFamily
-from .family import Profile, Summarize, Visit, require_size
-from .joint_codes import JointCodes
+from .family import Profile, Visit, require_size
+from .joint_codes import BLOCK_ROWS, JointCodes
 from .probabilities import Probability
 from .rows import Moments
 
@@ -65,17 +65,20 @@ class Bernoulli(ExponentialFamily):
         odds = self.probs_unconstrained
         return odds, torch.nn.functional.logsigmoid(-odds).sum(-1)
 
+    @property
+    def block_rows(self) -> int:
+        """How many rows `visit` takes at a time."""
+        return BLOCK_ROWS
+
     def visit(self) -> Visit:
         """The fused pass, several columns at a time: that of `Categorical` with two levels."""
         odds = self.probs_unconstrained.detach()
         two = torch.nn.functional.logsigmoid(torch.stack([-odds, odds], -1))  # (k, d, 2)
-        visit = self.joint.visit(list(two.unbind(1)))
+        return self.joint.visit(list(two.unbind(1)))
 
-        def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            log_prob, summarize = visit(x)
-            return log_prob, lambda responsibilities: summarize(responsibilities)[:, 1::2]
-
-        return block
+    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k d"]:
+        """Sums of joint codes to those of the ones in each column."""
+        return self.joint.single(sums)[:, 1::2]
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""

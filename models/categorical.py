@@ -16,7 +16,7 @@ from .conjugate import Prior, Priors
 from .counts import not_counts
 from .exponential_family import ExponentialFamily
 from .family import Profile, Visit, require_size
-from .joint_codes import JointCodes
+from .joint_codes import BLOCK_ROWS, JointCodes
 from .probabilities import Simplexes, log_simplexes
 from .rows import Moments
 
@@ -78,11 +78,20 @@ class Categorical(ExponentialFamily):
         eta = self._log_probs()[:, self.mask]
         return eta, eta.new_zeros(len(eta))
 
+    @property
+    def block_rows(self) -> int:
+        """How many rows `visit` takes at a time."""
+        return BLOCK_ROWS
+
     def visit(self) -> Visit:
         """The fused pass, several columns at a time."""
         with torch.no_grad():
             log_probs = self._log_probs()
             return self.joint.visit([log_probs[:, j, :n] for j, n in enumerate(self.levels)])
+
+    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums of joint codes to those of each level of each column."""
+        return self.joint.single(sums)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of a Dirichlet: its concentrations less 1, and their sum in each column."""

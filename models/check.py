@@ -109,7 +109,7 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     if not _same(total, parts):
         raise ValueError(f"{name}: summarize(x) is not the sum over two halves of x, expected statistics that add up")
     log_prob, summarize = family.visit()(x)
-    log_prob, visited = log_prob.clone(), summarize(r)
+    log_prob, visited = log_prob.clone(), family.collect(summarize(r))
     if not (_same(log_prob, family.log_prob(x)) and _same(visited, total)):
         raise ValueError(f"{name}: visit() differs from log_prob and summarize, expected the same numbers")
 

@@ -18,17 +18,14 @@ def sum_blocks(
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
-    stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, and NaN
-    if a cell is nothing that the family can give.
+    stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
+    holds what the family cannot give.
     """
     visit = family.visit()
     weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
     size = family.block_rows
     for start in range(0, len(x), size):
         block = slice(start, start + size)
-        outside = family.outside(x[block])
-        if outside is not None and outside.any():
-            return Statistics(weight, x.new_zeros(len(weight), 0), bound + torch.nan, bound)
         log_prob, summarize = visit(x[block])  # (n, k)
         joint = log_prob.T.add_(log_weights[:, None])  # (k, n): reductions over k run along memory
         if labels is not None:
@@ -45,7 +42,7 @@ def sum_blocks(
         bound += evidence.sum()
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-    return Statistics(weight, torch.as_tensor(total), bound, total_weight)
+    return Statistics(weight, family.collect(torch.as_tensor(total)), bound, total_weight)
 
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:

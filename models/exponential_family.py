@@ -50,7 +50,7 @@ class ExponentialFamily(Family):
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             t = self.statistics(x)
-            log_prob = torch.addmm(constant, eta, t.T)  # (k, n): reductions over k run along memory
+            log_prob = torch.addmm(constant + self.doubt(x), eta, t.T)  # (k, n): reductions over k run along memory
             if infinite:
                 log_prob[log_prob < -NEVER / 10] = -torch.inf
             h = self.carrier(x)

@@ -87,6 +87,11 @@ class Family(Recorded):
         inside = support.check(x.unsqueeze(-2)).expand(len(x), -1, *x.shape[1 : 2 - support.event_dim]).any(1)
         return ~inside.reshape(len(x), -1).expand_as(x)
 
+    def doubt(self, x: Float[Tensor, "n d"]) -> float:
+        """NaN if some cell is `outside`, else 0: added to what a fused pass makes of the rows."""
+        outside = self.outside(x)
+        return 0.0 if outside is None or not outside.any() else torch.nan
+
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters."""
         return self.component().log_prob(x.unsqueeze(-2))
@@ -98,14 +103,19 @@ class Family(Recorded):
     def visit(self) -> Visit:
         """The E-step's view of the rows at the parameters as they stand: what a fused kernel overrides.
 
-        Returns a function of a block of rows, called without gradients, that gives their log_prob (n, k) and a
-        function from responsibilities (n, k) to `summarize`d statistics (k, s), so that both can share T(x).
+        Returns a function of a block of rows, called without gradients, that gives their log_prob (n, k), NaN if some
+        are `outside`, and a function from responsibilities (n, k) to sums (k, ...) that add up over blocks, and become
+        `summarize`d statistics (k, s) by `collect`: so that both can share T(x).
         """
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            return self.log_prob(x), lambda responsibilities: self.summarize(x, responsibilities)
+            return self.log_prob(x) + self.doubt(x), lambda responsibilities: self.summarize(x, responsibilities)
 
         return block
+
+    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums of `visit`, added up over blocks, to those of `summarize`: the same, unless `visit` has others."""
+        return sums
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: `match` total / weight, pseudo-rows of the prior added. A component without any keeps its parameters.

@@ -12,6 +12,7 @@ from torch import Tensor
 from .family import Summarize, Visit
 
 LARGEST = 1024  # codes of a group: a table of them stays in the nearest cache
+BLOCK_ROWS = 1 << 14  # rows taken at a time: what is made of one is short
 
 
 class JointCodes:
@@ -31,6 +32,7 @@ class JointCodes:
             else:
                 self.groups.append([column])
                 self.sizes.append(size)
+        self.most, self.least = torch.tensor(levels, dtype=torch.float64), min(levels)
         self.levels = [[levels[column] for column in group] for group in self.groups]
         self.place = torch.zeros(
             len(levels), len(self.groups), dtype=torch.float64
@@ -38,48 +40,58 @@ class JointCodes:
         for g, group in enumerate(self.groups):
             for i, column in enumerate(group):
                 self.place[column, g] = math.prod(self.levels[g][i + 1 :])
-        self.offset = torch.tensor([0, *self.sizes[:-1]]).cumsum(0).unsqueeze(-1)
+        self.offset = torch.tensor([0.0, *self.sizes[:-1]], dtype=torch.float64).cumsum(0).unsqueeze(-1)
 
-    def codes(self, x: Float[Tensor, "n d"]) -> Int[Tensor, "g n"]:
-        """The place of each row in the tables of the groups, one below the other."""
-        return (self.place.T @ x.T).long() + self.offset
+    def codes(self, x: Float[Tensor, "n d"]) -> Int[Tensor, "g n"] | None:
+        """The place of each row in the tables of the groups, one below the other; None where some code is no level.
 
-    def table(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Float[Tensor, "c k"]:
+        The check is a quick one, as a pass over rows that were looked at before must not wait for it: sums of fractions
+        that come out whole pass it.
+        """
+        low, high = x.aminmax()
+        fits = low >= 0 and (bool(high < self.least) or bool((x.amax(0) < self.most).all()))
+        codes = torch.addmm(self.offset, self.place.T, x.T)
+        return codes.long() if fits and codes.frac().sum() == 0 else None
+
+    def table(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Float[Tensor, "k c"]:
         """Of each joint code, the log probability: from those of the levels of each column."""
         tables = []
         for group in self.groups:
             joint = log_probs[group[0]]
             for column in group[1:]:
                 joint = (joint.unsqueeze(-1) + log_probs[column].unsqueeze(-2)).flatten(1)
-            tables.append(joint.T)
-        return torch.cat(tables)
+            tables.append(joint)
+        return torch.cat(tables, -1)
 
-    def single(self, sums: Float[Tensor, "k c"]) -> list[Float[Tensor, "k _"]]:
-        """Of each level of each column, the sum: from those of the joint codes."""
+    def single(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Of each level of each column in turn, the sum: from those of the joint codes."""
         found = []
-        for levels, part in zip(self.levels, sums.split(self.sizes, -1), strict=True):
-            joint = part.reshape(len(part), *levels)
-            for i in range(len(levels)):
-                found.append(joint.sum([1 + j for j in range(len(levels)) if j != i]) if len(levels) > 1 else joint)
-        return found
+        for levels, joint in zip(self.levels, sums.split(self.sizes, -1), strict=True):
+            for level in levels:  # the first column of those left, and then the rest without it
+                joint = joint.reshape(len(joint), level, -1)
+                found.append(joint.sum(2))
+                joint = joint.sum(1)
+        return torch.cat(found, -1)
 
     def visit(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Visit:
         """The E-step's view of rows: log_prob (n, k), and from responsibilities the sums of joint codes (k, c)."""
         table = self.table(log_probs)
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            codes = self.codes(x)
-            log_prob = table.index_select(0, codes[0])
+            found = self.codes(x)
+            if found is None:
+                return x.new_full((len(x), len(table)), torch.nan), lambda _: torch.full_like(table, torch.nan)
+            codes = [code.expand(len(table), -1) for code in found]  # each (k, n): sums over k run along memory
+            log_prob = table.gather(1, codes[0])
             for code in codes[1:]:
-                log_prob += table.index_select(0, code)
+                log_prob += table.gather(1, code)
 
             def summarize(responsibilities: Tensor) -> Tensor:
-                r = responsibilities.T
-                sums = r.new_zeros(len(r), len(table))
+                sums = torch.zeros_like(table)
                 for code in codes:
-                    sums.scatter_add_(1, code.expand_as(r), r)
-                return torch.cat(self.single(sums), -1)
+                    sums.scatter_add_(1, code, responsibilities.T)
+                return sums
 
-            return log_prob.T.contiguous().T, summarize  # reductions over components run along memory
+            return log_prob.T, summarize
 
         return block

@@ -159,11 +159,13 @@ class KMeans(Mixture):
         cluster = score(x)
         if labels is not None:
             cluster = torch.where(labels >= 0, labels, cluster)
-        away = x - centres[cluster]
+        away = x - centres.index_select(0, cluster)
         squared = away.square().sum(1)
         w = torch.ones_like(squared) if weights is None else weights
-        free = torch.arange(len(x)) if labels is None else (labels < 0).nonzero().squeeze(1)  # the others stay put
-        top = free[squared[free].topk(min(k, len(free))).indices]
+        top = squared.topk(min(k, len(x))).indices
+        if labels is not None:  # rows whose component is known stay there
+            free = (labels < 0).nonzero().squeeze(1)
+            top = free[squared[free].topk(min(k, len(free))).indices]
         variance = self.family.scale.detach() ** 2  # type: ignore[operator]
         most = -math.log(k) - d / 2 * (2 * math.pi * variance).log()  # the bound of a row at its centre
         distortion = w @ squared

@@ -103,11 +103,13 @@ class Product(Family):
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             log_prob, sums = 0.0, []
-            for visit, group in zip(visits, self.columns, strict=True):
+            for family, visit, group in zip(self._families, visits, self.columns, strict=True):
                 part, summarize = visit(x[:, list(group)])
                 log_prob = log_prob + part
-                sums.append(summarize)
-            return torch.as_tensor(log_prob), lambda r: torch.cat([summarize(r) for summarize in sums], -1)
+                sums.append((family, summarize))
+            return torch.as_tensor(log_prob), lambda r: torch.cat(
+                [f.collect(summarize(r)) for f, summarize in sums], -1
+            )
 
         return block
 
