@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +53,9 @@ def latent_classes(n: int, d: int, levels: int, k: int) -> tuple[Pass, Pass]:
     model = seed(CategoricalMixture(k, [levels] * d), x)
     other = StepMix(n_components=k, measurement="categorical", n_init=1, max_iter=1, verbose=0, progress_bar=0)
     codes = x.astype(int)
-    other.fit(codes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one iteration, to set it up, does not converge
+        other.fit(codes)
     start = other.get_parameters()
     start["weights"] = model.weights.detach().numpy().copy()
     start["measurement"]["pis"] = model.family.probs.detach().numpy().reshape(k, -1).copy()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are not installed: they live in the checkout
-from benchmarks import gaussian_pass
+from benchmarks import gaussian_pass, other_families
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,14 @@ def test_a_headline_below_what_is_required_fails_and_says_so(monkeypatch, tmp_pa
     monkeypatch.setattr(gaussian_pass, "REQUIRED", float("inf"))
     assert gaussian_pass.main(["--quick", "--pairs", "1", "--threads", "1"]) == 1
     assert "TOO SLOW" in capsys.readouterr().out
+
+
+def test_other_families_agree_with_stepmix_and_scikit_learn_before_they_are_timed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(other_families, "CLASSES", ((2_000, 6, 3, 2),))
+    monkeypatch.setattr(other_families, "CENTRES", ((2_000, 3, 4),))
+    monkeypatch.setattr(other_families, "RESULTS", tmp_path / "other_families.json")
+    code = other_families.main(["--pairs", "1", "--threads", "1"])  # exits in words if they do not agree
+    written = json.loads(other_families.RESULTS.read_text())
+    assert code == int(written["passes"][0]["ratio"] < other_families.REQUIRED)
+    assert [row["other"] for row in written["passes"]] == ["StepMix", "scikit-learn"]
+    assert "times as fast as StepMix" in capsys.readouterr().out
