@@ -16,8 +16,8 @@ from pyro.nn import PyroModule
 from torch.distributions import constraints, transform_to
 
 from ..models import LatentModel, Rows
-from ..models.product import Columns
 from ..models.rows import as_rows
+from ..models.side_by_side import Columns
 from .align import align
 from .evaluate import EVALUATION_ROWS
 from .fit import Fit

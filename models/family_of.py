@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +14,12 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, transform_to
 
 from .family import Family, Profile, require_size
+from .guess import best_guess
+from .signature import constraint_of, parameters_of
 from .units import Located, ScaledCholesky
 
 LONGEST = 2.0  # the longest step of the M-step in any unconstrained coordinate
 ROWS = 4096  # rows whose scores are held at a time
-LOOKED_AT = 256  # rows that the first guess looks at
 
 
 class FamilyOf(Family):
@@ -57,8 +57,8 @@ class FamilyOf(Family):
         self.fixed = dict(fixed or {})
         self.prior = prior
         self.expects = f"values of a {distribution.__name__}"
-        self.names = tuple(parameters or _parameters_of(distribution, self.fixed))
-        kinds = {name: _constraint(distribution, name) for name in self.names}
+        self.names = tuple(parameters or parameters_of(distribution, self.fixed))
+        kinds = {name: constraint_of(distribution, name) for name in self.names}
         self.is_joint = any(kind.event_dim > 0 for kind in kinds.values())  # of whole rows, not of single columns
         if unknown := set(prior if isinstance(prior, Mapping) else {}) - set(self.names):
             raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {', '.join(self.names)}")
@@ -166,15 +166,16 @@ class FamilyOf(Family):
                 setattr(self, f"{name}_origin", torch.zeros_like(getattr(self, f"{name}_origin")))
                 setattr(self, f"{name}_unit", torch.ones_like(getattr(self, f"{name}_unit")))
         if "unit" in self._buffers:
-            spread = x.std(0, correction=0)
+            share = responsibilities.sum(1) / responsibilities.sum()
+            spread = (share @ x**2 - (share @ x) ** 2).clamp(min=0).sqrt()
             self.unit = torch.where(spread > 0, spread, 1.0)
-        self._guess(x, alike)
+        self._begin(x, alike)
         self._measure(x, alike)
         self._settle(x, alike)
         self.prior = prior
         if prior == "weak":
             self.weak_centre = self._where()[0].clone()
-        self._guess(x, responsibilities)
+        self._begin(x, responsibilities)
         self._settle(x, responsibilities)
 
     def log_prior(self) -> Float[Tensor, ""]:
@@ -291,93 +292,10 @@ class FamilyOf(Family):
                 setattr(self, f"{name}_unit", torch.where(torch.isfinite(mine), mine, 1.0))
                 setattr(self, name, own)
 
-    def _guess(self, x: Tensor, responsibilities: Tensor) -> None:
-        """The best of some guesses of all parameters, from weighted means and variances of x, for each component (and
-        column) by itself."""
-        share = responsibilities / responsibilities.sum(0)
-        mean = share.T @ x
-        variance = (share.T @ x**2 - mean**2).clamp(min=1e-300)
-        centred = x - x.mean(0)
-        whole = centred.T @ centred / len(x)
-        kinds = {name: _constraint(self.distribution, name) for name in self.names}
-        shapes = {name: getattr(self, name).shape for name in self.names}
-        choices = [_guesses(kinds[name], shapes[name], x, share, mean, variance, whole) for name in self.names]
-        some = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT)).long()
-        y, r = x[some], responsibilities[some]
-        make: Any = self.distribution
-        best: Any = None
-        for values in itertools.product(*choices):
-            made = make(**dict(zip(self.names, values, strict=True)), **self.fixed, validate_args=False)
-            value = (made.log_prob(y.unsqueeze(-2)) * (r if self.is_joint else r.unsqueeze(-1))).sum(0)  # (k) or (k, d)
-            value = value.nan_to_num(nan=-torch.inf, neginf=-1e300, posinf=-1e300)
-            if best is None:
-                best = value, values
-                continue
-            better = value > best[0]
-            pick = [torch.where(_over(better, new), new, old) for new, old in zip(values, best[1], strict=True)]
-            best = torch.maximum(value, best[0]), pick
-        for name, value in zip(self.names, best[1], strict=True):
+    def _begin(self, x: Tensor, responsibilities: Tensor) -> None:
+        """The best of some guesses."""
+        kinds = {name: constraint_of(self.distribution, name) for name in self.names}
+        shapes = {name: tuple(getattr(self, name).shape) for name in self.names}
+        make = partial(self.distribution, **self.fixed, validate_args=False)  # type: ignore[reportCallIssue]
+        for name, value in best_guess(make, kinds, shapes, x, responsibilities).items():
             setattr(self, name, value)
-
-
-def _guesses(kind: Any, shape: Any, x: Tensor, share: Tensor, mean: Tensor, variance: Tensor, whole: Tensor) -> list:
-    """Values of a parameter that are worth a try, each of `shape`."""
-    width = variance.sqrt()
-    logs = share.T @ x.clamp(min=1e-300).log() if (x > 0).all() else mean
-    spread = (share.T @ (x.clamp(min=1e-300).log()) ** 2 - logs**2).clamp(min=1e-12).sqrt() if (x > 0).all() else width
-    plain = transform_to(kind)(torch.zeros(shape, dtype=x.dtype))
-    found: list[Tensor] = [plain]
-    if kind in (constraints.real, constraints.real_vector):
-        found = [mean, logs, torch.zeros_like(mean)]
-    elif kind is constraints.unit_interval:
-        found = [plain, mean.clamp(1e-3, 1 - 1e-3), (1 / (1 + mean.abs())).clamp(1e-3, 1 - 1e-3)]
-    elif kind is constraints.simplex:
-        found = [plain, (mean.abs() + 1e-6) / (mean.abs() + 1e-6).sum(-1, keepdim=True)]
-    elif kind.event_dim == 2:
-        factor = torch.linalg.cholesky_ex(whole + torch.diag(1e-9 * whole.diagonal() + 1e-300))[0]
-        found = [plain, (factor if "cholesky" in repr(kind).lower() else whole).expand(shape)]
-    else:
-        size = mean.abs().clamp(min=1e-300)
-        scales = [
-            width,
-            torch.ones_like(width),
-            size,
-            1 / size,
-            1 / width,
-            size / variance,
-            size**2 / variance,
-            spread,
-            1 / spread,
-        ]
-        found = [plain, *scales, 10 * torch.ones_like(width)]
-    shaped = [torch.broadcast_to(f if f.ndim == len(shape) else f.mean(-1), shape).clone() for f in found]
-    return [f for f in shaped if bool(torch.as_tensor(kind.check(f)).all())]
-
-
-def _over(better: Tensor, value: Tensor) -> Tensor:
-    return better.reshape(*better.shape, *[1] * (value.ndim - better.ndim))
-
-
-def _constraint(distribution: type[Distribution], name: str) -> Any:
-    """Where a parameter may lie. Raises ValueError if the distribution does not have it, or no fixed set for it."""
-    table: Any = distribution.arg_constraints
-    kind = table.get(name) if isinstance(table, Mapping) else None
-    if kind is None or kind is constraints.dependent or kind.is_discrete:
-        known = ", ".join(table) if isinstance(table, Mapping) else "none"
-        raise ValueError(
-            f"{name!r} is no parameter of {distribution.__name__} that a gradient can move, expected some of {known}: "
-            "name others as parameters, or give it in fixed"
-        )
-    return constraints.real_vector if getattr(kind, "base_constraint", None) is constraints.real else kind
-
-
-def _parameters_of(distribution: type[Distribution], fixed: Mapping[str, Any]) -> list[str]:
-    """Arguments with a constraint that have no default, or a number; and one of those that stand for each other."""
-    table: Any = distribution.arg_constraints
-    if not isinstance(table, Mapping):
-        return []
-    signature = inspect.signature(distribution.__init__).parameters
-    known = [name for name in signature if name in table and name not in fixed]
-    either = [name for name in known if signature[name].default is None]
-    one = [name for name in ("scale_tril", *either) if name in either][:1]
-    return [name for name in known if signature[name].default is not None or name in one]
