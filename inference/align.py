@@ -22,7 +22,7 @@ def align(a: LatentModel, b: LatentModel, x: Any) -> Int[Tensor, " k"]:
     x: (n, d) as `fit` takes it. `b.permute(order)` relabels b. Raises TypeError for latents that are not categorical
     and ValueError for different numbers of components.
     """
-    rows = as_rows(x)
+    rows = as_rows(x, model=a)
     shared: Any = 0.0
     for chunk in rows.chunks(EVALUATION_ROWS):
         q_a, q_b = a.posterior(chunk.x), b.posterior(chunk.x)

@@ -78,7 +78,14 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
     for name, entry in fits.items():
         if not isinstance(entry, Fit):
             raise TypeError(f"{name} is a {type(entry).__name__}, expected what fit() returns")
-    rows = as_rows(x, weights)
+    first = next(iter(fits.values())).model
+    rows = as_rows(x, weights, model=first)
+    for name, entry in fits.items():
+        if rows.conformed(entry.model) is not rows:
+            raise ValueError(
+                f"{name} was fitted to columns or categories in another order than {next(iter(fits))}, expected fits "
+                "to one table"
+            )
     _require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
     scores = pd.DataFrame([_score(entry, rows) for entry in fits.values()], index=pd.Index(fits, name="fit"))
     pairs = [

@@ -86,10 +86,10 @@ def _step(
     start = copy.deepcopy(model.state_dict())
     best, length = None, 1.0
     while length > SHORTEST:
-        model.maximize(statistics, length)
         try:
+            model.maximize(statistics, length)
             ahead, higher = evaluate()
-        except ArithmeticError:  # so far off that some row has become impossible
+        except (ArithmeticError, ValueError):  # so far off that a parameter or row has become impossible
             ahead, higher = statistics, bound - torch.inf
         if best is not None and not higher > best[1]:
             model.load_state_dict(best[2])

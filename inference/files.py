@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import models
+from ..models.schema import Schema
 from .em import EM
 from .fit import Fit, Optimum
 from .svi import SVI
@@ -36,6 +37,7 @@ def save(fit: Fit, path: str | Path) -> None:
     header = {
         "format": FORMAT,
         "model": _describe(fit.model),
+        "schema": dataclasses.asdict(fit.model.schema) if getattr(fit.model, "schema", None) else None,
         "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
         "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
         **{name: getattr(fit, name) for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
@@ -62,7 +64,7 @@ def load(path: str | Path, into: Any = None) -> Fit:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileNotFoundError(f"there is no file {path} (data sets are read by lowerbound.datasets.load)")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
@@ -88,6 +90,9 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
     if saved != wanted:
         raise ValueError(f"{path} is a fit of {saved}, expected one of {wanted}, the model it is to be read into")
     _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
+    if header.get("schema"):
+        levels = (words if words is None else tuple(words) for words in header["schema"]["levels"])
+        model.schema = Schema(tuple(header["schema"]["columns"]), tuple(levels))
     engine = header["engine"]
     return Fit(
         model=model,
@@ -120,11 +125,17 @@ def _describe(value: Any) -> Any:
     if isinstance(value, models.NormalInverseWishart):
         fields = {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class": type(value).__name__, "positional": [], "named": fields}
-    if isinstance(value, type) and issubclass(value, torch.distributions.Distribution):
-        return {"distribution": value.__name__}
+    if isinstance(value, type):
+        kind = "distribution" if _is_known(value) else "class"
+        return {kind: value.__name__, **({} if _is_known(value) else {"positional": [], "named": {}})}
     if isinstance(value, torch.distributions.Distribution):
-        settings: dict[str, Any] = {name: getattr(value, name) for name in value.arg_constraints}  # type: ignore[attr-defined]
-        return {"distribution": type(value).__name__, "settings": {n: _describe(v) for n, v in settings.items()}}
+        if not _is_known(type(value)):
+            return {"class": type(value).__name__, "positional": [], "named": {}}  # rebuilt through `into`
+        names = list(type(value).arg_constraints)  # type: ignore[reportGeneralTypeIssues]
+        own = [name for name in names if name in vars(value)] or names  # of those that stand for each other, the given
+        return {"distribution": type(value).__name__, "settings": {n: _describe(getattr(value, n)) for n in own}}
+    if isinstance(value, Tensor):
+        return {"tensor": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
     if isinstance(value, Mapping):
         return {"mapping": {name: _describe(v) for name, v in value.items()}}
     if isinstance(value, list | tuple):
@@ -136,12 +147,19 @@ def _describe(value: Any) -> Any:
     return {"class": type(value).__name__, "positional": [], "named": {}}  # rebuilt through `into`
 
 
+def _is_known(kind: type) -> bool:
+    """Whether a distribution is one that can be made again from its parameters: those of torch and Pyro."""
+    return getattr(dist, kind.__name__, None) in (kind, *kind.__subclasses__()) and kind.__name__ != "Independent"
+
+
 def _classes(description: Any) -> str:
     """The classes in a description, outermost first: "Mixture of Gaussian"."""
     if isinstance(description, list):
         return " of ".join(filter(None, map(_classes, description)))
-    if not isinstance(description, dict) or "class" not in description:
+    if not isinstance(description, dict):
         return ""
+    if "class" not in description:
+        return str(description.get("distribution", ""))
     inner = _classes([*description["positional"], *description["named"].values()])
     return f"{description['class']} of {inner}" if inner else description["class"]
 
@@ -153,11 +171,12 @@ def _rebuild(description: Any) -> Any:
         return description
     if "mapping" in description:
         return {name: _rebuild(d) for name, d in description["mapping"].items()}
+    if "tensor" in description:
+        return torch.tensor(description["tensor"], dtype=getattr(torch, description["dtype"]))
     if "distribution" in description:
         kind = getattr(dist, description["distribution"])
-        if "settings" not in description:
-            return kind
-        return kind(**{n: torch.as_tensor(d, dtype=torch.float64) for n, d in description["settings"].items()})
+        settings = description.get("settings")
+        return kind if settings is None else kind(**{name: _rebuild(d) for name, d in settings.items()})
     made = getattr(models, description["class"], None) if description["class"] in models.__all__ else None
     if made is None:
         raise ValueError(

@@ -126,7 +126,7 @@ def fit(
         )
     if not isinstance(seed, Integral):
         raise ValueError(f"seed is {seed!r}, expected a whole number")
-    rows = as_rows(x, weights, labels)
+    rows = as_rows(x, weights, labels, model)
     began = time.perf_counter()
     runs: list[_Run] = []
     collapses: list[Collapse] = []

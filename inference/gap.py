@@ -39,7 +39,7 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
     """
     parts = []
     start = 0
-    for chunk in as_rows(x).chunks():
+    for chunk in as_rows(x, model=model).chunks():
         given = None if q is None else _part(q, start, len(chunk.x))
         parts.append(_gap(model, chunk.x, given))
         start += len(chunk.x)
@@ -61,7 +61,8 @@ def _gap(model: LatentModel, x: Tensor, q: Distribution | None) -> Gap:
         raise ValueError(f"q has {got} probabilities, expected {expected}: one for each of the rows and components")
     joint = log_joint(model, x, q.logits.shape[-1])
     evidence = torch.logsumexp(joint, -1)
-    posterior = dist.Categorical(logits=joint - evidence.unsqueeze(-1))
+    possible = (evidence > -torch.inf).unsqueeze(-1)  # an impossible row has no posterior: any q is as good
+    posterior = dist.Categorical(logits=torch.where(possible, joint - evidence.unsqueeze(-1), q.logits))
     inner = torch.where(q.probs > 0, q.probs * (joint - q.logits), torch.zeros_like(joint))
     return Gap(evidence, inner.sum(-1), kl(q, posterior))
 

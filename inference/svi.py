@@ -58,7 +58,7 @@ class SVI:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         for parameter in parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
-            parameter.data = parameter.data.clamp(-LIFTED, LIFTED) if parameter.isinf().any() else parameter.data
+            parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
         if rows.in_batches not in (None, self.batch_size):
             raise ValueError(
                 f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={self.batch_size}, expected "

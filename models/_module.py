@@ -56,6 +56,11 @@ class Recorded(PyroModule):
         vars(self)["names_set"] = set()
         return self
 
+    def __repr__(self) -> str:
+        positional, named = self.arguments
+        words = [*map(repr, positional), *(f"{name}={value!r}" for name, value in named.items())]
+        return f"{type(self).__name__}({', '.join(words)})"
+
     @property
     def is_set(self) -> bool:
         """Whether every parameter, here and in modules inside, has been set, by hand, by a fit or from a file."""

@@ -32,6 +32,18 @@ def check_family(family: Family, x: Any, seed: int = 0) -> None:
         raise TypeError(f"got {type(family).__name__}, expected a Family")
     family = copy.deepcopy(family)
     name = type(family).__name__
+    if not list(family.parameters()):
+        raise ValueError(f"{name} has no parameters, expected PyroParams: self.rate = PyroParam(start, constraint)")
+    try:
+        _check(name, family, x, seed)
+    except (RuntimeError, IndexError) as error:  # in the words of torch
+        raise ValueError(
+            f"{name}: {' '.join(str(error).split())}: expected component(z) of batch shape (n,) for n indices z, "
+            "statistics (n, s) of rows (n, d), and match to take means (k, s)"
+        ) from error
+
+
+def _check(name: str, family: Family, x: Any, seed: int) -> None:
     rows = Rows(x)
     x = torch.cat([chunk.x for chunk in rows.chunks()])
     _check_component(name, family, x)
@@ -45,7 +57,10 @@ def check_family(family: Family, x: Any, seed: int = 0) -> None:
     family.start(x, r)
     if not family.is_set:
         missing = ", ".join(sorted(family._pyro_params.keys() - family.names_set))
-        raise ValueError(f"{name}: match() left {missing} unset, expected it to assign every parameter")
+        raise ValueError(
+            f"{name}: match() left {missing} unset, expected it to assign every parameter, as in "
+            f"self.{missing.split(',')[0]} = ..."
+        )
     _check_log_prob(name, family, x)
     _check_sums(name, family, x, r)
     _check_maximize(name, family, x, r)
@@ -93,7 +108,10 @@ def _check_log_prob(name: str, family: Family, x: Tensor) -> None:
         )
     if not torch.isfinite(log_prob).any(-1).all():
         raise ValueError(f"{name}: some rows have no finite log_prob under any component after a start from them")
-    some = family.component(torch.zeros(5, dtype=torch.long)).batch_shape
+    try:
+        some = family.component(torch.zeros(5, dtype=torch.long)).batch_shape
+    except (RuntimeError, ValueError):  # of shapes that do not fit each other
+        some = ()
     if some != (5,):
         raise ValueError(
             f"{name}: component(z) of 5 indices has batch shape {tuple(some)}, expected (5,): index all parameters by z"

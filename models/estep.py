@@ -42,7 +42,8 @@ def sum_blocks(
         bound += evidence.sum()
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-    return Statistics(weight, family.collect(torch.as_tensor(total)), bound, total_weight)
+    total = family.collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
+    return Statistics(weight, total, bound, total_weight)
 
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:

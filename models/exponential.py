@@ -16,7 +16,7 @@ from .exponential_family import ExponentialFamily
 from .family import Profile, require_size
 from .rows import Moments
 
-THIN = 1e-10  # variance over the average component's, below which a component has collapsed onto a point
+ZERO = 1e-100  # mean over the average component's, below which a component has only rows of zeros
 
 
 class Exponential(ExponentialFamily):
@@ -70,8 +70,8 @@ class Exponential(ExponentialFamily):
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """Which members have shrunk onto rows of zeros, where the density has no upper bound."""
-        variance = self.rate.detach() ** -2
-        return (variance < THIN * (weights @ variance)).any(-1)
+        mean = 1 / self.rate.detach()
+        return (mean < ZERO * (weights @ mean)).any(-1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
         """What is negative."""

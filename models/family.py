@@ -211,7 +211,9 @@ def _free(constraint: Any, parameter: Tensor) -> int:
         constraint = constraint.base_constraint
     if isinstance(constraint, type(constraints.simplex)):
         return parameter.numel() - parameter.numel() // parameter.shape[-1]
-    if constraint is constraints.lower_cholesky:
-        d = parameter.shape[-1]
-        return parameter.numel() // (d * d) * (d * (d + 1) // 2)
+    d = parameter.shape[-1] if parameter.ndim else 1
+    if constraint in (constraints.lower_cholesky, constraints.positive_definite):
+        return parameter.numel() // (d * d) * (d * (d + 1) // 2) if parameter.ndim == 3 else parameter.numel()
+    if constraint is constraints.corr_cholesky:
+        return parameter.numel()  # unconstrained, it has only the free ones
     return parameter.numel()

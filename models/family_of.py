@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
 from torch import Tensor
@@ -15,9 +15,11 @@ from torch.distributions import Distribution, constraints, transform_to
 
 from .family import Family, Profile, require_size
 from .guess import best_guess
+from .rows import Moments
 from .signature import constraint_of, parameters_of
 from .units import Located, ScaledCholesky
 
+THIN = 1e-10  # a variance relative to others
 LONGEST = 2.0  # the longest step of the M-step in any unconstrained coordinate
 ROWS = 4096  # rows whose scores are held at a time
 
@@ -74,12 +76,17 @@ class FamilyOf(Family):
                 self.shared |= {"unit"}
                 kind = ScaledCholesky(self)
             setattr(self, name, PyroParam(start.clone(), kind))
+        if not self.names:
+            raise ValueError(
+                f"{distribution.__name__} has no parameter with a constraint of its own, expected a distribution whose "
+                "support does not move with its parameters"
+            )
         if prior == "weak":
             self.register_buffer("weak_centre", torch.full(self._where().shape[1:], torch.nan, dtype=torch.float64))
             self.shared |= {"weak_centre"}
         try:
             event = self._build({name: getattr(self, name) for name in self.names}, validate=True).event_shape
-        except (TypeError, NotImplementedError) as error:
+        except (TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(
                 f"a {distribution.__name__} cannot be made of parameters {', '.join(self.names) or '(none)'} and fixed "
                 f"{', '.join(self.fixed) or '(none)'}, expected all that its constructor needs: {error}"
@@ -191,9 +198,33 @@ class FamilyOf(Family):
 
     def profiles(self) -> list[Profile]:
         """The parameters."""
-        values = {name: getattr(self, name).detach().flatten(1) for name in self.names}
-        d = self.features
-        return [Profile(n, v, list(range(d)) if v.shape[1] == d else [-1] * v.shape[1]) for n, v in values.items()]
+        found = []
+        for name in self.names:
+            value = getattr(self, name).detach()
+            if value.ndim == 3:  # a matrix, of which the lower half says all
+                found += [
+                    Profile(f"{name}[{i},{j}]", value[:, i, j : j + 1], [-1])
+                    for i in range(value.shape[1])
+                    for j in range(i + 1)
+                ]
+            else:
+                found.append(Profile(name, value.reshape(len(value), -1), range(self._d) if value.ndim == 2 else [-1]))
+        return found
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """Of parameters that were set by hand, the average is the centre of the weak prior."""
+        if self.prior == "weak" and torch.isnan(self.weak_centre).any():
+            self.weak_centre = self._where().mean(0)
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+        """Which members are thin beside the average member and beside their own mean, where they have a mean and a
+        variance: members of a scale family may be as different as they like."""
+        try:
+            moments = self.moments()
+        except NotImplementedError:
+            return super().collapsed(weights)
+        variance = moments.covariance.diagonal(dim1=-2, dim2=-1)
+        return ((variance < THIN * (weights @ variance)) & (variance < THIN * moments.mean**2)).any(-1)
 
     # inside
 

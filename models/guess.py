@@ -26,6 +26,8 @@ def best_guess(
 
     make: parameters by name to a distribution; kinds, shapes: of each parameter, its constraint and its shape.
     """
+    some = responsibilities.sum(0) > 0  # a component without rows starts as all together
+    responsibilities = torch.where(some, responsibilities, responsibilities.sum(1, keepdim=True))
     share = responsibilities / responsibilities.sum(0)
     mean = share.T @ x
     variance = (share.T @ x**2 - mean**2).clamp(min=1e-300)

@@ -43,15 +43,12 @@ class JointCodes:
         self.offset = torch.tensor([0.0, *self.sizes[:-1]], dtype=torch.float64).cumsum(0).unsqueeze(-1)
 
     def codes(self, x: Float[Tensor, "n d"]) -> Int[Tensor, "g n"] | None:
-        """The place of each row in the tables of the groups, one below the other; None where some code is no level.
-
-        The check is a quick one, as a pass over rows that were looked at before must not wait for it: sums of fractions
-        that come out whole pass it.
-        """
+        """The place of each row in the tables of the groups, one below the other; None where some code is no level."""
         low, high = x.aminmax()
         fits = low >= 0 and (bool(high < self.least) or bool((x.amax(0) < self.most).all()))
-        codes = torch.addmm(self.offset, self.place.T, x.T)
-        return codes.long() if fits and codes.frac().sum() == 0 else None
+        if not fits or x.frac().sum() != 0:
+            return None
+        return torch.addmm(self.offset, self.place.T, x.T).long()
 
     def table(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Float[Tensor, "k c"]:
         """Of each joint code, the log probability: from those of the levels of each column."""

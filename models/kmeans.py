@@ -71,6 +71,11 @@ class KMeans(Mixture):
         super().__init__(Gaussian(components, features, "tied-spherical"))
         self.weights_unconstrained.requires_grad_(False)  # equal, and not to be learnt
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weights" and "weights_unconstrained" in self._parameters:
+            raise ValueError("the weights of KMeans are equal: for others take GaussianMixture(k, d, 'tied-spherical')")
+        super().__setattr__(name, value)
+
     @property
     def loc(self) -> Float[Tensor, "k d"]:
         """The centres."""
@@ -99,7 +104,7 @@ class KMeans(Mixture):
         centres = self.loc.detach()
         score = _scores(centres)
         size = max(256, BLOCK_CELLS // max(centres.shape))
-        cuts = [slice(start, start + size) for start in range(0, len(rows), size)]
+        cuts = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
         parts = [
             self._assign(
                 centres,
@@ -123,7 +128,7 @@ class KMeans(Mixture):
         empty = (weight == 0).nonzero().squeeze(1).tolist()
         for i in statistics.squared.argsort(descending=True).tolist() if empty else []:
             old, row, own = int(statistics.cluster[i]), statistics.rows[i], statistics.row_weight[i]
-            if not empty or statistics.squared[i] <= 0 or weight[old] <= own:
+            if not empty or statistics.squared[i] <= 0 or not 0 < own < weight[old]:
                 continue
             new = empty.pop(0)
             weight[old], total[old] = weight[old] - own, total[old] - own * (row - centres[old])

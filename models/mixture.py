@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyro
 import pyro.distributions as dist
@@ -24,6 +25,7 @@ from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights
 from .rows import Moments, as_rows
+from .schema import Schema, conform
 
 Made = TypeVar("Made", bound=Statistics)
 
@@ -37,12 +39,18 @@ class Mixture(Recorded):
 
     weights: Tensor
     weights_unconstrained: Tensor
+    schema: Schema | None = None  # of the table it was fitted to, so that new rows are read in the same way
     softness = 0.1  # the share of each row that a start spreads over all components: fewer starts are singular
 
     def __init__(self, family: Family, concentration: float | None = None):
         super().__init__()
         if not isinstance(family, Family):
             raise TypeError(f"got {type(family).__name__}, expected a Family such as Gaussian(components, features)")
+        if concentration is not None and not isinstance(concentration, Real):
+            raise TypeError(
+                f"concentration is {concentration!r}, expected a number or None (families for different columns go "
+                "into a Product)"
+            )
         if concentration is not None and not concentration >= 1:
             raise ValueError(
                 f"concentration is {concentration!r}, expected at least 1: below it the density of the weights has no "
@@ -96,6 +104,10 @@ class Mixture(Recorded):
         with torch.no_grad():
             x = self._table(x)
             return dist.Categorical(logits=self._logits(x, self._known(labels, len(x))))
+
+    def predict(self, x: Any) -> Int[Tensor, " n"]:
+        """The likeliest component of each row, 0 .. k - 1."""
+        return self.posterior(x).logits.argmax(-1)
 
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """log p(x) of each row in nats (with its label where one is known): the bound is tight. No gradient."""
@@ -167,14 +179,13 @@ class Mixture(Recorded):
         k, d = self.family.components, self.family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
+        self.schema = rows.schema or self.schema
         self._known(rows.labels, len(rows))
         if len(rows) < k:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
-        first = 0
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, first)
-            first += len(chunk.x)
+            self._allow(chunk.x, rows.columns, chunk.numbers)
         keep = [] if redraw else [(part, name) for part in self.recorded() for name in part.names_set]
         if keep and self.family.is_set:
             return self.family.anchor(None, moments)
@@ -215,8 +226,12 @@ class Mixture(Recorded):
         mean and standard deviation, in its units. The index is the number of the component elsewhere: in `weights`,
         `posterior(x).probs`, labels.
 
-        columns: their names; levels: for each column the names of its categories, or None for their codes.
+        columns: their names; levels: for each column the names of its categories, or None for their codes; by default
+        those of the table it was fitted to.
         """
+        if self.schema is not None:
+            columns = self.schema.columns if columns is None else columns
+            levels = self.schema.levels if levels is None else levels
         order = self.canonical_order()
         names = [f"column {j}" for j in range(self.family.features)] if columns is None else list(columns)
         found = []
@@ -228,14 +243,16 @@ class Mixture(Recorded):
                     name = f"{part.kind}({names[column]} = {words[part.levels[i]] if words else part.levels[i]})"
                 found.append((column if column >= 0 else len(names), name, values.numpy()))
         found.sort(key=lambda cell: cell[0])
-        table = {"weight": self.weights.detach()[order].numpy()} | {name: values for _, name, values in found}
-        return pd.DataFrame(table, index=pd.Index(order.tolist(), name="component"))
+        cells = np.column_stack([self.weights.detach()[order].numpy(), *(values for _, _, values in found)])
+        header = ["weight", *(name for _, name, _ in found)]
+        return pd.DataFrame(cells, index=pd.Index(order.tolist(), name="component"), columns=header)
 
     # inside
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
-        """log q(z = k | x) but for a constant of each row."""
-        return self._log_joint(x, labels)
+        """log q(z = k | x) but for a constant of each row; log weights for an impossible row, which says nothing."""
+        joint = self._log_joint(x, labels)
+        return torch.where(joint.amax(-1, keepdim=True) > -torch.inf, joint, self.weights.detach().log())
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
@@ -244,27 +261,29 @@ class Mixture(Recorded):
 
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
         """x as a tensor of numbers that the family can give."""
+        x = conform(x, self)
         tensor = as_tensor(x, self.family.features)
         self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
-    def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, first_row: int = 0) -> None:
-        """Raise ValueError if the family cannot give a cell."""
+    def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | None = None) -> None:
+        """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
         outside = self.family.outside(x)
         if outside is not None and outside.any():
             row, column = outside.nonzero()[0].tolist()
             name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
+            number = row if numbers is None else int(numbers[row])
             raise ValueError(
-                f"row {first_row + row}, column {column}{name} holds {float(x[row, column]):g}, "
-                f"expected {self.family.expects}"
+                f"row {number}, column {column}{name} holds {float(x[row, column]):g}, expected {self.family.expects}"
             )
 
     def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
         self._require_parameters()
-        x = as_tensor(x, self.family.features, finite=False)  # a cell that is not finite shows in the bound
+        # a cell that is not finite shows in the bound
+        x = as_tensor(conform(x, self), self.family.features, finite=False)
         weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
-        if weights is None or not (weights > 0).any():
+        if weights is None:
             return x, weights, labels
         kept = weights > 0
         return x[kept], weights[kept], None if labels is None else labels[kept]

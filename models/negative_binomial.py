@@ -18,7 +18,8 @@ from .gamma import WEAK_RATE
 from .special import digamma_deficit, log1p_deficit, log_factorial, log_gamma_ratio
 
 LEAST = 1e-8  # smallest concentration
-POISSON = 1e8  # largest concentration: from here on the counts are Poisson to 1e-8
+POISSON = 1e8  # largest concentration, times a mean above 1: the variance is then the mean to 1e-8
+NOISE = 1e-14  # slopes in nats below which there is nothing but rounding
 
 
 class NegativeBinomial(Family):
@@ -26,7 +27,8 @@ class NegativeBinomial(Family):
 
     Parameters: `mean` (k, d) and `concentration` (k, d), R's mu and size: Poisson counts whose rate is drawn from
     Gamma(concentration, concentration / mean). Counts that vary less than Poisson's send the concentration to its
-    largest value, 1e8, where they are Poisson. prior: None, "weak" (Gamma(1, 0.01)) or a `Gamma` on the concentration.
+    largest value, 1e8 (times the mean above 1), where they are Poisson. prior: None, "weak" (Gamma(1, 0.01)) or a
+    `Gamma` on the concentration.
 
     The M-step is exact for the mean. The concentration takes a Newton step on log p itself. Where that goes too far, it
     maximizes a bound from below that touches the expected log-likelihood at the parameters as they stand,
@@ -79,7 +81,7 @@ class NegativeBinomial(Family):
         without weight keeps its parameters."""
         own, weight = (weight > 0).unsqueeze(-1), weight.clamp(min=1e-300).unsqueeze(-1)
         mean, deficit, loss = torch.where(own, total / weight, 0.0).chunk(3, -1)
-        before = self.concentration.detach()
+        before, most = self.concentration.detach(), POISSON * mean.clamp(min=1)
         prior = torch.zeros(2, 1, dtype=mean.dtype)
         if self.priors:  # shape - 1 and rate, for each row
             hyper = [self.priors.hyper("concentration", name) for name in ("concentration", "rate")]
@@ -87,23 +89,26 @@ class NegativeBinomial(Family):
         if length == 1:
             first, second = _slopes(before, mean, deficit, *prior)
             step = torch.where(second + loss < 0, -first / (second + loss), first.sign())
+            step = torch.where(first.abs() < NOISE * (1 + mean), 0.0, step)
             new = before * step.nan_to_num().clamp(-2.0, 2.0).exp()
         else:
             new = before
             for _ in range(100):
                 first, second = _slopes(new, mean, deficit, *prior)
                 step = (-first / second.clamp(max=-1e-300)).clamp(-2.0, 2.0)
-                new = (new * step.exp()).clamp(LEAST, POISSON)
-                if ((new == POISSON) | (step.abs() < 1e-13)).all():
+                new = torch.minimum((new * step.exp()).clamp(min=LEAST), most)
+                if ((new == most) | (step.abs() < 1e-13)).all():
                     break
         self.mean = torch.where(own, mean, self.mean.detach())
-        self.concentration = torch.where(own, new.clamp(LEAST, POISSON), before)
+        self.concentration = torch.where(own, torch.minimum(new.clamp(min=LEAST), most), before)
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters, by moments."""
-        weight = responsibilities.sum(0).unsqueeze(-1)
-        mean = responsibilities.T @ x / weight
-        excess = (responsibilities.T @ x**2 / weight - mean**2 - mean).clamp(min=1e-3 * mean)
+        some = responsibilities.sum(0) > 0  # a component without rows starts as all together
+        share = torch.where(some, responsibilities, responsibilities.sum(1, keepdim=True))
+        share = share / share.sum(0)
+        mean = share.T @ x
+        excess = (share.T @ x**2 - mean**2 - mean).clamp(min=1e-3 * mean)
         self.mean = mean
         self.concentration = torch.where(mean > 0, mean**2 / excess.clamp(min=1e-300), 1.0).clamp(1e-3, POISSON)
 

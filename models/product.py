@@ -30,6 +30,8 @@ class Product(Family):
         if wrong or not families:
             got = type(wrong[0]).__name__ if wrong else "nothing"
             raise TypeError(f"got {got}, expected families such as Gaussian(3, 2), Poisson(3, 1)")
+        if len(set(map(id, families))) < len(families):
+            raise ValueError("got one family twice, expected one object for each group of columns: make two")
         sizes = [family.components for family in families]
         if len(set(sizes)) > 1:
             raise ValueError(f"the families have {sizes} components, expected the same number")
@@ -150,7 +152,12 @@ class Product(Family):
     def profiles(self) -> list[Profile]:
         """Those of each group, with their columns in the whole table."""
         return [
-            Profile(p.kind, p.values, [group[j] if j >= 0 else group[0] for j in p.columns], p.levels)
+            Profile(
+                p.kind if -1 not in p.columns else f"{p.kind} of columns {', '.join(map(str, group))}",
+                p.values,
+                [group[j] if j >= 0 else -1 for j in p.columns],
+                p.levels,
+            )
             for family, group in zip(self._families, self.columns, strict=True)
             for p in family.profiles()
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from .intake import as_labels, as_tensor, as_weights, is_category
+from .schema import Schema, conform
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
 SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
@@ -35,6 +36,7 @@ class Chunk:
     x: Float[Tensor, "n d"]
     weights: Float[Tensor, " n"] | None
     labels: Int[Tensor, " n"] | None
+    numbers: Int[Tensor, " n"] | None = None  # of the rows in the table, where they do not follow one another from 0
 
     @property
     def arguments(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -42,13 +44,14 @@ class Chunk:
         return self.x, self.weights, self.labels
 
 
-def as_rows(x: Any, weights: Any = None, labels: Any = None) -> Rows:
-    """`x` as `Rows`: itself if it is one, in which case it brings its own weights and labels."""
+def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) -> Rows:
+    """`x` as `Rows`: itself if it is one, in which case it brings its own weights and labels; a table with names in the
+    order and by the codes that `model` was fitted to."""
     if not isinstance(x, Rows):
-        return Rows(x, weights, labels)
+        return Rows(conform(x, model), weights, labels)
     if weights is not None or labels is not None:
         raise ValueError("got Rows together with weights or labels, expected them inside: Rows(x, weights, labels)")
-    return x
+    return x.conformed(model)
 
 
 class Rows:
@@ -82,6 +85,11 @@ class Rows:
         self.weights = as_weights(weights, self._n)
         self.labels = as_labels(labels, self._n)
 
+    def conformed(self, model: Any) -> Rows:
+        """These rows in the order and by the codes that `model` was fitted to; themselves where they are."""
+        table = conform(self._x, model)
+        return self if table is self._x else Rows(table, self.weights, self.labels, dtype=self._dtype)
+
     def __len__(self) -> int:
         return self._n
 
@@ -104,6 +112,11 @@ class Rows:
             return [None] * self.features
         return [[str(c) for c in kind.categories] if is_category(kind) else None for kind in self._x.dtypes]
 
+    @property
+    def schema(self) -> Schema | None:
+        """The names of columns and categories of a DataFrame; None for tables without."""
+        return Schema.of(self._x) if isinstance(self._x, pd.DataFrame) else None
+
     @cached_property
     def features(self) -> int:
         """The number of columns."""
@@ -115,16 +128,23 @@ class Rows:
         return float(self._n) if self.weights is None else float(self.weights.sum())
 
     def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
-        """All rows in turn, at most `size` at a time (a DataLoader keeps its own batch size)."""
+        """All rows of positive weight in turn, at most `size` at a time (a DataLoader keeps its own batch size). Those
+        of weight 0 may be impossible, and must not matter."""
         if isinstance(self._x, DataLoader):
             start = 0
             for batch in self._x:
                 x = as_tensor(_first(batch), dtype=self._dtype, first_row=start)
+                yield Chunk(x, None, None, torch.arange(start, start + len(x)))
                 start += len(x)
-                yield Chunk(x, None, None)
             return
         for start in range(0, self._n, size):
-            yield self._read(slice(start, min(start + size, self._n)))
+            chunk = self._read(slice(start, min(start + size, self._n)))
+            numbers = torch.arange(start, start + len(chunk.x))
+            if chunk.weights is None:
+                yield replace(chunk, numbers=numbers)
+            elif (kept := chunk.weights > 0).any():
+                labels = None if chunk.labels is None else chunk.labels[kept]
+                yield Chunk(chunk.x[kept], chunk.weights[kept], labels, numbers[kept])
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """All rows of positive weight once, in a new random order, at most `size` at a time."""

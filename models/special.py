@@ -11,7 +11,8 @@ TABLE = 1 << 16  # log factorials of counts below this are looked up
 
 def log_factorial(x: Tensor) -> Tensor:
     """log x! of whole numbers x >= 0, elementwise: looked up where they are small, which is many times faster."""
-    if x.numel() < TABLE or (top := float(x.max())) >= TABLE:
+    low, top = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
+    if x.numel() < TABLE or not 0 <= low <= top < TABLE:
         return torch.lgamma(x + 1)
     return torch.lgamma(torch.arange(1, top + 2, dtype=x.dtype))[x.long()]
 

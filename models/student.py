@@ -20,6 +20,7 @@ from .special import gamma_shape, log_gamma_ratio, log_minus_digamma
 
 GAUSSIAN = 1e8  # largest degrees of freedom: from here on a t distribution is Gaussian to 1e-8
 FEWEST = 1e-3  # smallest degrees of freedom
+NOISE = 1e-14  # slopes in nats below which there is nothing but rounding
 START = 10.0  # degrees of freedom to begin with, where they are estimated
 
 
@@ -229,4 +230,5 @@ def _newton(dof: Tensor, d: int, mean: Tensor, square: Tensor, logs: Tensor) -> 
     curvature = 0.25 * (torch.polygamma(1, half + d / 2) - torch.polygamma(1, half)) + 0.5 / dof
     curvature = curvature + (0.5 * square - mean) / (dof + d)
     first, second = dof * slope, dof**2 * curvature + dof * slope  # in log dof
-    return torch.where(second < 0, -first / second, first.sign()).nan_to_num().clamp(-2.0, 2.0)
+    step = torch.where(second < 0, -first / second, first.sign())
+    return torch.where(first.abs() < NOISE, 0.0, step).nan_to_num().clamp(-2.0, 2.0)

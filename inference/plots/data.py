@@ -19,6 +19,7 @@ from .style import GREY, blank, describe, line, listed, tidy
 
 DRAWN_ROWS = 5000  # more dots hide each other
 SAME = 0.05  # parameter distance below which two fits look the same
+AGREE = 1e-3  # mean posterior KL, nats, below which they put the rows in the same components
 NEAR = 0.25  # and nearly the same
 MATRIX_COLUMNS = 4  # up to here every pair of columns has a panel
 
@@ -130,6 +131,8 @@ def _takeaway(comparison: Comparison, models: dict[str, Any]) -> str:
     if len(names) == 1:
         return f"Where {names[0]} puts its components"
     distance = furthest(comparison, "parameter_distance")
+    if furthest(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
+        distance = min(distance, 0.0)
     if np.isnan(distance):
         return f"Where the {len(names)} fits put their components"
     if distance < SAME:
