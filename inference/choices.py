@@ -110,7 +110,12 @@ def build(data: str, model: str, components: int, covariance: str | None, prior:
     from ..models import Rows
     from .read import read
 
-    rows = Rows(read(data))
+    table = read(data)
+    if model == "categorical":
+        from .columns import coded
+
+        table = coded(table)
+    rows = Rows(table)
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
     if words and not kind.categories:
         able = _listed(name for name, each in MODELS.items() if each.categories)

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 from ..models import Bernoulli, Categorical, Family, Gaussian, Mixture, Poisson, Product, Rows
 
 MOST_LEVELS = 1000  # a column of more codes is something else, and its probabilities would fill the memory
 MOST_WORDS = 20  # categories that a column may have even if it has few rows
+
+
+def coded(table: Any) -> Any:
+    """A table whose columns of whole numbers that leave out a code, such as answers from 1 to 5, are categories: only
+    numbers that are there are levels."""
+    if not isinstance(table, pd.DataFrame):
+        return table
+    gaps = [
+        name
+        for name in table
+        if pd.api.types.is_numeric_dtype(table[name])
+        and (found := np.unique(table[name].dropna().to_numpy(dtype=np.float64))).size
+        and (found == found.round()).all()
+        and found.size < found.max() + 1 <= MOST_LEVELS
+        and found.min() >= 0
+    ]
+    whole = {name: table[name].astype("Int64").astype("category") for name in gaps}
+    return table.assign(**{str(name): column for name, column in whole.items()}) if whole else table
 
 
 def levels(rows: Rows) -> list[int]:

@@ -16,9 +16,9 @@ from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import require_size
 from .rows import Moments
-from .special import gamma_shape
+from .special import gamma_shape, log1p_deficit, log_gamma_deficit
 
-SHARPEST = 1e12  # largest concentration: a standard deviation of a millionth of the mean
+SHARPEST = 1e14  # largest concentration: a standard deviation of a ten-millionth of the mean
 WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
 
 
@@ -34,7 +34,7 @@ class Gamma(ExponentialFamily):
     expects = "positive numbers"
     concentration: Tensor
     rate: Tensor
-    rate_unconstrained: Tensor
+    unit: Tensor
 
     def __init__(self, components: int, features: int, prior: Prior = None):
         super().__init__()
@@ -46,23 +46,28 @@ class Gamma(ExponentialFamily):
         if prior == "weak":
             prior = {"concentration": conjugate.Gamma(1.0, WEAK_RATE)}
         self.priors = Priors(prior, kinds)  # type: ignore[arg-type]
+        self.shared = frozenset({"unit"})
+        self.register_buffer("unit", torch.ones(features, dtype=torch.float64))  # what the columns are measured in
 
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent gamma columns."""
         return dist.Gamma(self.concentration[z], self.rate[z]).to_event(1)
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
-        """T(x) = (x, log x)."""
-        return torch.cat([x, x.log()], -1)
+        """T(x) = (u, u - log(1 + u)) with u = x / unit - 1, which keeps its digits where x hardly varies."""
+        u = x / self.unit - 1
+        return torch.cat([u, log1p_deficit(u)], -1)
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
-        """The parameters with these means of x and of log x."""
+        """The parameters with these means of T(x)."""
         self._solve(torch.ones(len(mean), 1, dtype=mean.dtype), mean)
 
     def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
-        """eta = (-rate, concentration - 1), A = log Gamma(concentration) - concentration log rate."""
-        a, b = self.concentration, self.rate
-        return torch.cat([-b, a - 1], -1), (a * self.rate_unconstrained - torch.lgamma(a)).sum(-1)
+        """With the rate b in units of a / unit, b = (1 + excess) a / unit: eta = (-1 - a excess, 1 - a)."""
+        a = self.concentration
+        excess = self.rate * self.unit / a - 1
+        constant = log_gamma_deficit(a) - a * log1p_deficit(excess) - self.unit.log()
+        return torch.cat([-1 - a * excess, 1 - a], -1), constant.sum(-1)
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: the concentration solves one equation, the rate follows from it."""
@@ -91,20 +96,21 @@ class Gamma(ExponentialFamily):
                 f"column {int(constant.nonzero()[0])} has the same value in every row, expected some variance: drop "
                 'the column, or give prior="weak"'
             )
+        self.unit = data.mean.clone()
 
     def _solve(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
         """Maximum of the expected log-likelihood plus the log prior. With the rate at its best for a concentration a,
         (a weight + s) / (sum + r), what is left is one equation in a."""
-        first, logs = total.chunk(2, -1)
+        first, deficit = (total / weight).chunk(2, -1)
         zero = torch.zeros_like(weight)
         shape_of_a, rate_of_a = self._hyper("concentration", zero)
         shape_of_b, rate_of_b = self._hyper("rate", zero)
-        mean = (first + rate_of_b) / weight
-        gap = mean.log() - logs / weight
+        above = first + rate_of_b / weight / self.unit  # the mean is (1 + above) unit
+        gap = deficit - log1p_deficit(above) + (above - first)
         a = gamma_shape(gap, rate_of_a / weight, shape_of_a / weight, shape_of_b / weight)
         a = a.clamp(1e-8, SHARPEST)
         self.concentration = a
-        self.rate = (a + shape_of_b / weight) / mean
+        self.rate = (a + shape_of_b / weight) / ((1 + above) * self.unit)
 
     def _hyper(self, name: str, zero: Tensor) -> tuple[Tensor, Tensor]:
         """Shape - 1 and rate of the prior of a parameter, 0 and 0 without one."""

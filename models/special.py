@@ -39,13 +39,21 @@ def log_minus_digamma(a: Tensor) -> Tensor:
     return torch.where(a > LARGE, series, small.log() - torch.digamma(small))
 
 
+def log_gamma_deficit(a: Tensor) -> Tensor:
+    """a log a - a - log Gamma(a) for a > 0, elementwise: about log(a / (2 pi)) / 2 for large a, where it cancels."""
+    big = a.clamp(min=LARGE)
+    small = a.clamp(max=LARGE)
+    series = 0.5 * (big / (2 * torch.pi)).log() - _stirling(big)
+    return torch.where(a > LARGE, series, torch.xlogy(small, small) - small - torch.lgamma(small))
+
+
 def log1p_deficit(u: Tensor) -> Tensor:
-    """u - log(1 + u) for u >= 0, elementwise: about u^2 / 2 for small u, where the difference cancels."""
-    small = u.clamp(max=0.01)
+    """u - log(1 + u) for u > -1, elementwise: about u^2 / 2 for small u, where the difference cancels."""
+    small = u.clamp(-0.01, 0.01)
     series = torch.zeros_like(small)
     for power in range(10, 1, -1):  # u^2 / 2 - u^3 / 3 + ..., the next term below rounding
         series = (-1) ** power / power + small * series
-    return torch.where(u < 0.01, small**2 * series, u - torch.log1p(u))
+    return torch.where(u.abs() < 0.01, small**2 * series, u - torch.log1p(u))
 
 
 def digamma_deficit(a: Tensor, x: Tensor) -> Tensor:
@@ -67,13 +75,13 @@ def gamma_shape(
     root is unique; infinity if the right side is 0 to rounding. Newton in log a from Minka's closed approximation.
     """
     wanted = gap + slope
-    finite = wanted > 1e-14
+    finite = wanted > 1e-16
     s = torch.where(finite, wanted, 1.0)
     a = (3 - s + ((s - 3) ** 2 + 24 * s).sqrt()) / (12 * s)  # Minka (2002), Estimating a gamma distribution
     a = a + (pull + extra) / s
     for _ in range(50):
         excess = log_minus_digamma(a) + torch.log1p(extra / a) + pull / a - s
-        descent = a * torch.polygamma(1, a) - 1 + pull / a + extra / (a + extra)  # minus the derivative in log a
+        descent = _trigamma_excess(a) + pull / a + extra / (a + extra)  # minus the derivative in log a
         step = (excess / descent.clamp(min=torch.finfo(a.dtype).tiny)).clamp(-1.0, 1.0)
         a = a * step.exp()
         if float(step.abs().max()) < 1e-14:
@@ -85,6 +93,14 @@ def _stirling(a: Tensor) -> Tensor:
     """log Gamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2) for a > 64, to 1e-19."""
     square = a**-2
     return (1 / 12 - (1 / 360 - (1 / 1260 - square / 1680) * square) * square) / a
+
+
+def _trigamma_excess(a: Tensor) -> Tensor:
+    """a trigamma(a) - 1 for a > 0: about 1 / (2 a) for large a, where the difference cancels."""
+    big, small = a.clamp(min=LARGE), a.clamp(max=LARGE)
+    square = big**-2
+    series = 0.5 / big + (1 / 6 - (1 / 30 - square / 42) * square) * square  # Abramowitz & Stegun 6.4.12
+    return torch.where(a > LARGE, series, small * torch.polygamma(1, small) - 1)
 
 
 def _digamma_tail(a: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -354,3 +355,14 @@ def test_an_interruption_is_one_line(run, monkeypatch):
     monkeypatch.setattr(sys.modules["lowerbound.inference.fit"], "fit", interrupted)
     result = run("compare", "faithful", *QUICK)
     assert result.exit_code == 130 and result.stderr == "interrupted: nothing was written\n"
+
+
+def test_answers_from_1_to_5_have_five_levels(run, tmp_path):
+    """No level that is not there: BIC counts 2 * 2 * 4 probabilities and a weight."""
+    answers = np.random.default_rng(0).integers(1, 6, size=(200, 2))
+    pd.DataFrame(answers, columns=["q1", "q2"]).to_csv(tmp_path / "survey.csv", index=False)
+    options = ("--model", "categorical", "--engines", "em", "--out", tmp_path / "out")
+    shown = run("compare", tmp_path / "survey.csv", *options)
+    assert re.search(r"free parameters\s*\|\s*17\b", shown.stdout)
+    header = (tmp_path / "out" / "components.csv").read_text()
+    assert "P(q1 = 5)" in header and "P(q1 = 0)" not in header

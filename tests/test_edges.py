@@ -1,5 +1,6 @@
-"""Corners of the families, each of which was wrong once: impossible rows, empty components, odd distributions, files."""
+"""Corners of the families that were wrong once: impossible rows, empty components, odd distributions, files."""
 
+import mpmath
 import numpy as np
 import pandas as pd
 import pyro.distributions as dist
@@ -179,3 +180,20 @@ def test_a_family_twice_and_weights_of_k_means_are_refused(as_users_run_it):
     for distribution in (dist.Uniform, dist.LowRankMultivariateNormal):
         with pytest.raises(ValueError, match="expected"):
             FamilyOf(distribution, 2, 3, prior="weak")
+
+
+@pytest.mark.parametrize(("offset", "near"), [(10.0, 1e-12), (1e5, 1e-9), (1e6, 1e-8)])
+def test_gamma_columns_far_from_zero_keep_their_digits(offset, near):
+    """Two groups 6 standard deviations apart; mpmath at 50 digits for the density, the gradient of EM's own bound."""
+    x = offset + torch.randn(2000, 1, generator=torch.Generator().manual_seed(0)).double()
+    x[1000:] += 6
+    result = fit(GammaMixture(2, 1), x, EM())
+    assert result.converged and result.bounds.diff().min() >= -1e-12
+    family, weights = result.model.family, result.model.weights.tolist()
+    for row in (3, 1500):
+        v, total = mpmath.mpf(x[row].item()), mpmath.mpf(0)
+        with mpmath.workdps(50):
+            for w, a, b in zip(weights, family.concentration[:, 0].tolist(), family.rate[:, 0].tolist(), strict=True):
+                a, b = mpmath.mpf(a), mpmath.mpf(b)
+                total += w * mpmath.exp(a * mpmath.log(b) - mpmath.loggamma(a) + (a - 1) * mpmath.log(v) - b * v)
+            assert float(mpmath.log(total)) == pytest.approx(result.model.bound(x[row : row + 1]).item(), abs=near)

@@ -268,7 +268,7 @@ def test_relabelling_moves_units_along():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: FamilyOf(dist.Uniform, 2, 1), ValueError, "a Uniform cannot be made of parameters"),
+        (lambda: FamilyOf(dist.Uniform, 2, 1), ValueError, "Uniform has no parameter with a constraint of its own"),
         (lambda: FamilyOf(dist.Normal, 2, 1, ["mu"]), ValueError, "'mu' is no parameter of Normal"),
         (lambda: FamilyOf(dist.Normal, 2, 1, ["loc"]), ValueError, "cannot be made of parameters loc and fixed"),
         (lambda: FamilyOf(dist.Normal, 2, 1, fixed={"sigma": 1.0}), ValueError, "fixed sigma, expected all"),

@@ -13,6 +13,7 @@ from lowerbound.models.special import (
     gamma_shape,
     log1p_deficit,
     log_factorial,
+    log_gamma_deficit,
     log_gamma_ratio,
     log_minus_digamma,
 )
@@ -113,3 +114,16 @@ def test_gamma_shape_falls(gap, factor):
 def test_no_gap_is_no_spread():
     assert torch.isinf(gamma_shape(tensor(0.0))).all()
     assert gamma_shape(tensor(0.0), 0.01) == pytest.approx(50, abs=1)  # 1 / (2 a) = 0.01, but for 1 / (12 a^2)
+
+
+@given(a=st.floats(1e-6, 1e15))
+def test_deficits_that_cancel_keep_their_digits(a):
+    wanted = exact(lambda v: v * mpmath.log(v) - v - mpmath.loggamma(v), a)
+    assert log_gamma_deficit(tensor(a)).item() == pytest.approx(wanted, rel=1e-12, abs=1e-12)
+
+
+@given(e=st.floats(-20, 6), below=st.booleans())
+def test_the_deficit_of_a_logarithm_on_both_sides_of_zero(e, below):
+    u = -(10.0 ** min(e, -1e-3)) if below else 10.0**e
+    wanted = exact(lambda v: v - mpmath.log(1 + v), u)
+    assert log1p_deficit(tensor(u)).item() == pytest.approx(wanted, rel=1e-11, abs=0)
