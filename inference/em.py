@@ -21,7 +21,8 @@ Evaluate = Callable[[], tuple[Statistics, Tensor]]
 
 @dataclass(frozen=True)
 class EM:
-    """Expectation maximization (Dempster, Laird & Rubin 1977).
+    """Expectation maximization (Dempster, Laird & Rubin 1977). Where a model's M-step is a step uphill instead of the
+    maximum (`generalized`), it is shortened until the bound does not fall.
 
     tol: stop when the bound has less than this left to gain, in nats per row, judged from its last gains (Aitken's
     extrapolation); 0.0 runs all passes. The bound is flat at its top, so that parameters are known to about the square

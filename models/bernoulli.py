@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Beta, Distribution
 
-from .conjugate import Beta, Prior, Priors, beta_rows
+from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Profile, Visit, require_size
 from .joint_codes import BLOCK_ROWS, JointCodes
@@ -82,7 +82,10 @@ class Bernoulli(ExponentialFamily):
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""
-        return beta_rows(self.priors, "probs") if self.priors else None
+        if not self.priors:
+            return None
+        a, b = (self.priors.hyper("probs", name) for name in ("concentration1", "concentration0"))
+        return a + b - 2, a - 1
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is neither 0 nor 1."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Beta, Distribution, Gamma
+from torch.distributions import Distribution
 
 Prior = str | Distribution | Mapping[str, Distribution] | None
 
@@ -84,12 +84,3 @@ class Priors(nn.Module):
             prior = kind(**{hyper: self.hyper(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
             total = total + prior.log_prob(parameters[name]).sum()
         return total
-
-
-def beta_rows(priors: Priors, name: str) -> tuple[Tensor, Tensor]:
-    """Pseudo-rows of a Beta prior of a probability: weight a + b - 2, total a - 1."""
-    a, b = priors.hyper(name, "concentration1"), priors.hyper(name, "concentration0")
-    return a + b - 2, a - 1
-
-
-__all__ = ["Beta", "Gamma", "Prior", "Priors", "beta_rows"]

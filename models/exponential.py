@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Gamma, constraints
 
-from .conjugate import Gamma, Prior, Priors
+from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Profile, require_size
 from .rows import Moments

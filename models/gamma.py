@@ -11,7 +11,6 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from . import conjugate
 from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import require_size
@@ -42,9 +41,9 @@ class Gamma(ExponentialFamily):
         ones = torch.ones(components, features, dtype=torch.float64)
         self.concentration = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
         self.rate = PyroParam(ones.clone(), constraints.positive)  # type: ignore[assignment]
-        kinds = {name: (conjugate.Gamma, (features,)) for name in ("concentration", "rate")}
+        kinds = {name: (torch.distributions.Gamma, (features,)) for name in ("concentration", "rate")}
         if prior == "weak":
-            prior = {"concentration": conjugate.Gamma(1.0, WEAK_RATE)}
+            prior = {"concentration": torch.distributions.Gamma(1.0, WEAK_RATE)}
         self.priors = Priors(prior, kinds)  # type: ignore[arg-type]
         self.shared = frozenset({"unit"})
         self.register_buffer("unit", torch.ones(features, dtype=torch.float64))  # what the columns are measured in

@@ -173,8 +173,12 @@ class Mixture(Recorded):
 
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
-        """Learn the units of the data; then, unless parameters are set and redraw=False, draw new ones: weighted
-        k-means++ in units of the columns' spread, responsibilities softened to 0.9 r + 0.1 / k, and one M-step."""
+        """Learn the names and units of the data; then, unless parameters are set and redraw=False, draw new ones:
+        weighted k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and its `start`.
+
+        x: (n, d) as `fit` takes it. Raises ValueError for other columns, fewer rows than components or fewer distinct
+        ones, and cells that the family cannot give.
+        """
         rows = as_rows(x, weights)
         k, d = self.family.components, self.family.features
         if rows.features != d:

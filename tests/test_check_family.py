@@ -16,9 +16,9 @@ COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60
 class Own(Family):
     """Poisson counts, as a user writes them: each test breaks one thing."""
 
-    def __init__(self, components=2, features=2, shape=None, dtype=torch.float64):
+    def __init__(self, components=2, features=2, dtype=torch.float64):
         super().__init__()
-        self.rate = PyroParam(torch.ones(*(shape or (components, features)), dtype=dtype), constraints.positive)
+        self.rate = PyroParam(torch.ones(components, features, dtype=dtype), constraints.positive)
 
     def component(self, z=...):
         return dist.Poisson(self.rate[z]).to_event(1)
