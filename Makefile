@@ -11,7 +11,7 @@ help:
 	@echo "make compare   fit Old Faithful by EM and by SVI, print the comparison, write report/"
 	@echo "make test      run the tests"
 	@echo "make check     lint, formatting and types"
-	@echo "make bench     time one EM pass against scikit-learn and StepMix"
+	@echo "make bench     time EM passes and VAE steps against scikit-learn, StepMix, torch and Pyro"
 	@echo "make tutorials run the tutorials and write their notebooks anew"
 	@echo "make clean     remove .venv, report and caches"
 
@@ -29,6 +29,7 @@ check: .venv/.installed-dev
 bench: .venv/.installed-dev
 	.venv/bin/python -m benchmarks.gaussian_pass
 	.venv/bin/python -m benchmarks.other_families
+	.venv/bin/python -m benchmarks.vae --steps-only
 
 tutorials: .venv/.installed-dev
 	.venv/bin/python -m tutorials

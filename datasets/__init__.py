@@ -57,4 +57,9 @@ def _binary_digits() -> pd.DataFrame:
     return (_digits() >= 8).astype(float)
 
 
-_SCIKIT_LEARN = {"binary_digits": _binary_digits, "digits": _digits, "iris": _iris}
+def _grey_digits() -> pd.DataFrame:
+    """The digits as shares of black, from 0 to 1: pixels divided by 16."""
+    return _digits() / 16
+
+
+_SCIKIT_LEARN = {"binary_digits": _binary_digits, "digits": _digits, "grey_digits": _grey_digits, "iris": _iris}

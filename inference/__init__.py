@@ -3,10 +3,13 @@
 from .align import align
 from .compare import Comparison, compare
 from .em import EM
+from .evidence import Evidence, evidence
 from .files import load
-from .fit import Engine, Fit, Optimum, fit
+from .fit import Fit, Optimum, fit
 from .gap import Gap, elbo_gap
+from .gap_report import GapReport, gap_report
 from .kl import kl
+from .restart import Engine
 from .svi import SVI
 
 __all__ = [
@@ -14,13 +17,17 @@ __all__ = [
     "SVI",
     "Comparison",
     "Engine",
+    "Evidence",
     "Fit",
     "Gap",
+    "GapReport",
     "Optimum",
     "align",
     "compare",
     "elbo_gap",
+    "evidence",
     "fit",
+    "gap_report",
     "kl",
     "load",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,120 +11,203 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Choices:
-    """What the options say of a model; covariance and prior None if they say nothing."""
+    """What the options say of the models; None where they say nothing."""
 
-    components: int
-    covariance: str | None
-    prior: str | None
+    components: int | None = None
+    covariance: str | None = None
+    prior: str | None = None
+    latent: int | None = None
+    hidden: tuple[int, ...] | None = None
+    variance_floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the options say of the engines; None where they say nothing."""
+
+    batch_size: int | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How a model is made from rows and choices, and what it takes."""
+    """How a model is made from rows and choices, which of them it takes, and which engines fit it."""
 
     make: Callable[[Any, Choices], Any]
+    takes: frozenset[str]  # names of choices
     categories: bool = False  # columns of words
-    covariance: bool = False
-    prior: bool = True
+    engines: tuple[str, ...] = ("em", "svi")  # by default; the first is its own
+    batch_size: int | None = None  # by default
 
 
 def _mixture(name: str, rows: Any, choices: Choices) -> Any:
     """A mixture of lowerbound.models whose first arguments are the components and the columns."""
     from .. import models
 
-    return getattr(models, name)(choices.components, rows.features, prior=choices.prior)
+    return getattr(models, name)(choices.components or COMPONENTS, rows.features, prior=choices.prior)
 
 
 def _scattered(name: str, rows: Any, choices: Choices) -> Any:
     """A mixture with covariances."""
     from .. import models
 
-    shape = choices.covariance or "full"
-    return getattr(models, name)(choices.components, rows.features, covariance=shape, prior=choices.prior)
+    k, shape = choices.components or COMPONENTS, choices.covariance or "full"
+    return getattr(models, name)(k, rows.features, covariance=shape, prior=choices.prior)
+
+
+def _gaussian(rows: Any, choices: Choices) -> Any:
+    from ..models import GaussianMixture
+
+    k, shape, floor = choices.components or COMPONENTS, choices.covariance or "full", choices.variance_floor or 0.0
+    return GaussianMixture(k, rows.features, shape, choices.prior, variance_floor=floor)
 
 
 def _categorical(rows: Any, choices: Choices) -> Any:
     from ..models import CategoricalMixture
     from .columns import levels
 
-    return CategoricalMixture(choices.components, levels(rows), choices.prior)
+    return CategoricalMixture(choices.components or COMPONENTS, levels(rows), choices.prior)
 
 
 def _kmeans(rows: Any, choices: Choices) -> Any:
     from ..models import KMeans
 
-    return KMeans(choices.components, rows.features)
+    return KMeans(choices.components or COMPONENTS, rows.features)
 
 
 def _mixed(rows: Any, choices: Choices) -> Any:
     from .columns import mixed
 
-    return mixed(rows, choices.components, choices.covariance or "full", choices.prior)
+    return mixed(rows, choices.components or COMPONENTS, choices.covariance or "full", choices.prior)
 
 
-def _em() -> Any:
+def _ppca(rows: Any, choices: Choices) -> Any:
+    from ..models import PPCA
+
+    return PPCA(rows.features, _latent(rows, choices))
+
+
+def _linear_vae(rows: Any, choices: Choices) -> Any:
+    from ..models import linear_vae
+
+    return linear_vae(rows.features, _latent(rows, choices))
+
+
+def _vae(rows: Any, choices: Choices) -> Any:
+    from .columns import autoencoder
+
+    return autoencoder(rows, _latent(rows, choices), choices.hidden or HIDDEN, choices.variance_floor)
+
+
+def _latent(rows: Any, choices: Choices) -> int:
+    return choices.latent or min(LATENT, (rows.features + 1) // 2)
+
+
+def _em(settings: Settings = Settings()) -> Any:
     from .em import EM
 
     return EM()
 
 
-def _svi(elbo: Any) -> Any:
+def _svi(elbo: Any, settings: Settings = Settings()) -> Any:
     from .svi import SVI
 
-    return SVI(elbo=elbo)
+    return SVI(elbo=elbo, batch_size=settings.batch_size, learning_rate=settings.learning_rate)
 
 
+COMPONENTS = 2
+LATENT = 10  # at most, by default
+HIDDEN = (200, 200)
+BATCH = 100  # rows of a step of a network
+
+_DENSITIES = frozenset({"components", "covariance", "prior"})
+_COUNTS = frozenset({"components", "prior"})
+_NETWORKS = {"engines": ("svi-analytic",), "batch_size": BATCH}
 MODELS: dict[str, Kind] = {
-    "gaussian": Kind(partial(_scattered, "GaussianMixture"), covariance=True),
-    "student": Kind(partial(_scattered, "StudentTMixture"), covariance=True),
-    "gamma": Kind(partial(_mixture, "GammaMixture")),
-    "exponential": Kind(partial(_mixture, "ExponentialMixture")),
-    "poisson": Kind(partial(_mixture, "PoissonMixture")),
-    "negative-binomial": Kind(partial(_mixture, "NegativeBinomialMixture")),
-    "multinomial": Kind(partial(_mixture, "MultinomialMixture")),
-    "bernoulli": Kind(partial(_mixture, "BernoulliMixture")),
-    "categorical": Kind(_categorical, categories=True),
-    "mixed": Kind(_mixed, categories=True, covariance=True),
-    "kmeans": Kind(_kmeans, prior=False),
+    "gaussian": Kind(_gaussian, _DENSITIES | {"variance_floor"}),
+    "student": Kind(partial(_scattered, "StudentTMixture"), _DENSITIES),
+    "gamma": Kind(partial(_mixture, "GammaMixture"), _COUNTS),
+    "exponential": Kind(partial(_mixture, "ExponentialMixture"), _COUNTS),
+    "poisson": Kind(partial(_mixture, "PoissonMixture"), _COUNTS),
+    "negative-binomial": Kind(partial(_mixture, "NegativeBinomialMixture"), _COUNTS),
+    "multinomial": Kind(partial(_mixture, "MultinomialMixture"), _COUNTS),
+    "bernoulli": Kind(partial(_mixture, "BernoulliMixture"), _COUNTS),
+    "categorical": Kind(_categorical, _COUNTS, categories=True),
+    "mixed": Kind(_mixed, frozenset({"components", "covariance", "prior"}), categories=True),
+    "kmeans": Kind(_kmeans, frozenset({"components"})),
+    "ppca": Kind(_ppca, frozenset({"latent"})),
+    "linear-vae": Kind(_linear_vae, frozenset({"latent"}), **_NETWORKS),
+    "vae": Kind(_vae, frozenset({"latent", "hidden", "variance_floor"}), categories=True, **_NETWORKS),
 }
-ENGINES: dict[str, Callable[[], Any]] = {
+ENGINES: dict[str, Callable[..., Any]] = {
     "em": _em,
     "svi": partial(_svi, "sampled"),
     "svi-sampled": partial(_svi, "sampled"),
     "svi-enumerated": partial(_svi, "enumerated"),
     "svi-exact": partial(_svi, "exact"),
+    "svi-analytic": partial(_svi, "analytic"),
 }
 PRIORS: dict[str, str | None] = {"none": None, "weak": "weak"}
 
 
-def build(data: str, model: str, components: int, covariance: str | None, prior: str) -> tuple[Any, Any]:
-    """The rows, and the model of the options, not fitted yet."""
-    kind = pick(model, MODELS, "--model")
-    choices = Choices(components, covariance, pick(prior, PRIORS, "--prior"))
-    if choices.prior is not None and not kind.prior:
-        raise ValueError(f"--prior is {prior!r}, but --model {model} has none: leave it out")
-    if covariance is not None and not kind.covariance:
-        able = _listed(name for name, each in MODELS.items() if each.covariance)
-        raise ValueError(f"--covariance is {covariance!r}, but --model {model} has none, expected --model {able}")
-
+def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tuple[Any, Any, Any]:
+    """The rows of a data set, for these models, where `held_out` is a share of them those left out, else None, and all
+    of them, which know every category."""
     from ..models import Rows
-    from .read import read
+    from .read import read, split
 
     table = read(data)
-    if model == "categorical":
+    if all(model == "categorical" for model in models):
         from .columns import coded
 
         table = coded(table)
-    rows = Rows(table)
+    rest, others = split(table, held_out, seed) if held_out else (table, None)
+    rows, whole = Rows(rest), Rows(table)
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
-    if words and not kind.categories:
+    unable = [model for model in models if not MODELS[model].categories]
+    if words and unable:
         able = _listed(name for name, each in MODELS.items() if each.categories)
         names = ", ".join(words[:4]) + (f", ... ({len(words)})" if len(words) > 4 else "")
         holds = f"column{'s' if len(words) > 1 else ''} {names} of {Path(data).name} hold{'s' * (len(words) == 1)}"
         raise ValueError(
-            f"{holds} categories, but --model {model} expects numbers: use --model {able}, or drop such columns"
+            f"{holds} categories, but --model {unable[0]} expects numbers: use --model {able}, or drop such columns"
         )
-    return rows, kind.make(rows, choices)
+    return rows, None if others is None else Rows(others), whole
+
+
+def require_used(models: Sequence[str], engines: Sequence[str], settings: Settings, device: str | None) -> None:
+    """Raise ValueError for an option of gradient steps where none is taken, or of networks where there is none."""
+    for name in ("batch_size", "learning_rate"):
+        value = getattr(settings, name)
+        if value is not None and not any(engine.startswith("svi") for engine in engines):
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is {value!r}, but {', '.join(engines)} takes no gradient steps: add svi")
+    if device is not None and not any(MODELS[model].batch_size for model in models):
+        able = _listed(name for name, each in MODELS.items() if each.batch_size)
+        raise ValueError(f"--device is {device!r}, but --model {','.join(models)} has no network: take {able}")
+
+
+def make(model: str, rows: Any, choices: Choices, device: str | None) -> Any:
+    """The model of that name, not fitted yet; networks on a device."""
+    made = MODELS[model].make(rows, choices)
+    if device is None or MODELS[model].batch_size is None:
+        return made
+    try:
+        return made.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch was built without it, or there is none
+        raise ValueError(f"--device is {device!r}, expected one that torch has here: {error}") from error
+
+
+def require_taken(models: Sequence[str], choices: Choices) -> None:
+    """Raise ValueError for an option that none of the models takes."""
+    for field in fields(choices):
+        value = getattr(choices, field.name)
+        if value is None or any(field.name in MODELS[model].takes for model in models):
+            continue
+        option = f"--{field.name.replace('_', '-')}"
+        said = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        able = _listed(name for name, each in MODELS.items() if field.name in each.takes)
+        raise ValueError(f"{option} is {said!r}, but --model {','.join(models)} has none, expected --model {able}")
 
 
 def pick(name: str, table: Mapping[str, Any], option: str) -> Any:
@@ -132,6 +215,16 @@ def pick(name: str, table: Mapping[str, Any], option: str) -> Any:
     if name not in table:
         raise ValueError(f"{option} is {name!r}, expected one of {', '.join(table)}")
     return table[name]
+
+
+def listing(names: str, table: Mapping[str, Any], option: str) -> list[str]:
+    """Names separated by commas, each in the table and there once."""
+    each = [name.strip() for name in names.split(",")]
+    for name in each:
+        pick(name, table, option)
+    if len(set(each)) < len(each):
+        raise ValueError(f"{option} is {names!r}, expected each name once")
+    return each
 
 
 def _listed(names: Any) -> str:

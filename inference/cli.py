@@ -8,13 +8,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .choices import ENGINES, MODELS, build, pick
+from .choices import (
+    BATCH,
+    COMPONENTS,
+    ENGINES,
+    HIDDEN,
+    LATENT,
+    MODELS,
+    PRIORS,
+    Choices,
+    Settings,
+    listing,
+    make,
+    pick,
+    require_taken,
+    require_used,
+    tables,
+)
 
 app = typer.Typer(
     help="Fit latent variable models by EM and by SVI, and compare them on one scale: nats per row.",
@@ -24,8 +40,12 @@ app = typer.Typer(
 )
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set, or a .csv, .parquet or .npy file.")]
+Models = Annotated[str, typer.Option("--model", help=f"One or, comma-separated, more of {', '.join(MODELS)}.")]
 Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
-Components = Annotated[int, typer.Option("--components", "-k", min=1, help="How many components.")]
+Components = Annotated[
+    int | None,
+    typer.Option("--components", "-k", min=1, help="How many components of a mixture.", show_default=str(COMPONENTS)),
+]
 Covariance = Annotated[
     str | None,
     typer.Option(
@@ -36,6 +56,27 @@ Covariance = Annotated[
 Prior = Annotated[
     str, typer.Option(help="none: maximum likelihood; weak: a prior that keeps components from collapse.")
 ]
+Latent = Annotated[
+    int | None,
+    typer.Option(min=1, help="Latent dimensions of ppca and vae.", show_default=f"half the columns, at most {LATENT}"),
+]
+Hidden = Annotated[
+    str | None,
+    typer.Option(help="Sizes of the hidden layers of vae, comma-separated.", show_default=",".join(map(str, HIDDEN))),
+]
+VarianceFloor = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Of vae, and of gaussian without correlations (diag, ...): the least variance, in squared units.",
+        show_default="vae: a hundredth of the mean variance of a column",
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a step of SVI.", show_default=f"all; vae: {BATCH}")]
+LearningRate = Annotated[float | None, typer.Option(help="First step of SVI.", show_default="0.05; vae: 0.001")]
+Device = Annotated[
+    str | None, typer.Option(help="Where networks are trained, such as cuda or cuda:1.", show_default="the processor")
+]
 Restarts = Annotated[int, typer.Option(min=1, help="Independent starts, of which the best is kept.")]
 MaxPasses = Annotated[int, typer.Option(min=1, help="Passes over the data at most.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32, help="The same seed, the same start for every engine.")]
@@ -45,33 +86,60 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 @app.command()
 def compare(
     data: Data,
-    model: Model = "gaussian",
-    components: Components = 2,
+    model: Models = "gaussian",
+    components: Components = None,
     covariance: Covariance = None,
     prior: Prior = "none",
-    engines: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(ENGINES)}.")] = "em,svi",
+    latent: Latent = None,
+    hidden: Hidden = None,
+    variance_floor: VarianceFloor = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Comma-separated: {', '.join(ENGINES)}.",
+            show_default="em,svi; vae: svi-analytic; of several models, each by its first",
+        ),
+    ] = None,
+    held_out: Annotated[float, typer.Option(help="The share of the rows to hold out and score the fits on.")] = 0.0,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    device: Device = None,
     restarts: Restarts = 1,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="The folder to write the report to.")] = Path("report"),
     quiet: Quiet = False,
 ) -> None:
-    """Fit one model by several engines from one start, print how they compare, and write a report."""
+    """Fit one model by several engines, or several models, print how they compare, and write a report."""
     with _plainly():
-        names = [name.strip() for name in engines.split(",")]
-        for name in names:
-            pick(name, ENGINES, "--engines")
-        if len(set(names)) < len(names):
-            raise ValueError(f"--engines is {engines!r}, expected each engine once")
-        rows, unfitted = build(data, model, components, covariance, prior)
+        models = listing(model, MODELS, "--model")
+        chosen = None if engines is None else listing(engines, ENGINES, "--engines")
+        choices = _choices(components, covariance, prior, latent, hidden, variance_floor)
+        require_taken(models, choices)
+        settings = Settings(batch_size, learning_rate)
+        require_used(models, chosen or [MODELS[name].engines[-1] for name in models], settings, device)
+        if not 0 <= held_out < 1:
+            raise ValueError(f"--held-out is {held_out!r}, expected a share of the rows such as 0.2")
+        rows, unseen, whole = tables(data, models, held_out, seed)
 
         from .compare import compare as compare_fits
         from .report import check_writable, write_report
 
+        unfitted = {name: make(name, whole, choices, device) for name in models}
         check_writable(out)
-        run = partial(_fit, unfitted, rows, restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet)
-        comparison = compare_fits(rows, **{name: run(name) for name in names})
-        title = f"{Path(data).stem}: {model} model, {' and '.join(names)}"
+        fits = {}
+        for name in models:
+            own = chosen or MODELS[name].engines[: None if len(models) == 1 else 1]
+            for engine in own:
+                called = engine if len(models) == 1 else name if len(own) == 1 else f"{name} {engine}"
+                fits[called] = _fit(
+                    name, unfitted[name], rows, engine, settings,
+                    restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet,
+                )  # fmt: skip
+        comparison = compare_fits(rows, held_out=unseen, **fits)
+        *first, last = fits
+        names = " and ".join([", ".join(first), last] if first else [last])
+        title = f"{Path(data).stem}: {names}" if len(models) > 1 else f"{Path(data).stem}: {model} model, {names}"
         index = write_report(comparison, out, title)
         typer.echo(f"{comparison}\n\nreport: {index}")
 
@@ -80,20 +148,37 @@ def compare(
 def fit(
     data: Data,
     model: Model = "gaussian",
-    components: Components = 2,
+    components: Components = None,
     covariance: Covariance = None,
     prior: Prior = "none",
-    engine: Annotated[str, typer.Option(help=f"One of {', '.join(ENGINES)}.")] = "em",
+    latent: Latent = None,
+    hidden: Hidden = None,
+    variance_floor: VarianceFloor = None,
+    engine: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(ENGINES)}.", show_default="em; vae: svi-analytic")
+    ] = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    device: Device = None,
     restarts: Restarts = 1,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A file to go on from if it is there, written after every pass.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The file to save the fit to.")] = Path("model.safetensors"),
     quiet: Quiet = False,
 ) -> None:
     """Fit a model by one engine, print its components, and save it to a file."""
     with _plainly():
-        pick(engine, ENGINES, "--engine")
-        rows, unfitted = build(data, model, components, covariance, prior)
+        chosen = engine or pick(model, MODELS, "--model").engines[0]
+        pick(chosen, ENGINES, "--engine")
+        choices = _choices(components, covariance, prior, latent, hidden, variance_floor)
+        require_taken([model], choices)
+        settings = Settings(batch_size, learning_rate)
+        require_used([model], [chosen], settings, device)
+        rows, *_ = tables(data, [model], 0.0, seed)
+        unfitted = make(model, rows, choices, device)
 
         from .compare import compare as compare_fits
         from .report import probe
@@ -104,13 +189,17 @@ def fit(
         if not out.parent.is_dir():
             raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
         probe(out.parent, f"cannot write {out}")
-        fitted = _fit(unfitted, rows, engine, restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet)
+        fitted = _fit(
+            model, unfitted, rows, chosen, settings,
+            restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
+        )  # fmt: skip
         if hasattr(fitted.model, "canonical_order"):  # the file numbers the components as the tables do
             fitted.model.permute(fitted.model.canonical_order())
-        comparison = compare_fits(rows, **{engine: fitted})
+        comparison = compare_fits(rows, **{chosen: fitted})
         fitted.save(out)
-        tables = components_text(comparison, f"load({str(out)!r}).model.summary() has all")
-        typer.echo("\n\n".join([str(comparison), tables, f"saved: {out}, to be read by lowerbound.inference.load"]))
+        parts = [str(comparison), components_text(comparison, f"load({str(out)!r}).model.summary() has all")]
+        parts.append(f"saved: {out}, to be read by lowerbound.inference.load")
+        typer.echo("\n\n".join(part for part in parts if part))
 
 
 @app.command()
@@ -145,12 +234,45 @@ def main(
     """The options of `lowerbound` itself."""
 
 
-def _fit(model: Any, rows: Any, engine: str, *, restarts: int, max_passes: int, seed: int, quiet: bool) -> Any:
+def _choices(
+    components: int | None,
+    covariance: str | None,
+    prior: str,
+    latent: int | None,
+    hidden: str | None,
+    variance_floor: float | None,
+) -> Choices:
+    sizes = None
+    if hidden is not None:
+        try:
+            sizes = tuple(int(size) for size in hidden.split(","))
+        except ValueError:
+            raise ValueError(f"--hidden is {hidden!r}, expected sizes of layers such as 200,200") from None
+    return Choices(components, covariance, pick(prior, PRIORS, "--prior"), latent, sizes, variance_floor)
+
+
+def _fit(
+    name: str,
+    model: Any,
+    rows: Any,
+    engine: str,
+    settings: Settings,
+    *,
+    restarts: int,
+    max_passes: int,
+    seed: int,
+    quiet: bool,
+    checkpoint: Path | None = None,
+) -> Any:
     from .fit import fit as fit_model
 
     show = not quiet and sys.stderr.isatty()
-    chosen = ENGINES[engine]()
-    return fit_model(model, rows, chosen, restarts=restarts, max_passes=max_passes, seed=seed, progress=show)
+    if settings.batch_size is None:
+        settings = replace(settings, batch_size=MODELS[name].batch_size)
+    return fit_model(
+        model, rows, ENGINES[engine](settings),
+        restarts=restarts, max_passes=max_passes, seed=seed, progress=show, checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 @contextmanager

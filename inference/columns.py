@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..models import Bernoulli, Categorical, Family, Gaussian, Mixture, Poisson, Product, Rows
+from ..models import (
+    VAE,
+    Bernoulli,
+    BernoulliDecoder,
+    Categorical,
+    CategoricalDecoder,
+    Family,
+    Gaussian,
+    GaussianDecoder,
+    Mixture,
+    MLPEncoder,
+    Poisson,
+    Product,
+    Rows,
+)
 
 MOST_LEVELS = 1000  # a column of more codes is something else, and its probabilities would fill the memory
+FLOOR = 0.01  # of the mean variance of a column: the least variance of a cell given z
 MOST_WORDS = 20  # categories that a column may have even if it has few rows
 
 
@@ -68,6 +84,30 @@ def mixed(rows: Rows, components: int, covariance: str, prior: Any) -> Mixture:
     if len(families) == 1:
         return Mixture(families[0])
     return Mixture(Product(*families, columns=list(groups.values())))
+
+
+def autoencoder(rows: Rows, latent: int, hidden: Sequence[int], variance_floor: float | None) -> VAE:
+    """A VAE for a table of one type: columns of words, of 0 and 1, or of numbers, whose variance given z stays above
+    `variance_floor`, by default a hundredth of the mean variance of a column."""
+    _require_groups(rows)
+    d, encoder = rows.features, MLPEncoder(rows.features, latent, hidden)
+    words = [j for j, each in enumerate(rows.levels) if each is not None]
+    if len(words) == d:
+        return VAE(encoder, CategoricalDecoder(latent, levels(rows), hidden), latent)
+    if words:
+        raise ValueError(
+            f"column {rows.columns[words[0]]!r} holds categories and others numbers, expected columns of one type for "
+            "--model vae: drop some, or take --model mixed"
+        )
+    whole, largest = _scan(rows)
+    if all(whole) and max(largest) <= 1:
+        if variance_floor is not None:
+            raise ValueError(f"--variance-floor is {variance_floor!r}, but columns of 0 and 1 have none: leave it out")
+        return VAE(encoder, BernoulliDecoder(latent, d, hidden), latent)
+    floor = variance_floor
+    if floor is None:
+        floor = FLOOR * float(rows.spread.variance.mean())
+    return VAE(encoder, GaussianDecoder(latent, d, hidden, variance_floor=floor), latent)
 
 
 def _family(kind: str, rows: Rows, group: list[int], components: int, covariance: str, prior: Any) -> Family:

@@ -16,13 +16,19 @@ from pyro.nn import PyroModule
 from torch.distributions import constraints, transform_to
 
 from ..models import LatentModel, Rows
+from ..models.latent import evaluating
+from ..models.randomness import fixed_seed, gpus
 from ..models.rows import as_rows
 from ..models.side_by_side import Columns
 from .align import align
 from .evaluate import EVALUATION_ROWS
+from .evidence import evidence
 from .fit import Fit
 from .gap import elbo_gap
 from .kl import kl
+
+ROUNDING = 1e-12  # of the ELBO: a gap below it is 0, whatever its sign
+SAMPLES = 200  # draws of a continuous z for each row, where its sum has no closed form
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,11 @@ class Comparison:
     _pairs: pd.DataFrame
 
     def frame(self) -> pd.DataFrame:
-        """One row per fit: log_likelihood, nats_per_row, elbo, gap (KL(q || posterior)), log_prior, in nats (NaN where
-        the evidence has no closed form);
-        free_parameters; bic = -2 log_likelihood + free_parameters log(sum of weights), lower is better; passes,
-        seconds; converged, reason; gradient_norm, as in `Fit`."""
+        """One row per fit: log_likelihood, nats_per_row, elbo, gap (KL(q || posterior)), log_prior, in nats;
+        log_likelihood_error, the standard error of log_likelihood where it has no closed form and is estimated by
+        importance weighting, else 0; free_parameters; bic = -2 log_likelihood + free_parameters log(sum
+        of weights), lower is better; held_out, held_out_error: nats per row of the rows held out, NaN if there are
+        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`."""
         return self._scores.copy()
 
     def pairs(self) -> pd.DataFrame:
@@ -66,13 +73,18 @@ class Comparison:
         return text(self)
 
 
-def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
+def compare(x: Any, *, weights: Any = None, held_out: Any = None, **fits: Fit) -> Comparison:
     """Score fits on the rows of x, each under its own name: compare(x, em=fit_em, svi=fit_svi).
 
-    x: (n, d) as `fit` takes it, the training rows or others. weights: (n,) or None. Raises ValueError if there is
-    nothing to compare, if the columns do not match, or if the fits measure some column in different ways: a probability
-    and a density cannot be ranked.
+    x: (n, d) as `fit` takes it, the training rows or others. weights: (n,) or None. held_out: rows that no fit has
+    seen, which rank models of any size, or None. Raises ValueError if there is nothing to compare, if the columns do
+    not match, or if the fits measure some column in different ways: a probability and a density cannot be ranked.
     """
+    with torch.random.fork_rng(devices=[]):  # a table that draws its rows leaves no trace
+        return _compare(x, weights, held_out, fits)
+
+
+def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Comparison:
     if not fits:
         raise ValueError("got no fits, expected some by name: compare(x, em=fit(...), svi=fit(...))")
     for name, entry in fits.items():
@@ -87,7 +99,10 @@ def compare(x: Any, *, weights: Any = None, **fits: Fit) -> Comparison:
                 "to one table"
             )
     _require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
-    scores = pd.DataFrame([_score(entry, rows) for entry in fits.values()], index=pd.Index(fits, name="fit"))
+    others = None if held_out is None else as_rows(held_out, model=first if rows.schema is None else rows)
+    if others is not None and others.features != rows.features:
+        raise ValueError(f"the rows held out have {others.features} columns, expected {rows.features} as the others")
+    scores = pd.DataFrame([_score(entry, rows, others) for entry in fits.values()], index=pd.Index(fits, name="fit"))
     pairs = [
         {"first": a, "second": b, **_pair(fits[a].model, fits[b].model, rows)}
         for a, b in itertools.combinations(fits, 2)
@@ -109,28 +124,54 @@ def _require_one_measure(found: dict[str, list[str]], rows: Rows) -> None:
         )
 
 
-def _score(entry: Fit, rows: Rows) -> dict[str, Any]:
-    model = entry.model
-    log_likelihood = elbo = gap = 0.0
+@dataclass(frozen=True)
+class _Sums:
+    """Over rows, weighted, in nats: log p(x), the variance of its estimate, the ELBO, and KL(q || posterior)."""
+
+    evidence: float
+    variance: float
+    elbo: float
+    gap: float
+
+
+def _sums(model: LatentModel, rows: Rows) -> _Sums:
+    with fixed_seed(0, gpus(model)):  # a table that draws its rows gives each model the same
+        return _summed(model, rows)
+
+
+def _summed(model: LatentModel, rows: Rows) -> _Sums:
+    sums, seen = torch.zeros(4, dtype=torch.float64), 0
     for chunk in rows.chunks(EVALUATION_ROWS):
         weights = torch.ones(len(chunk.x), dtype=torch.float64) if chunk.weights is None else chunk.weights
-        elbo += float(model.bound(chunk.x).double() @ weights)
-        try:
+        if isinstance(model.posterior(chunk.x[:1]), torch.distributions.Categorical):
             parts = elbo_gap(model, chunk.x)
-        except TypeError:  # a continuous latent: only the bound is known, not what it bounds
-            log_likelihood = gap = math.nan
-            continue
-        log_likelihood += float(parts.evidence @ weights)
-        gap += float(parts.kl @ weights)
+            terms = (parts.evidence, torch.zeros_like(parts.evidence), model.bound(chunk.x).double(), parts.kl)
+        else:
+            found = evidence(model, chunk.x, SAMPLES, seed=seen)  # errors of chunks are independent
+            terms = (found.log_evidence, found.standard_error**2, found.elbo, found.log_evidence - found.elbo)
+        powers = (weights, weights**2, weights, weights)
+        sums += torch.stack([term @ power for term, power in zip(terms, powers, strict=True)])
+        seen += len(chunk.x)
+    evidence_sum, variance, elbo, gap = sums.tolist()
+    return _Sums(evidence_sum, variance, elbo, gap if abs(gap) > ROUNDING * abs(elbo) else abs(gap))
+
+
+def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
+    model = entry.model
+    sums = _sums(model, rows)
+    unseen = None if held_out is None else _sums(model, held_out)
     parameters = model.free_parameters()
     return {
-        "log_likelihood": log_likelihood,
-        "nats_per_row": log_likelihood / rows.total_weight,
-        "elbo": elbo,
-        "gap": gap,
+        "log_likelihood": sums.evidence,
+        "log_likelihood_error": sums.variance**0.5,
+        "nats_per_row": sums.evidence / rows.total_weight,
+        "held_out": math.nan if unseen is None else unseen.evidence / held_out.total_weight,  # type: ignore[union-attr]
+        "held_out_error": math.nan if unseen is None else unseen.variance**0.5 / held_out.total_weight,  # type: ignore[union-attr]
+        "elbo": sums.elbo,
+        "gap": sums.gap,
         "log_prior": float(model.global_term().detach()),
         "free_parameters": parameters,
-        "bic": -2 * log_likelihood + parameters * math.log(rows.total_weight),
+        "bic": -2 * sums.evidence + parameters * math.log(rows.total_weight),
         "passes": len(entry.bounds),
         "seconds": entry.seconds,
         "converged": entry.converged,
@@ -179,6 +220,8 @@ def parameter_distance(a: Any, b: Any) -> float:
                 return math.nan
             if isinstance(constraint, type(constraints.nonnegative)):
                 left, right = 2 * left.sqrt(), 2 * right.sqrt()
+            elif isinstance(constraint, constraints.greater_than):  # a scale with a least value, which it may be at
+                left, right = left.log(), right.log()
             elif not isinstance(constraint, (type(constraints.simplex), type(constraints.unit_interval))):
                 to = transform_to(constraint)
                 left, right = to.inv(left), to.inv(right)
@@ -191,7 +234,7 @@ DENSITY = "a density"  # the measure of continuous columns
 
 def measures(model: LatentModel, rows: Rows) -> list[str]:
     """What the model gives of each column, in words: probabilities or a density. Read off its Pyro program."""
-    with torch.random.fork_rng(devices=[]):  # the program draws z
+    with torch.random.fork_rng(devices=gpus(model)), torch.no_grad(), evaluating(model):  # the program draws z
         trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
     support = trace.nodes["x"]["fn"].support  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]
     return _measures(support, rows.features)

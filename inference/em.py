@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -35,31 +35,13 @@ class EM:
         if not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}, expected nats per row of at least 0")
 
-    def passes(self, model: SupportsEM, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
+    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> EMSteps:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
         if not isinstance(model, SupportsEM):
             raise TypeError(
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
-
-        def evaluate() -> tuple[Statistics, Tensor]:
-            statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
-            return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
-
-        def climb() -> Iterator[Tensor]:
-            statistics, bound = evaluate()
-            gain = torch.inf
-            while True:
-                yield bound
-                if model.generalized:
-                    before = bound
-                    statistics, bound = _step(model, statistics, bound, gain, evaluate)
-                    gain = float(bound - before)
-                else:
-                    model.maximize(statistics)
-                    statistics, bound = evaluate()
-
-        return climb()
+        return EMSteps(model, rows)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None. Raises ArithmeticError if the bound has fallen."""
@@ -69,11 +51,61 @@ class EM:
         if gain < -WRONG * (1 + abs(bounds[-1])):
             raise ArithmeticError(
                 f"the bound fell by {-gain:.3g} nats per row in pass {len(bounds)}, expected EM never to lower it: "
-                "maximize() does not maximize the expected log-likelihood"
+                "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
+                "reading, as Binarized does, which is for SVI"
             )
         if self.tol > 0 and len(bounds) > 2 and (left := gain_left(bounds[-3:])) < self.tol:
             return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
         return None
+
+
+class EMSteps:
+    """The passes of EM over one data set: what `EM.passes` returns."""
+
+    def __init__(self, model: SupportsEM, rows: Rows):
+        self.model, self.rows = model, rows
+        self.last: tuple[Statistics, Tensor] | None = None  # at the parameters as they stand, and their bound
+        self.gain = torch.inf  # of the last step, in nats per row
+
+    def __iter__(self) -> EMSteps:
+        return self
+
+    def __next__(self) -> Tensor:
+        if self.last is None:
+            self.last = self._evaluate()
+        elif self.model.generalized:
+            _, before = self.last
+            self.last = _step(self.model, *self.last, self.gain, self._evaluate)
+            self.gain = float(self.last[1] - before)
+        else:
+            self.model.maximize(self.last[0])
+            self.last = self._evaluate()
+        return self.last[1]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The last statistics, their bound and the last gain: what the next M-step reads."""
+        if self.last is None:
+            return {}
+        statistics, bound = self.last
+        sums = {f"statistics.{field.name}": getattr(statistics, field.name) for field in fields(statistics)}
+        return {"bound": bound, "gain": torch.tensor(self.gain, dtype=torch.float64), **sums}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from there, with a model that is as it was there. Statistics are put back, not summed anew: a table
+        that draws its rows would give others."""
+        if not state:
+            return
+        x, weights, labels = next(self.rows.chunks()).arguments
+        first = (None if part is None else part[:1] for part in (weights, labels))
+        own = self.model.expect(x[:1], *first)  # of what kind the model's statistics are, and where it keeps them
+        sums = {field.name: state[f"statistics.{field.name}"].to(getattr(own, field.name)) for field in fields(own)}
+        self.last = replace(own, **sums), state["bound"].to(own.bound)
+        self.gain = float(state["gain"])
+
+    def _evaluate(self) -> tuple[Statistics, Tensor]:
+        """The E-step of all rows, and the bound in nats per row."""
+        statistics = reduce(add, (self.model.expect(*chunk.arguments) for chunk in self.rows.chunks()))
+        return statistics, (statistics.bound + self.model.global_term().detach()) / statistics.total_weight
 
 
 def _step(

@@ -13,12 +13,24 @@ EVALUATION_ROWS = 1 << 13  # rows evaluated at a time: their (rows, k, d) differ
 
 @torch.no_grad()
 def data_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
-    """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row."""
+    """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row; on the CPU, whatever the model."""
+    return (_total(model, rows) + model.global_term().detach().cpu().double()) / rows.total_weight
+
+
+@torch.no_grad()
+def held_out_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """sum_i w_i bound_i / sum_i w_i over rows that the model was not fitted to, in nats per row: without the global
+    term, which the rows of the fit have paid for."""
+    return _total(model, rows) / rows.total_weight
+
+
+def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """sum_i w_i bound_i, added up in float64 on the CPU."""
     total = torch.zeros((), dtype=torch.float64)
     for chunk in rows.chunks(EVALUATION_ROWS):
         bound = model.bound(chunk.x, chunk.labels).double()
-        total += bound.sum() if chunk.weights is None else bound @ chunk.weights
-    return (total + model.global_term()) / rows.total_weight
+        total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
+    return total
 
 
 def gradient_norm(model: LatentModel, rows: Rows) -> float:
@@ -28,20 +40,20 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
     infinity (a probability of exactly 0) cannot move and count as 0.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    gradient = [torch.zeros_like(p) for p in parameters]
+    gradient = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]  # on the CPU, whatever the model
 
     def accumulate(value: Tensor) -> None:
         for total, part in zip(gradient, torch.autograd.grad(value, parameters, allow_unused=True), strict=True):
             if part is not None:
-                total += part
+                total += part.cpu()
 
     with torch.enable_grad():
         for chunk in rows.chunks(EVALUATION_ROWS):
-            bound = model.objective(chunk.x, chunk.labels)
-            accumulate(bound.sum() if chunk.weights is None else bound @ chunk.weights)
+            bound = model.objective(chunk.x, chunk.labels).double()
+            accumulate(bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
         term = model.global_term()
         if term.requires_grad:
             accumulate(term)
-    flat = torch.cat([g.flatten() for g in gradient]).double() / rows.total_weight
-    at_boundary = torch.cat([p.detach().flatten() for p in parameters]) == -torch.inf
+    flat = torch.cat([g.flatten() for g in gradient]) / rows.total_weight
+    at_boundary = torch.cat([(p.detach() == -torch.inf).flatten().cpu() for p in parameters])
     return float(torch.where(at_boundary, 0.0, flat).norm())

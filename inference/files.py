@@ -25,25 +25,33 @@ from .svi import SVI
 
 FORMAT = 1
 KEY = "lowerbound"  # the metadata entry that holds the JSON
+FIT, CHECKPOINT = "fit", "checkpoint"  # kinds of file
+WRITERS = {FIT: "Fit.save", CHECKPOINT: "fit(..., checkpoint=path)"}
 ENGINES = {engine.__name__: engine for engine in (EM, SVI)}
 
 
 def save(fit: Fit, path: str | Path) -> None:
     """Write `fit` to `path`, whole or not at all. Raises OSError if it cannot be written."""
-    path = Path(path)
-    state = fit.model.state_dict()
-    tensors = {f"model.{name}": value.detach().contiguous().clone() for name, value in state.items()}
-    tensors |= {"bounds": fit.bounds.clone(), "times": fit.times.clone()}
+    tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
+    tensors |= {"bounds": fit.bounds, "times": fit.times}
+    if fit.held_out is not None:
+        tensors["held_out"] = fit.held_out
     header = {
-        "format": FORMAT,
-        "model": _describe(fit.model),
+        "model": describe(fit.model),
         "schema": dataclasses.asdict(fit.model.schema) if getattr(fit.model, "schema", None) else None,
         "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
         "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
         **{name: getattr(fit, name) for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
     }
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    write(Path(path), FIT, tensors, header)
+
+
+def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a file of this kind to `path`, whole or not at all. Raises OSError if it cannot be written."""
+    require_folder(path)
+    # copies: safetensors refuses tensors that share memory, or lie in it in another order
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    header = {"format": FORMAT, "kind": kind, **header}
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
@@ -55,29 +63,50 @@ def save(fit: Fit, path: str | Path) -> None:
         raise
 
 
-def load(path: str | Path, into: Any = None) -> Fit:
-    """Read a fit that `Fit.save` wrote.
+def require_folder(path: Path) -> None:
+    """Raise FileNotFoundError if there is no folder to write `path` to."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
 
-    into: a model of the same kind and size to read a copy of, needed where the model is not one of lowerbound's own.
-    Raises FileNotFoundError, and ValueError for a file that is not a fit, was cut short, has a newer format, or does
-    not match `into`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path} (data sets are read by lowerbound.datasets.load)")
+
+def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
+    """The header and the tensors of a file of this kind. Raises ValueError if it is none, was cut short, or has a newer
+    format."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
             newer = header["format"] > FORMAT
+            found = header.get("kind", FIT)  # which the first files do not say
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        name = {FIT: "a saved fit", CHECKPOINT: "a checkpoint"}[kind]
         raise ValueError(
-            f"{path} is not a saved fit, or was cut short ({error}): expected a file written by Fit.save"
+            f"{path} is not {name}, or was cut short ({error}): expected a file written by {WRITERS[kind]}"
         ) from error
     if newer:
         raise ValueError(
             f"{path} has format {header['format']}, this version of lowerbound reads up to {FORMAT}: upgrade lowerbound"
         )
+    if found != kind:
+        raise ValueError(
+            f"{path} is a checkpoint, not a saved fit: go on with its run by fit(..., checkpoint={str(path)!r})"
+            if found == CHECKPOINT
+            else f"{path} is a saved {found}, not a checkpoint: choose another file for the checkpoint"
+        )
+    return header, tensors
+
+
+def load(path: str | Path, into: Any = None) -> Fit:
+    """Read a fit that `Fit.save` wrote.
+
+    into: a model of the same kind and size to read a copy of, needed where the model is not one of lowerbound's own.
+    Raises FileNotFoundError, and ValueError for a file that is not a fit (such as a checkpoint), was cut short, has a
+    newer format, or does not match `into`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path} (data sets are read by lowerbound.datasets.load)")
+    header, tensors = read(path, FIT)
     try:
         return _assemble(header, tensors, into, path)
     except (KeyError, TypeError, AttributeError) as error:
@@ -86,7 +115,7 @@ def load(path: str | Path, into: Any = None) -> Fit:
 
 def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) -> Fit:
     model = _rebuild(header["model"]) if into is None else copy.deepcopy(into)
-    saved, wanted = _classes(header["model"]), _classes(_describe(model))
+    saved, wanted = _classes(header["model"]), _classes(describe(model))
     if saved != wanted:
         raise ValueError(f"{path} is a fit of {saved}, expected one of {wanted}, the model it is to be read into")
     _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
@@ -99,6 +128,7 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
         engine=ENGINES[engine["class"]](**engine["settings"]) if engine["class"] in ENGINES else engine,
         bounds=tensors["bounds"],
         times=tensors["times"],
+        held_out=tensors.get("held_out"),
         optima=tuple(Optimum(**optimum) for optimum in header["optima"]),
         **{name: header[name] for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
     )
@@ -110,20 +140,20 @@ def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:
         saved, wanted = (tuple(s[name].shape) if name in s else None for s in (state, own))
         if saved != wanted:
             raise ValueError(f"{path} holds {name} of shape {saved}, expected {wanted}: it is a fit of another model")
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)  # in the precision that was saved
 
 
-def _describe(value: Any) -> Any:
+def describe(value: Any) -> Any:
     """Constructor calls as JSON: numbers and words as they are, tensors as lists, objects by class and arguments."""
-    if isinstance(value, models.Family | models.Mixture):
+    if hasattr(value, "arguments"):
         positional, named = value.arguments
         return {
             "class": type(value).__name__,
-            "positional": [_describe(v) for v in positional],
-            "named": {name: _describe(v) for name, v in named.items()},
+            "positional": [describe(v) for v in positional],
+            "named": {name: describe(v) for name, v in named.items()},
         }
     if isinstance(value, models.NormalInverseWishart):
-        fields = {f.name: _describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class": type(value).__name__, "positional": [], "named": fields}
     if isinstance(value, type):
         kind = "distribution" if _is_known(value) else "class"
@@ -133,18 +163,21 @@ def _describe(value: Any) -> Any:
             return {"class": type(value).__name__, "positional": [], "named": {}}  # rebuilt through `into`
         names = list(type(value).arg_constraints)  # type: ignore[reportGeneralTypeIssues]
         own = [name for name in names if name in vars(value)] or names  # of those that stand for each other, the given
-        return {"distribution": type(value).__name__, "settings": {n: _describe(getattr(value, n)) for n in own}}
+        return {"distribution": type(value).__name__, "settings": {n: describe(getattr(value, n)) for n in own}}
     if isinstance(value, Tensor):
         return {"tensor": value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
     if isinstance(value, Mapping):
-        return {"mapping": {name: _describe(v) for name, v in value.items()}}
+        return {"mapping": {name: describe(v) for name, v in value.items()}}
     if isinstance(value, list | tuple):
-        return [_describe(v) for v in value]
+        return [describe(v) for v in value]
     if hasattr(value, "tolist"):
         return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return {"class": type(value).__name__, "positional": [], "named": {}}  # rebuilt through `into`
+    name = type(value).__name__
+    if name in models.__all__:  # a user's own that is called like one of ours
+        name = f"{type(value).__module__}.{name}"
+    return {"class": name, "positional": [], "named": {}}  # rebuilt through `into`
 
 
 def _is_known(kind: type) -> bool:

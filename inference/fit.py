@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..models import Collapse, LatentModel, Rows
+from ..models.randomness import gpus
 from ..models.rows import as_rows
 from .evaluate import gradient_norm
-from .progress import Report, reporter
+from .progress import reporter
+from .restart import Engine, Found, Task
 from .threads import threads_for
 
 SAME_OPTIMUM = 1e-4  # nats per row: two runs that end closer than this have found the same optimum
 
 Model = TypeVar("Model", bound=LatentModel)
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """An inference algorithm: a frozen dataclass of its settings."""
-
-    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the bound of the model as it stands, in nats per row, then improve it in place; and so on."""
-        ...
-
-    def stop(self, bounds: list[float], max_passes: int) -> str | None:
-        """The reason to stop after these bounds, one per pass, or None if there is more to gain."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,9 @@ class Fit(Generic[Model]):
     update of pass t, so bounds[-1] is that of `model`. times: (passes,) seconds from the start of the run to each of
     them. seconds: of all restarts together. converged, reason: whether and why it stopped. optima: the distinct optima
     of all restarts, best first, collapsed runs last. gradient_norm: of the bound in nats per row, in unconstrained
-    parameters in units of the data. seed: what it was fitted with.
+    parameters in units of the data. seed: what it was fitted with. held_out: (all passes,) float64, nats per row of the
+    validation rows, without the prior, at the same parameters as bounds[t]; None where there were none. A run with
+    patience goes on beyond its best pass, so that held_out is longer than bounds: its decline is there to be seen.
     """
 
     model: Model
@@ -68,6 +58,7 @@ class Fit(Generic[Model]):
     seed: int
     optima: tuple[Optimum, ...]
     gradient_norm: float
+    held_out: Float[Tensor, " all_passes"] | None = None
 
     def save(self, path: str | Path) -> None:
         """Write the fit to one file that `load` reads back to the same bits. Raises OSError if it cannot be written."""
@@ -82,14 +73,6 @@ class Fit(Generic[Model]):
         )
 
 
-@dataclass(frozen=True)
-class _Run:
-    model: Any
-    bounds: list[float]
-    times: list[float]
-    reason: str | None
-
-
 def fit(
     model: Model,
     x: Any,
@@ -101,6 +84,9 @@ def fit(
     max_passes: int = 500,
     seed: int = 0,
     progress: bool = False,
+    validation: Any = None,
+    patience: int | None = None,
+    checkpoint: str | Path | None = None,
 ) -> Fit[Model]:
     """Fit a copy of `model` to `x` by `engine` (`EM()`, `SVI()`) and return it with its history.
 
@@ -110,11 +96,22 @@ def fit(
     at new ones drawn from the data. max_passes: visits to all rows. The same seed gives the same bits; torch's random
     state is left as it was. progress: a bar on the terminal.
 
-    Raises TypeError or ValueError, in one sentence, for what cannot be fitted, `Collapse` if every restart shrank a
-    component onto a few rows, and ArithmeticError if a bound stops being a number, or falls under EM.
+    validation: other rows, as x, or `Rows` with weights and labels; their bound is taken at every pass, and changes
+    nothing else. patience: stop when it has not risen above its best for so many passes, and return the model of the
+    best pass; of the restarts then the one of the best held-out bound.
+
+    checkpoint: a file, written anew after every pass. A run that was killed goes on from it, called in the same way
+    again, and ends in the same bits as if it had not been, if the rows and random numbers come from torch's random
+    state and not from one of their own; one that has ended returns at once. It is the caller's to delete.
+
+    Raises TypeError or ValueError, in one sentence, for what cannot be fitted and for a checkpoint of another run,
+    FileNotFoundError if its folder is missing, `Collapse` if every restart shrank a component onto a few rows, and
+    ArithmeticError if a bound stops being a number, or falls under EM.
     """
-    for name, value in (("restarts", restarts), ("max_passes", max_passes)):
-        if not isinstance(value, Integral) or value < 1:
+    from .checkpoint import Checkpoint, describe_run
+
+    for name, value in (("restarts", restarts), ("max_passes", max_passes), ("patience", patience)):
+        if not ((isinstance(value, Integral) and value >= 1) or (name == "patience" and value is None)):
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
     if isinstance(engine, type) or not (hasattr(engine, "passes") and hasattr(engine, "stop")):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
@@ -126,32 +123,58 @@ def fit(
         )
     if not isinstance(seed, Integral):
         raise ValueError(f"seed is {seed!r}, expected a whole number")
+    if patience is not None and validation is None:
+        raise ValueError(f"patience is {patience} without validation: pass validation=rows that are held out")
+    file = None if checkpoint is None else Checkpoint(checkpoint)
     rows = as_rows(x, weights, labels, model)
-    began = time.perf_counter()
-    runs: list[_Run] = []
-    collapses: list[Collapse] = []
+    with torch.random.fork_rng(devices=gpus(model)):  # a table that draws its rows leaves no trace, either
+        held = None if validation is None else _held_out(validation, rows, model)
+    task = Task(model, rows, engine, max_passes, int(seed), held, patience)
+    saved = None
+    if file is not None:
+        settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}
+        with torch.random.fork_rng(devices=gpus(model)):
+            saved = file.read(describe_run(model, engine, rows, held, settings))
     with (
-        torch.random.fork_rng(devices=[]),
-        threads_for(len(rows) * rows.features),
+        torch.random.fork_rng(devices=gpus(model)),
+        threads_for(min(len(rows), getattr(engine, "batch_size", None) or len(rows)) * rows.features),
         reporter(progress, type(engine).__name__, restarts, max_passes) as report,
     ):
-        for restart in range(restarts):
-            start = (int(seed) * 1_000_003 + restart) % 2**63
-            torch.manual_seed(start)
-            generator = torch.Generator().manual_seed(start)
+        found = Found() if saved is None else saved.found(task.begin)
+        resumed = saved if saved is not None and saved.is_under_way else None
+        began = time.perf_counter() - found.seconds
+
+        def save(*under_way: Any) -> None:
+            if file is not None:
+                found.seconds = time.perf_counter() - began
+                file.write(found, *under_way)
+
+        for restart in range(found.restart, restarts):
             try:
-                runs.append(_run(copy.deepcopy(model), rows, engine, max_passes, generator, restart, report))
+                run = task.run(restart, report, None if file is None else save, resumed)
             except Collapse as collapse:
-                collapses.append(collapse)
-        if not runs:
+                found.collapses, found.collapse = found.collapses + 1, collapse
+            else:
+                found.ends.append(run.bounds[-1])
+                if found.winner is None or task.score(run) > task.score(found.winner):
+                    found.winner = run
+            resumed = None
+            found.restart = restart + 1
+            if restart + 1 < restarts:
+                save()
+        best = found.winner
+        if best is None:
+            assert found.collapse is not None
             raise Collapse(
                 f"{'the run' if restarts == 1 else f'each of {restarts} runs'} ended in a singularity, where the "
-                f'likelihood has no upper bound ({collapses[-1]}): give the model prior="weak", or more restarts, '
-                "or fewer components; or drop columns that follow from others",
-                collapses[-1].component,
-            ) from collapses[-1]
-        best = max(runs, key=lambda run: run.bounds[-1])
-        slope = gradient_norm(best.model, rows)
+                f"likelihood has no upper bound ({found.collapse.args[0]})",
+                found.collapse.component,
+                found.collapse.cure,
+            ) from found.collapse
+        if found.gradient_norm is None:
+            found.gradient_norm = gradient_norm(best.model, rows)
+            found.seconds = time.perf_counter() - began
+            save()
     for parameter in best.model.parameters():
         parameter.grad = None
     return Fit(
@@ -160,42 +183,25 @@ def fit(
         bounds=torch.tensor(best.bounds, dtype=torch.float64),
         times=torch.tensor(best.times, dtype=torch.float64),
         converged=best.reason is not None,
-        reason=best.reason or f"stopped at max_passes={max_passes} before it converged",
-        seconds=time.perf_counter() - began,
+        reason=task.why(best),
+        seconds=found.seconds,
         seed=int(seed),
-        optima=_distinct([run.bounds[-1] for run in runs], len(collapses)),
-        gradient_norm=slope,
+        optima=_distinct(found.ends, found.collapses),
+        gradient_norm=found.gradient_norm,
+        held_out=torch.tensor(best.held_out, dtype=torch.float64) if best.held_out else None,
     )
 
 
-def _run(
-    model: Any, rows: Rows, engine: Engine, max_passes: int, generator: torch.Generator, restart: int, report: Report
-) -> _Run:
-    """One restart: the loop itself."""
-    model.initialize(rows, None, generator, redraw=restart > 0)
-    passes = engine.passes(model, rows, max_passes, generator)
-    began = time.perf_counter()
-    bounds: list[float] = []
-    times: list[float] = []
-    reason = None
-    for bound in passes:
-        bounds.append(float(bound))
-        times.append(time.perf_counter() - began)
-        if not torch.isfinite(bound):
-            raise ArithmeticError(
-                f"the bound became {float(bound)} in pass {len(bounds)}: the parameters have left the range of "
-                "floating-point numbers; rescale the data, or take a smaller learning_rate"
-            )
-        report(restart, len(bounds), bounds[-1])
-        try:
-            reason = engine.stop(bounds, max_passes)
-        except ArithmeticError:
-            model.check()  # where a component has collapsed, rounding may lower the bound: that is the better reason
-            raise
-        if reason is not None or len(bounds) == max_passes:
-            break
-    model.check()  # at the end only: on the way to well separated clusters, one may be thin while another is still wide
-    return _Run(model, bounds, times, reason)
+def _held_out(validation: Any, rows: Rows, model: Any) -> Rows:
+    """The validation rows, read by the names and codes of the rows of the fit."""
+    try:
+        held = as_rows(validation, None, None, model if rows.schema is None else rows)
+        columns = held.features
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error
+    if columns != rows.features:
+        raise ValueError(f"validation has {columns} columns, expected {rows.features}, as the rows of the fit")
+    return held
 
 
 def _distinct(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:

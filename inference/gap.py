@@ -8,13 +8,13 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ..models import LatentModel
 from ..models.rows import as_rows
 from .kl import kl
+from .program import log_joint
 
 
 @dataclass(frozen=True)
@@ -59,29 +59,12 @@ def _gap(model: LatentModel, x: Tensor, q: Distribution | None) -> Gap:
     if q.logits.shape != own.logits.shape:
         got, expected = tuple(q.logits.shape), tuple(own.logits.shape)
         raise ValueError(f"q has {got} probabilities, expected {expected}: one for each of the rows and components")
-    joint = log_joint(model, x, q.logits.shape[-1])
+    joint = torch.stack([log_joint(model, x, torch.full((len(x),), k)) for k in range(q.logits.shape[-1])], -1)
     evidence = torch.logsumexp(joint, -1)
     possible = (evidence > -torch.inf).unsqueeze(-1)  # an impossible row has no posterior: any q is as good
     posterior = dist.Categorical(logits=torch.where(possible, joint - evidence.unsqueeze(-1), q.logits))
     inner = torch.where(q.probs > 0, q.probs * (joint - q.logits), torch.zeros_like(joint))
     return Gap(evidence, inner.sum(-1), kl(q, posterior))
-
-
-def log_joint(model: LatentModel, x: Tensor, components: int) -> Float[Tensor, "n k"]:
-    """log p(x, z = k) of each row for each k, read off the traced Pyro program with z fixed."""
-    columns = []
-    for k in range(components):
-        fixed = poutine.condition(model.model, data={"z": torch.full((len(x),), k)})
-        trace = poutine.trace(fixed).get_trace(x)
-        trace.compute_log_prob()
-        sites: list[Any] = list(trace.nodes.values())
-        local = [
-            site["log_prob"]
-            for site in sites
-            if site["type"] == "sample" and any(frame.name == "rows" for frame in site["cond_indep_stack"])
-        ]
-        columns.append(torch.stack(local).sum(0))
-    return torch.stack(columns, -1)
 
 
 def _part(q: Distribution | Tensor, start: int, n: int) -> Distribution:

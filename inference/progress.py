@@ -8,28 +8,29 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-Report = Callable[[int, int, float], None]  # (restart, pass, bound in nats per row)
+Report = Callable[[int, int, float, float | None], None]  # (restart, pass, bound, held-out bound), nats per row
 
 
 @contextmanager
 def reporter(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[Report]:
     """A function to tell about each pass: a rich bar on the standard error stream, or nothing at all."""
     if not show:
-        yield lambda restart, passes, bound: None
+        yield lambda restart, passes, bound, held_out: None
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("pass {task.completed:>4.0f}  {task.fields[bound]:>12.6f} nats per row"),
+        TextColumn("pass {task.completed:>4.0f}  {task.fields[bound]:>12.6f} nats per row{task.fields[held_out]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=max_passes, bound=float("nan"))
+        task = bar.add_task(name, total=max_passes, bound=float("nan"), held_out="")
 
-        def report(restart: int, passes: int, bound: float) -> None:
+        def report(restart: int, passes: int, bound: float, held_out: float | None) -> None:
             of = f" {restart + 1}/{restarts}" if restarts > 1 else ""
-            bar.update(task, description=name + of, completed=passes, bound=bound)
+            beside = "" if held_out is None else f", {held_out:.6f} held out"
+            bar.update(task, description=name + of, completed=passes, bound=bound, held_out=beside)
 
         yield report
         bar.update(task, total=bar.tasks[task].completed)  # a run that converged early is done, not cut off

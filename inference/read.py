@@ -32,6 +32,20 @@ def read(data: str) -> Any:
     return _checked(table, path) if isinstance(table, pd.DataFrame) else table
 
 
+def split(table: Any, share: float, seed: int) -> tuple[Any, Any]:
+    """A table in two, at random but the same for one seed: the rows to learn from, and a `share` of them held out, both
+    in their order."""
+    held = round(share * len(table))
+    if not 0 < held < len(table):
+        raise ValueError(
+            f"--held-out is {share!r} of {len(table)} rows, expected a share that leaves rows on both sides"
+        )
+    chosen = np.zeros(len(table), dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(len(table))[:held]] = True
+    pick = table.loc if isinstance(table, pd.DataFrame) else table
+    return pick[~chosen], pick[chosen]
+
+
 def _csv(path: Path) -> pd.DataFrame:
     try:
         head = pd.read_csv(path, header=None, nrows=1, encoding="utf-8-sig", dtype=str)

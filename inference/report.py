@@ -20,12 +20,15 @@ from .text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restar
 
 # all that a report may hold; the page last, so that it never speaks of what is not there yet
 FILES = (
-    "data.png", "profiles.png", "bounds.png", "responsibilities.png",
-    "comparison.csv", "pairs.csv", "components.csv", "index.html",
+    "data.png", "samples.png", "profiles.png", "reconstructions.png", "latent.png", "bounds.png",
+    "responsibilities.png", "comparison.csv", "pairs.csv", "components.csv", "index.html",
 )  # fmt: skip
 SECTIONS = {
     "data": "The data and the components",
+    "samples": "Rows drawn from each model",
     "profiles": "What the components are",
+    "reconstructions": "What the latent variables keep of a row",
+    "latent": "The rows among the latent variables",
     "responsibilities": "The rows",
     "bounds": "The way up",
 }
@@ -38,6 +41,9 @@ GLOSSARY = {
     "log-likelihood": "Sum over rows of log p(x) under the fit. Higher is better, but more parameters always help.",
     "ELBO": "Evidence lower bound: what every engine raises (plus the log prior, if any). Log-likelihood = ELBO + gap.",
     "gap": "KL(q, posterior): what the ELBO loses because q is not the exact posterior. 0 to rounding if it is.",
+    "its standard error": "Of a log-likelihood without closed form, from the draws of the latent variables that weigh "
+    "it; it is then a little low, by half the square of the error per row.",
+    "held out": "The same, per row, of rows that no fit has seen: what ranks models of any size.",
     "BIC": "Bayesian information criterion, -2 log-likelihood + parameters times log(rows). Lower is better.",
     "gradient norm": "Slope of the bound in nats per row at the end, in units of the data. 0 at an optimum.",
     "parameter distance": "Largest difference of any parameter once components are matched: probabilities as they "
@@ -49,10 +55,10 @@ GLOSSARY = {
 def write_report(comparison: Comparison, out: str | Path, title: str = "Comparison of fits") -> Path:
     """Write the folder `out` and return the path of its index.html.
 
-    index.html (no scripts, images inside), data.png, profiles.png, bounds.png, responsibilities.png (those that
-    `figures` gives), comparison.csv (`Comparison.frame()`), pairs.csv and components.csv (a line for each component of
-    each fit). All is made beside its place and moved there at the end. An earlier report is replaced and other files
-    are left alone. Raises OSError if `out` cannot be written, or holds files of these names that are not a report's.
+    index.html (no scripts, images inside), a NAME.png for each NAME that `figures` gives, comparison.csv
+    (`Comparison.frame()`), pairs.csv and components.csv (a line for each component of each fit). All is made beside its
+    place and moved there at the end. An earlier report is replaced and other files are left alone. Raises OSError if
+    `out` cannot be written, or holds files of these names that are not a report's.
     """
     out = Path(out)
     check_writable(out)
@@ -136,9 +142,9 @@ def _body(
             table(["between fits", *(title for _, title, _ in DISTANCES)], apart) if apart else "",
             paragraph(unmatched, "quiet"),
         ),
-        *(_figure(name, images, texts) for name in ("data", "profiles")),
+        *(_figure(name, images, texts) for name in ("data", "samples", "profiles")),
         _components(tables),
-        *(_figure(name, images, texts) for name in ("responsibilities", "bounds")),
+        *(_figure(name, images, texts) for name in ("reconstructions", "latent", "responsibilities", "bounds")),
         section(
             "What was run",
             table(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 GAIN = "converged: less than {tol:g} nats per row left to gain"
 ROUNDED = "converged: no more than rounding left to gain"
 STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 passes"
+EARLY = "stopped early: the held-out bound has not risen in {patience} passes"
 SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 NOISY = 1000  # how much more than tol a noisy run may still gain
 PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
@@ -30,3 +31,8 @@ def gain_left(bounds: Sequence[float]) -> float:
         return float("inf")
     ratio = gain / before
     return gain * max(1.0, ratio / (1 - ratio))
+
+
+def best_pass(held_out: Sequence[float]) -> int:
+    """The pass, from 0, of the highest held-out bound; of equal ones the first."""
+    return max(range(len(held_out)), key=held_out.__getitem__)

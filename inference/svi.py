@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -11,12 +14,17 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch import Tensor
 
 from ..models import LatentModel, Rows
+from ..models.rows import Chunk
 from .evaluate import data_bound
+from .objectives import analytic, importance
 from .stopping import NOISY, PATIENCE, SETTLED, STALL
 
 LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
+LEARNING_RATE = 0.05  # of models that say nothing else
 
-Estimator = Literal["sampled", "enumerated", "exact"]
+Estimator = Literal["sampled", "enumerated", "exact", "analytic", "importance"]
+NOISELESS = ("enumerated", "exact")
+BY_DRAWS = ("analytic", "importance")  # of a continuous z, through `draws`
 Loss = Callable[..., Tensor]
 
 
@@ -24,70 +32,70 @@ Loss = Callable[..., Tensor]
 class SVI:
     """Stochastic variational inference by Adam on the model's parameters, all at once, in the units of the data.
 
-    elbo: "sampled": Pyro's `Trace_ELBO`, z drawn from the guide; "enumerated": `TraceEnum_ELBO`, z summed out by Pyro;
-    "exact": the bound in closed form, without Pyro's tracing. For an exact guide the three have the same mean gradient.
-    learning_rate: Adam's first step, a fraction of a column's spread; it falls geometrically to `decay` times that by
-    the last pass, which is what quiets the noise of sampling. batch_size: rows per step, None for all of them.
-    particles: draws of z per step ("sampled").
-    tol: nats per row. Without noise (all rows, and not "sampled") stop when 50 passes in a row have not raised the best
-    bound by this much; 0.0 runs all passes, as does every noisy run, which has converged if its last tenth of passes
-    raised the best bound by less than 1000 tol.
+    elbo: "sampled": Pyro's `Trace_ELBO`, z drawn from the guide, for every model. For a discrete z also "enumerated":
+    `TraceEnum_ELBO`, z summed out by Pyro; where the bound has a closed form "exact": without Pyro's tracing. For an
+    exact guide these three have the same mean gradient. For a continuous z, without Pyro's tracing, "analytic":
+    E_q[log p(x | z)] by draws minus KL(q || p(z)) in closed form, and "importance": log of the mean importance weight
+    of the draws, a higher bound with more of them (IWAE).
+    learning_rate: Adam's first step, a fraction of a column's spread, None for what the model says (its attribute
+    `learning_rate`, else 0.05); it falls geometrically to `decay` times that by the last pass, which is what quiets the
+    noise of sampling. batch_size: rows per step, None for all of them.
+    particles: draws of z for each row and step. warm_up: passes in which the weight of the KL rises evenly from 0 to 1;
+    free_bits: nats of each latent dimension that its KL may have for nothing (both "analytic" only; the bounds that are
+    reported are the ELBO all the same).
+    tol: nats per row. Without noise (all rows, "enumerated" or "exact") stop when 50 passes in a row have not raised
+    the best bound by this much; 0.0 runs all passes, as does every noisy run, which has converged if its last tenth of
+    passes raised the best bound by less than 1000 tol.
     """
 
     elbo: Estimator = "sampled"
-    learning_rate: float = 0.05
+    learning_rate: float | None = None
     batch_size: int | None = None
     particles: int = 1
     decay: float = 0.01
     tol: float = 1e-7
+    warm_up: int = 0
+    free_bits: float = 0.0
 
     def __post_init__(self):
         if self.elbo not in get_args(Estimator):
             raise ValueError(f"elbo is {self.elbo!r}, expected one of {', '.join(map(repr, get_args(Estimator)))}")
-        if not (self.learning_rate > 0 and 0 < self.decay <= 1 and self.tol >= 0):
+        if not ((self.learning_rate is None or self.learning_rate > 0) and 0 < self.decay <= 1 and self.tol >= 0):
             raise ValueError(
                 f"learning_rate, decay and tol are {self.learning_rate!r}, {self.decay!r} and {self.tol!r}, expected a "
                 "positive rate, a factor in (0, 1] and nats per row of at least 0"
             )
-        if not (self.particles >= 1 and (self.batch_size is None or self.batch_size >= 1)):
+        sizes = [self.particles] if self.batch_size is None else [self.particles, self.batch_size]
+        if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
             raise ValueError(
-                f"particles and batch_size are {self.particles!r} and {self.batch_size!r}, expected at least 1"
+                f"particles and batch_size are {self.particles!r} and {self.batch_size!r}, expected whole numbers of "
+                "at least 1"
+            )
+        if self.particles > 1 and self.elbo in NOISELESS:
+            raise ValueError(f"particles is {self.particles!r}, but elbo={self.elbo!r} draws none: leave it out")
+        if not (self.warm_up >= 0 and self.free_bits >= 0):
+            raise ValueError(
+                f"warm_up and free_bits are {self.warm_up!r} and {self.free_bits!r}, expected passes and nats of at "
+                "least 0"
+            )
+        if (self.warm_up or self.free_bits) and self.elbo != "analytic":
+            raise ValueError(
+                f'warm_up and free_bits are for elbo="analytic", where the KL is a term, not {self.elbo!r}'
             )
 
-    def passes(self, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
+    def passes(self, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator) -> SVISteps:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        for parameter in parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
-            parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
+        self._require_fitting(model)
         if rows.in_batches not in (None, self.batch_size):
             raise ValueError(
                 f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={self.batch_size}, expected "
                 f"the same: pass SVI(batch_size={rows.in_batches})"
             )
-        n = rows.positive
-        steps = 1 if self.batch_size is None else -(-n // self.batch_size)
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
-        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay ** (1 / (max_passes * steps)))
-        loss = self._loss(model)
-
-        def climb() -> Iterator[Tensor]:
-            while True:
-                yield data_bound(model, rows)
-                for step in self._steps(rows, generator):
-                    optimizer.zero_grad()
-                    seen = sum(len(chunk.x) for chunk in step)
-                    for chunk in step:
-                        x, weights, labels = chunk.arguments
-                        stands_for = seen if self.batch_size is None else n
-                        (len(x) / seen / rows.total_weight * loss(x, weights, labels, stands_for)).backward()
-                    optimizer.step()
-                    schedule.step()
-
-        return climb()  # set up here, so that the clock of the passes does not count what torch imports for Adam
+        return SVISteps(self, model, rows, max_passes, generator)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None."""
-        if self.elbo == "sampled" or self.batch_size is not None:
+        if self.elbo not in NOISELESS or self.batch_size is not None:
             tail = max(1, max_passes // 10)
             arrived = len(bounds) == max_passes and len(bounds) > tail
             if arrived and max(bounds) - max(bounds[:-tail]) < NOISY * self.tol:
@@ -97,26 +105,48 @@ class SVI:
             return STALL.format(tol=self.tol)
         return None
 
-    def _steps(self, rows: Rows, generator: torch.Generator):
-        """Lists of chunks, one list for each optimizer step."""
-        if self.batch_size is None:
-            yield [chunk for chunk in rows.chunks() if chunk.weights is None or bool(chunk.weights.any())]
-        else:
-            for batch in rows.batches(self.batch_size, generator):
-                yield [batch]
+    def _require_fitting(self, model: LatentModel) -> None:
+        continuous, name = hasattr(model, "draws"), type(model).__name__
+        if self.elbo in BY_DRAWS and not continuous:
+            raise TypeError(
+                f"elbo={self.elbo!r} draws a continuous z, which {name} does not have: take "
+                '"sampled", "enumerated" or "exact"'
+            )
+        if self.elbo == "enumerated" and continuous:
+            raise TypeError(f"elbo='enumerated' sums over a discrete z, which {name} does not have: take \"sampled\"")
+        if self.elbo == "exact" and not getattr(model, "has_exact_bound", True):
+            raise TypeError(f"the bound of {name} has no closed form, as elbo='exact' expects: take \"analytic\"")
 
-    def _loss(self, model: LatentModel) -> Loss:
-        """The negative bound of rows standing for n, as (x, weights, labels, n) -> ()."""
+    def _loss(self, model: LatentModel, number: int) -> Loss:
+        """The negative bound of rows standing for n, as (x, weights, labels, n) -> (): made anew for each pass.
+
+        number: of the pass, from 0, for losses that change on the way.
+        """
         if self.elbo == "exact":
 
             def exact(x, weights, labels, n):
                 local = model.objective(x, labels)
-                local = local.sum() if weights is None else local @ weights
+                local = local.sum() if weights is None else local @ weights.to(local)
                 return -(local * (n / len(x)) + model.global_term())
 
             return exact
+        if self.elbo in BY_DRAWS:
+            climb = importance
+            if self.elbo == "analytic":
+                weight = min(1.0, number / self.warm_up) if self.warm_up else 1.0
+                climb = partial(analytic, divergence_weight=weight, free_bits=self.free_bits)
+
+            def by_draws(x, weights, labels, n):
+                draws = model.draws(x, self.particles, trusted=True)  # type: ignore[reportAttributeAccessIssue]
+                own = draws.log_likelihood
+                weights = own.new_ones(len(x)) if weights is None else weights.to(own)
+                return -(climb(draws, weights) * (n / len(x)) + model.global_term().to(own))
+
+            return by_draws
         if self.elbo == "sampled":
-            elbo, guide = Trace_ELBO(num_particles=self.particles), model.guide
+            many = self.particles > 1
+            elbo = Trace_ELBO(num_particles=self.particles, vectorize_particles=many, max_plate_nesting=1)
+            guide = model.guide
         else:
             # enumerated in the guide: in the model, Pyro would refuse a weight for each row
             elbo, guide = TraceEnum_ELBO(max_plate_nesting=1), config_enumerate(model.guide)
@@ -125,3 +155,72 @@ class SVI:
             return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)
 
         return traced
+
+
+class SVISteps:
+    """The passes of SVI over one data set: what `SVI.passes` returns. Made before the clock of the passes starts, which
+    then does not count what torch imports for Adam."""
+
+    def __init__(self, engine: SVI, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator):
+        self.engine, self.model, self.rows, self.generator = engine, model, rows, generator
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError(f"{type(model).__name__} has no parameter that may move: there is nothing to fit")
+        if isinstance(model, torch.nn.Module):
+            model.train()  # dropout and batch statistics as in training, however the model comes
+        for parameter in parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
+            parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
+        said = engine.learning_rate
+        self.rate: float = getattr(model, "learning_rate", LEARNING_RATE) if said is None else said
+        self.optimizer = torch.optim.Adam(parameters, lr=self.rate, fused=True)
+        self.all_steps = max_passes * (1 if engine.batch_size is None else -(-rows.positive // engine.batch_size))
+        self.passes = 0  # yielded
+        self.steps = 0  # of the optimizer
+
+    def __iter__(self) -> SVISteps:
+        return self
+
+    def __next__(self) -> Tensor:
+        if self.passes > 0:
+            self._improve(self.passes - 1)
+        self.passes += 1
+        return data_bound(self.model, self.rows)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counts of passes and steps, and Adam's two moments of each parameter."""
+        moments = self.optimizer.state_dict()["state"]
+        flat = {f"{number}.{name}": value for number, own in moments.items() for name, value in own.items()}
+        return {"passes": torch.tensor(self.passes), "steps": torch.tensor(self.steps), **flat}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from there, with a model that is as it was there."""
+        self.passes, self.steps = int(state["passes"]), int(state["steps"])
+        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in state.items():
+            number, dot, name = key.partition(".")
+            if dot:
+                moments[int(number)][name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(moments), "param_groups": groups})
+
+    def _improve(self, number: int) -> None:
+        """Pass `number`, from 0: one optimizer step for each batch."""
+        loss = self.engine._loss(self.model, number)
+        for batch in self._batches():
+            self.optimizer.param_groups[0]["lr"] = self.rate * self.engine.decay ** (self.steps / self.all_steps)
+            self.optimizer.zero_grad()
+            seen = sum(len(chunk.x) for chunk in batch)
+            for chunk in batch:
+                x, weights, labels = chunk.arguments
+                stands_for = seen if self.engine.batch_size is None else self.rows.positive
+                (len(x) / seen / self.rows.total_weight * loss(x, weights, labels, stands_for)).backward()
+            self.optimizer.step()
+            self.steps += 1
+
+    def _batches(self) -> Iterator[list[Chunk]]:
+        """Lists of chunks, one list for each optimizer step."""
+        if self.engine.batch_size is None:
+            yield [chunk for chunk in self.rows.chunks() if chunk.weights is None or bool(chunk.weights.any())]
+        else:
+            for batch in self.rows.batches(self.engine.batch_size, self.generator):
+                yield [batch]

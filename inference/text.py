@@ -21,7 +21,9 @@ MOST = 12  # numbers of a component that a table has here
 # one line of the table each: column of Comparison.frame(), what it is called, how its numbers are written
 SCORES = (
     ("log_likelihood", "log-likelihood, nats", "{:.4f}"),
+    ("log_likelihood_error", "its standard error, by draws of z", "{:.2g}"),
     ("nats_per_row", "nats per row", "{:.6f}"),
+    ("held_out", "held out, nats per row", "{:.4f}"),
     ("elbo", "ELBO, nats", "{:.4f}"),
     ("gap", "gap KL(q, posterior), nats", "{:.2g}"),
     ("log_prior", "log prior, nats", "{:.4f}"),
@@ -31,11 +33,12 @@ SCORES = (
     ("seconds", "seconds", "{:.3g}"),
     ("gradient_norm", "gradient norm", "{:.2g}"),
 )
+OPTIONAL = {"log_prior", "log_likelihood_error", "held_out"}  # lines that may say nothing
 DISTANCES = (
     ("parameter_distance", "parameter distance", "{:.2g}"),
     ("posterior_kl", "mean posterior KL, nats", "{:.2g}"),
 )
-UNMATCHED = "Fits whose components cannot be matched, one to one, have no distance."
+UNMATCHED = "Fits without components that can be matched, one to one, have no distance."
 
 
 def text(comparison: Comparison) -> str:
@@ -88,13 +91,13 @@ def heading(comparison: Comparison) -> str:
 def scores(comparison: Comparison) -> tuple[list[list[str]], str]:
     """The lines of the table, [what, fit, fit, ...], and what its asterisk means ("" if there is none).
 
-    The log prior is left out if no fit has one.
+    The log prior is left out if no fit has one, as are the errors of estimates and the rows held out.
     """
     frame = comparison.frame()
     marked, best, note = _best(comparison)
     lines = []
     for column, title, form in SCORES:
-        if column == "log_prior" and not frame[column].to_numpy().any():
+        if column in OPTIONAL and not frame[column].fillna(0).to_numpy().any():
             continue
         cells = [number(value, form) for value in frame[column]]
         if column == marked:
@@ -142,9 +145,15 @@ def _best(comparison: Comparison) -> tuple[str, set[str], str]:
     """Which fits deserve an asterisk, in which column, and why.
 
     Log-likelihoods rank maximum likelihood fits with equally many parameters, and only if they differ by more than two
-    runs that ended in the same optimum would; BIC ranks fits with different numbers of parameters.
+    runs that ended in the same optimum would; BIC ranks fits with different numbers of parameters. Rows held out rank
+    all fits, where there are some.
     """
     frame = comparison.frame()
+    if not frame["held_out"].isna().to_numpy().any():
+        short = max(frame["held_out"]) - frame["held_out"].to_numpy()
+        tie = SAME_OPTIMUM + 2 * max(frame["held_out_error"])
+        best = {name for name, value in zip(frame.index, short, strict=True) if value <= tie}
+        return ("held_out", best, "* best on rows held out") if len(best) < len(frame) else ("", set(), "")
     if len(set(frame["free_parameters"])) > 1:
         column, note = "bic", "* lowest BIC"
         short, tie = frame["bic"].to_numpy(), 2 * SAME_OPTIMUM * comparison.x.total_weight

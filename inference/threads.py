@@ -12,7 +12,8 @@ SMALL_TABLE = 1 << 16  # cells; an operation on fewer takes less time than torch
 
 @contextmanager
 def threads_for(cells: int) -> Iterator[None]:
-    """Run the body on one thread if the table has few cells, and put the number of threads back afterwards.
+    """Run the body on one thread if what it reads at a time, the table or a batch of it, has few cells, and put the
+    number of threads back afterwards.
 
     On a busy machine this is the difference between milliseconds and seconds: threads that wait for each other at the
     end of every small operation wait for the scheduler.

@@ -2,6 +2,7 @@
 
 from .base import Collapse, LatentModel, Statistics, SupportsEM
 from .bernoulli import Bernoulli
+from .binarized import Binarized
 from .categorical import Categorical
 from .check import check_family
 from .constructors import (
@@ -15,6 +16,8 @@ from .constructors import (
     PoissonMixture,
     StudentTMixture,
 )
+from .decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder
+from .encoders import ConvEncoder, MLPEncoder
 from .exponential import Exponential
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
@@ -23,21 +26,34 @@ from .gamma import Gamma
 from .gaussian import Gaussian
 from .initialize import seed
 from .kmeans import KMeans
+from .latent import ContinuousLatent, Draws
 from .mixture import Mixture
 from .multinomial import Multinomial
 from .negative_binomial import NegativeBinomial
+from .networks import Network
 from .poisson import Poisson
+from .ppca import PPCA
 from .prior import NormalInverseWishart
 from .product import Product
 from .rows import Rows
 from .student import StudentT
+from .vae import VAE, linear_vae
 
 __all__ = [
+    "PPCA",
+    "VAE",
     "Bernoulli",
+    "BernoulliDecoder",
     "BernoulliMixture",
+    "Binarized",
     "Categorical",
+    "CategoricalDecoder",
     "CategoricalMixture",
     "Collapse",
+    "ContinuousBernoulliDecoder",
+    "ContinuousLatent",
+    "ConvEncoder",
+    "Draws",
     "Exponential",
     "ExponentialFamily",
     "ExponentialMixture",
@@ -46,14 +62,17 @@ __all__ = [
     "Gamma",
     "GammaMixture",
     "Gaussian",
+    "GaussianDecoder",
     "GaussianMixture",
     "KMeans",
     "LatentModel",
+    "MLPEncoder",
     "Mixture",
     "Multinomial",
     "MultinomialMixture",
     "NegativeBinomial",
     "NegativeBinomialMixture",
+    "Network",
     "NormalInverseWishart",
     "Poisson",
     "PoissonMixture",
@@ -65,5 +84,6 @@ __all__ = [
     "StudentTMixture",
     "SupportsEM",
     "check_family",
+    "linear_vae",
     "seed",
 ]

@@ -13,11 +13,21 @@ from torch.distributions import Distribution
 
 
 class Collapse(ArithmeticError):
-    """A component has shrunk onto a few rows, where the likelihood has no upper bound; `component` says which."""
+    """Parameters have run into a singularity, where the likelihood has no upper bound: as a rule a component has shrunk
+    onto a few rows, and `component` says which. `cure`: what to do about it."""
 
-    def __init__(self, message: str, component: int | None = None):
+    def __init__(
+        self,
+        message: str,
+        component: int | None = None,
+        cure: str = 'give the model prior="weak", or more restarts, or fewer components; or drop columns that follow '
+        "from others",
+    ):
         super().__init__(message)
-        self.component = component
+        self.component, self.cure = component, cure
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.cure}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,10 @@ class LatentModel(Protocol):
 
     def objective(self, x: Any, labels=None) -> Float[Tensor, " n"]:
         """The same numbers as `bound`, differentiable in the parameters."""
+        ...
+
+    def evidence(self, x: Any) -> Float[Tensor, " n"] | None:
+        """log p(x) of each row in nats, where it has a closed form; else None. No gradient."""
         ...
 
     def global_term(self) -> Float[Tensor, ""]:

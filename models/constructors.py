@@ -25,14 +25,16 @@ def GaussianMixture(
     covariance: str = "full",
     prior: str | NormalInverseWishart | None = None,
     concentration: float | None = None,
+    variance_floor: float = 0.0,
 ) -> Mixture:
     """A mixture of `components` Gaussians in `features` dimensions: Mixture(Gaussian(...)).
 
     covariance: "full", "tied", "diag", "spherical", "tied-diag" or "tied-spherical"; prior: None (maximum likelihood),
-    "weak" or a `NormalInverseWishart`; concentration: of a Dirichlet prior on the weights. Parameters: `.weights` (k,),
+    "weak" or a `NormalInverseWishart`; concentration: of a Dirichlet prior on the weights; variance_floor: the least
+    variance, in squared units of the data, where there are no correlations. Parameters: `.weights` (k,),
     `.family.loc` (k, d), and `.family.scale_tril` (full, tied) or `.family.scale`, standard deviations.
     """
-    return Mixture(Gaussian(components, features, covariance, prior), concentration)
+    return Mixture(Gaussian(components, features, covariance, prior, variance_floor), concentration)
 
 
 def StudentTMixture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ class Gaussian(Family):
     shared by all. Parameters: `loc` (k, d), and `scale_tril` (k, d, d) (tied: (d, d)), or `scale`: standard deviations
     (k, d) (tied-diag: (d,)) or (k,) (tied-spherical: ()).
     prior: None for maximum likelihood, "weak" (Fraley & Raftery 2007, from the data) or a `NormalInverseWishart`.
+    variance_floor: the least variance, in squared units of the data, of the structures without correlations: maximum
+    likelihood under that constraint, as a `GaussianDecoder` has it, where a column may be constant in a component.
     """
 
     origin: Tensor
@@ -46,6 +49,7 @@ class Gaussian(Family):
         features: int,
         covariance: str = "full",
         prior: str | NormalInverseWishart | None = None,
+        variance_floor: float = 0.0,
     ):
         super().__init__()
         require_size(components=components, features=features)
@@ -55,7 +59,17 @@ class Gaussian(Family):
             raise ValueError(f"prior is {prior!r}, expected None, 'weak' or a NormalInverseWishart")
         self.covariance = covariance
         self.shape, self.tied = SHAPES[covariance]
+        if not 0 <= variance_floor < float("inf"):
+            raise ValueError(
+                f"variance_floor is {variance_floor!r}, expected a variance of at least 0, in squared units of the data"
+            )
+        if variance_floor and self.shape.scale_dims == 2:
+            raise ValueError(
+                f'variance_floor is for covariances without correlations, such as "diag", not for {covariance!r}: '
+                "give it a NormalInverseWishart prior instead"
+            )
         self.prior = prior
+        self.variance_floor = float(variance_floor)
         k, d = components, features
         self._k, self._d = k, d
         self._blurred = torch.zeros(k, dtype=torch.bool)  # whose covariance the last M-step could not resolve
@@ -69,7 +83,9 @@ class Gaussian(Family):
             self.scale_tril = PyroParam(eye, ScaledCholesky(self))
         else:
             ones = torch.ones((*lead, *[d] * self.shape.scale_dims), dtype=torch.float64)
-            self.scale = PyroParam(ones, constraints.positive)
+            self._least = math.sqrt(variance_floor)
+            least = constraints.greater_than(self._least) if variance_floor else constraints.positive
+            self.scale = PyroParam(ones + self._least, least)
         self.shared = frozenset({"unit", "prior_location", "prior_location_weight", "prior_dof", "prior_scatter"})
         if self.tied:
             self.shared |= {self.shape.name}
@@ -147,13 +163,14 @@ class Gaussian(Family):
         loc, scale = self.loc.detach(), getattr(self, self.shape.name).detach()
         deviation = data.covariance.diagonal().sqrt()
         constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
-        if constant.any() and self.shape.scale_dims > 0 and not isinstance(self.prior, NormalInverseWishart):
+        kept = self.variance_floor > 0 or isinstance(self.prior, NormalInverseWishart)
+        if constant.any() and self.shape.scale_dims > 0 and not kept:
             column = int(constant.nonzero()[0])
             raise ValueError(
                 f"column {column} has the same value in every row, expected some variance: drop the column, or give a "
-                'NormalInverseWishart prior (covariance="spherical" allows it too)'
+                'NormalInverseWishart prior, or covariance="diag" and a variance_floor ("spherical" allows it as it is)'
             )
-        self.unit = torch.where(constant, torch.ones_like(deviation), deviation)
+        self.unit = torch.where(constant, torch.ones_like(deviation) * (math.sqrt(self.variance_floor) or 1), deviation)
         self.origin = (loc if centres is None else centres).clone()
         names_set = set(self.names_set)
         self.loc = loc
@@ -214,6 +231,9 @@ class Gaussian(Family):
             scatter_weight = scatter_weight + prior.scatter_weight(k if self.tied else 1)
             kept = torch.zeros_like(kept)
         covariance = scatter / scatter_weight.unsqueeze(-1)
+        if self.variance_floor:
+            # the likelihood falls on both sides of its top in each variance: the nearest one allowed is the best
+            covariance = covariance.clamp(min=self.variance_floor * d / shape.size(d))
         scale, definite = shape.scale(covariance, d)
         blurred = ~(definite | kept)  # rounding hides the covariance, or there is none to see
         hidden = (blurred.expand(k) | self._is_hidden(scale, offset)).unsqueeze(-1)
@@ -230,6 +250,8 @@ class Gaussian(Family):
         self._blurred = blurred.expand(k)
         old = getattr(self, shape.name).detach()
         keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
+        if self.variance_floor:
+            scale = scale.clamp(min=self._least)  # to the last bit
         setattr(self, shape.name, torch.where(keep, old, scale))
         self.loc_unconstrained.data = offset / self.unit
         self.names_set.add("loc")

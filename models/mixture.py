@@ -119,6 +119,11 @@ class Mixture(Recorded):
         x = self._table(x)
         return torch.logsumexp(self._log_joint(x, self._known(labels, len(x))), -1)
 
+    def evidence(self, x: Any) -> Float[Tensor, " n"]:
+        """log p(x) = log sum_k weights[k] p(x | z = k) of each row in nats."""
+        with torch.no_grad():
+            return torch.logsumexp(self._log_joint(self._table(x), None), -1)
+
     def global_term(self) -> Float[Tensor, ""]:
         """log p(theta), the log prior density of the parameters; 0 where there is no prior (maximum likelihood)."""
         term = self.family.log_prior()

@@ -18,6 +18,7 @@ from .intake import as_labels, as_tensor, as_weights, is_category
 from .schema import Schema, conform
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
+KEPT_CELLS = 1 << 20  # of a DataFrame whose numbers are kept, 8 MiB: pandas takes its time to pick rows
 SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
 
 
@@ -27,6 +28,14 @@ class Moments:
 
     mean: Float[Tensor, "*k d"]
     covariance: Float[Tensor, "*k d d"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and variance of each column, (d,), divided by the total weight."""
+
+    mean: Float[Tensor, " d"]
+    variance: Float[Tensor, " d"]
 
 
 @dataclass(frozen=True)
@@ -183,31 +192,59 @@ class Rows:
     @cached_property
     def moments(self) -> Moments:
         """Mean and covariance of all rows, in two passes, so that a far offset costs no digits."""
-        mean = sum(_weighted(c).sum(0) for c in self.chunks()) / self.total_weight
-        centred = ((c.x.double() - mean, c.weights) for c in self.chunks())
-        covariance = sum((y if w is None else y * w[:, None]).T @ y for y, w in centred) / self.total_weight
-        moments = Moments(torch.as_tensor(mean), torch.as_tensor(covariance))
-        finite = torch.isfinite(moments.mean) & torch.isfinite(moments.covariance.diagonal())
+        products = ((y if w is None else y * w[:, None]).T @ y for y, w in self._centred())
+        covariance = torch.as_tensor(sum(products)) / self.total_weight
+        self._require_range(covariance.diagonal())
+        return Moments(self._mean, covariance)
+
+    @cached_property
+    def spread(self) -> Spread:
+        """Mean and variance of each column, in two passes: small where the covariance of many columns is not."""
+        squares = ((y.square() if w is None else y.square() * w[:, None]).sum(0) for y, w in self._centred())
+        variance = torch.as_tensor(sum(squares)) / self.total_weight
+        self._require_range(variance)
+        return Spread(self._mean, variance)
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        return torch.as_tensor(sum(_weighted(c).sum(0) for c in self.chunks())) / self.total_weight
+
+    def _centred(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        return ((c.x.double() - self._mean, c.weights) for c in self.chunks())
+
+    def _require_range(self, variance: Tensor) -> None:
+        finite = torch.isfinite(self._mean) & torch.isfinite(variance)
         if not finite.all():
             raise ValueError(
                 f"column {int((~finite).nonzero()[0])} is too large: its square leaves the range of floating-point "
                 "numbers, expected variances below 1e308: rescale it to another unit"
             )
         self._read_before = True
-        return moments
+
+    @cached_property
+    def _converted(self) -> Tensor:
+        return as_tensor(self._x, dtype=self._dtype)
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """The rows of a slice or of an index tensor."""
         x = self._x
+        if isinstance(x, pd.DataFrame) and x.size <= KEPT_CELLS:
+            return Chunk(
+                self._converted[index],
+                None if self.weights is None else self.weights[index],
+                None if self.labels is None else self.labels[index],
+            )
         if isinstance(x, pd.DataFrame):
             part = x.iloc[index if isinstance(index, slice) else index.numpy()]
         elif isinstance(x, Tensor):
             part = x[index]
         elif isinstance(x, TensorDataset):
             part = x.tensors[0][index]
-        elif isinstance(x, Dataset):  # map-style: reads one row at a time
-            numbers = range(index.start, index.stop) if isinstance(index, slice) else index.tolist()
-            part = torch.stack([torch.as_tensor(_first(x[i])) for i in numbers])  # type: ignore[reportIndexIssue]
+        elif isinstance(x, Dataset):  # map-style
+            numbers = list(range(index.start, index.stop)) if isinstance(index, slice) else index.tolist()
+            many = getattr(x, "__getitems__", None)  # as torch's DataLoader asks for a batch, where a dataset has it
+            items = many(numbers) if many else [x[i] for i in numbers]  # type: ignore[reportIndexIssue]
+            part = items if isinstance(items, Tensor) else torch.stack([torch.as_tensor(_first(i)) for i in items])
         else:
             array: Any = x
             part = np.asarray(array[index if isinstance(index, slice) else index.numpy()])

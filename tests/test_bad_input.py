@@ -267,6 +267,9 @@ class Fixed:
 
     def check(self): ...
 
+    def evidence(self, x):
+        return None
+
 
 def test_em_names_what_a_model_lacks():
     with pytest.raises(TypeError, match=r"EM needs expect\(\) and maximize\(\), which Fixed does not have: fit it"):

@@ -8,7 +8,7 @@ from lowerbound import datasets
 
 
 def test_names_lists_every_table():
-    numeric = ("binary_digits", "carcinoma", "deaths", "digits", "faithful", "galaxies", "iris")
+    numeric = ("binary_digits", "carcinoma", "deaths", "digits", "faithful", "galaxies", "grey_digits", "iris")
     assert datasets.names() == (*numeric, "titanic")
 
 
@@ -48,6 +48,12 @@ def test_digits_are_the_images_of_scikit_learn():
     np.testing.assert_array_equal(table.to_numpy(), images.reshape(1797, 64))
     np.testing.assert_array_equal(table["pixel_2_5"], images[:, 2, 5])
     assert (table.columns[0], table.columns[63]) == ("pixel_0_0", "pixel_7_7")
+
+
+def test_grey_digits_are_shares_of_the_largest_intensity():
+    grey = datasets.load("grey_digits")
+    np.testing.assert_array_equal(grey * 16, datasets.load("digits"))
+    assert grey.to_numpy().min() == 0 and grey.to_numpy().max() == 1
 
 
 def test_binary_digits_are_the_pixels_of_at_least_half_the_intensity():

@@ -23,9 +23,9 @@ from reference import (
     set_parameters,
     weak_prior,
 )
-from scipy import stats
+from scipy import optimize, stats
 
-from lowerbound.inference import EM, fit
+from lowerbound.inference import EM, SVI, fit
 from lowerbound.models import Gaussian, GaussianMixture, NormalInverseWishart, seed
 
 X = data(n=80, d=3)
@@ -241,3 +241,61 @@ def test_a_tied_prior_is_a_prior_in_one_column():
     # 3 rows, one location, dof + 2 of the density of the variance
     assert result.model.family.scale.item() ** 2 == pytest.approx(scatter / (3 + 1 + 4 + 2), rel=1e-13)
     assert is_tied("tied-diag")
+
+
+# the least variance
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical", "tied-diag", "tied-spherical"])
+@pytest.mark.parametrize("prior", [None, "explicit"])
+def test_the_m_step_is_the_best_above_the_floor(covariance, prior):
+    """Against scipy's search within bounds for the expected complete log-likelihood plus log prior."""
+    floor = 0.7
+    model = random_mixture(covariance, X)
+    share = torch.as_tensor(responsibilities(model, X))
+    known = explicit_prior(covariance, 3) if prior else None
+    family = GaussianMixture(3, 3, covariance, known, variance_floor=floor).family
+    family.loc, family.scale = model.family.loc, model.family.scale.detach() + 1
+    family.maximize(share.sum(0), family.summarize(torch.as_tensor(X), share))
+    assert family.scale.detach().square().min() >= floor - 1e-15
+    shape = family.scale.shape
+
+    def loss(variances):
+        family.scale = torch.as_tensor(variances).reshape(shape).sqrt().clamp(min=floor**0.5)
+        return -((share * family.log_prob(torch.as_tensor(X))).sum() + family.log_prior()).item()
+
+    best = family.scale.detach().square().numpy().copy()
+    assert (best == pytest.approx(floor)) or (best > floor).any()
+    found = optimize.minimize(loss, best.ravel() + 0.3, bounds=[(floor, None)] * best.size, options={"ftol": 1e-15})
+    np.testing.assert_allclose(found.x, best.ravel(), rtol=2e-4)
+    assert loss(best.ravel()) <= found.fun + 1e-9
+
+
+@pytest.mark.parametrize("covariance", ["diag", "tied-diag"])
+def test_a_constant_column_is_no_trouble_above_a_floor(covariance):
+    x = np.column_stack([X, np.full(len(X), 3.7)])
+    result = fit(GaussianMixture(3, 4, covariance, variance_floor=0.01), x, EM(), restarts=3)
+    assert result.converged and result.bounds.diff().min() > -1e-11 and not any(o.collapsed for o in result.optima)
+    np.testing.assert_allclose(result.model.family.scale.detach()[..., 3], 0.1)
+    svi = fit(result.model, x, SVI("exact"), max_passes=50)  # goes on from the boundary
+    assert svi.bounds.max() >= result.bounds[-1] - 1e-6
+    assert (svi.model.family.scale.detach() >= 0.1).all()
+
+
+def test_a_floor_that_nothing_reaches_changes_nothing():
+    plain, floored = (
+        fit(GaussianMixture(2, 3, "diag", variance_floor=f), X, EM(tol=0), max_passes=20) for f in (0.0, 1e-9)
+    )
+    torch.testing.assert_close(plain.bounds, floored.bounds, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("floor", [-1.0, float("inf"), float("nan")])
+def test_a_floor_is_a_variance(floor):
+    with pytest.raises(ValueError, match=r"variance_floor is .*, expected a variance of at least 0"):
+        GaussianMixture(2, 3, "diag", variance_floor=floor)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_correlations_have_no_floor(covariance):
+    with pytest.raises(ValueError, match="variance_floor is for covariances without correlations"):
+        GaussianMixture(2, 3, covariance, variance_floor=0.1)

@@ -200,8 +200,8 @@ def test_a_start_on_the_boundary_is_lifted_off_it(faithful):
         ({"learning_rate": float("nan")}, "expected a positive rate"),
         ({"decay": 1.5}, r"a factor in \(0, 1\]"),
         ({"tol": -1e-3}, "nats per row of at least 0"),
-        ({"particles": 0}, "expected at least 1"),
-        ({"batch_size": 0}, "expected at least 1"),
+        ({"particles": 0}, "expected whole numbers of at least 1"),
+        ({"batch_size": 0}, "expected whole numbers of at least 1"),
     ],
 )
 def test_settings_are_checked(settings, words, as_users_run_it):

@@ -80,6 +80,52 @@ NUMBERS = {
         "right['all three'] > max(right['speed'], right['showers'], right['sky'])": (True, 0),
         "robust['bic'].idxmin() == 'student'": (True, 0),
     },
+    "06_from_the_elbo_to_the_vae": {
+        "float(kurtosis[1])": (-1.3777, 1e-3),  # this, the next and log_evidence: scipy.integrate
+        "lost_by_gaussian": (0.8737, 1e-3),
+        "quadrature_error": (0, 1e-6),
+        "log_evidence": (-2.2904, 1e-4),
+        "identity_error": (0, 1e-9),  # log p(x) - ELBO - KL
+        "smallest_kl": (0.0575, 1e-3),
+        "kl_error": (0, 1e-12),  # diagonal case, appendix A.1 and kl()
+        "noise_at_best[0] < noise_at_best[1]": (True, 0),
+        "ratios[1]": (3.34, 0.1),
+        "ratios[100]": (765, 30),
+        "scores.loc['VAE', 'KL(truth || model)']": (0.04, 0.03),
+        "scores.loc['10 Gaussians', 'KL(truth || model)']": (0.042, 0.01),
+        "weighed.mean - scores.loc['VAE', 'held out']": (0, 0.01),
+        "amortized": (1, 0.01),
+        "ranking['log p(x)'].tolist()": ([-18.58, -18.22, -19.9, -17.54], 0.2),
+    },
+    "07_the_linear_vae_is_ppca": {
+        "marginal_error": (0, 1e-10),  # torch's MultivariateNormal
+        "iris_top": (-2.699752, 1e-6),  # this and the next three: closed form, by numpy's eigenvalues
+        "digits_top": (17.451947, 1e-6),
+        "reconstruction": (30.2481, 1e-4),
+        "variance": (0.022751, 1e-6),
+        "[float(f.bounds[-1]) for r in roads.values() for f in r.values()]": ([-2.699752] * 2 + [17.451947] * 2, 2e-6),
+        "min(smallest_rise, 0)": (0, 1e-10),
+        "identity_error": (0, 1e-9),  # log p(x) - ELBO - KL, at random parameters
+        "errors.std()": (1, 0.1),  # the same by draws, in standard errors
+        "vae_top": (17.451947, 0.05),
+        "vae_variance": (0.022751, 2e-4),
+        "largest_angle": (0, 1),  # degrees
+        "vae_cosine < 0.15 < 0.3 < em_cosine": (True, 0),
+        "active": ([10, 4, 3, 0], 0),  # eigenvalues above the noise
+        "revived": (10, 0),
+    },
+    "08_what_amortization_costs": {
+        "same_evidence": (0, 1e-9),
+        "worst": (0, 5),  # gap_report against closed forms, in standard errors
+        "mean_errors": ([0, 0], 0.02),
+        "amortization_unseen > 1.15 * amortization_seen": (True, 0),
+        "max(tops) - min(tops)": (0, 0.05),  # one decoder, three encoders
+        "amortized[2] < 0.8 * amortized[0]": (True, 0),
+        "max(evidence_of, key=evidence_of.get).startswith('importance')": (True, 0),
+        "table['log p(x)'].idxmax().startswith('strong')": (True, 0),
+        "short[-1]": (0, 0.05),  # the estimate of log p(x) by 3000 draws, against its closed form
+        "by_best > by_encoder": (True, 0),
+    },
 }
 
 

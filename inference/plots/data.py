@@ -30,7 +30,7 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     there is nothing to draw over the scatter."""
     first = next(iter(models.values()))
     d = comparison.x.features
-    columns = measured(first, d)
+    columns = [j for j in range(d) if all(j in measured(model, d) for model in models.values())]
     found = measures(first, comparison.x)
     discrete = all(found[j] != DENSITY for j in columns)
     if columns == [0] and d == 1:
@@ -59,7 +59,7 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
             for n, (name, parts) in enumerate(ellipses.items()):
                 if parts is not None:
                     _ellipses(axes, parts[0] @ pair, pair.T @ parts[1] @ pair, n, len(models), size == 2)
-                elif size == 2 and not discrete:
+                elif d == 2 and not discrete:
                     contours(axes, models[name], rows, line(n, len(models)))
             axes.autoscale_view()
             if j == size - 2:
@@ -70,7 +70,7 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     handles = [
         Line2D([], [], color=s.color, linestyle=s.dash, linewidth=s.width, label=name)
         for name, s in ((name, line(n, len(models))) for n, name in enumerate(models))
-        if ellipses[name] is not None or size == 2
+        if ellipses[name] is not None or d == 2
     ]
     figure.legend(
         handles=handles,
@@ -87,7 +87,9 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
         if outlined
         else "Grey dots are rows. Lines of equal density hold 39 % and 86 % of them."
     )
-    return describe(figure, _takeaway(comparison, models), note + reading)
+    drawn = {name: model for name, model in models.items() if moments[name] is not None or d == 2}
+    expected = f"Where {listed(list(models), len(models))} expect{'s' if len(models) == 1 else ''} the rows"
+    return describe(figure, _takeaway(comparison, drawn) if outlined else expected, note + reading)
 
 
 def _view(comparison: Comparison, columns: list[int]) -> tuple[list[str], np.ndarray, str]:
@@ -130,6 +132,8 @@ def _takeaway(comparison: Comparison, models: dict[str, Any]) -> str:
     names = list(models)
     if len(names) == 1:
         return f"Where {names[0]} puts its components"
+    if len(names) < len(comparison.fits):
+        return f"Where {listed(names, len(comparison.fits))} put their components"
     distance = furthest(comparison, "parameter_distance")
     if furthest(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
         distance = min(distance, 0.0)

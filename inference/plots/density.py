@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..compare import Comparison
+from ..evidence import evidence
 from .style import GREY, Line, blank, line, tidy
 
+DRAWS = 100  # of a continuous z for each point, where log p(x) has no closed form
 HELD = (0.865, 0.393)  # the mass of a Gaussian within 2 and 1 s.d. in the plane
 
 
@@ -39,11 +41,11 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
         style = line(i, len(models))
         points = torch.as_tensor(grid[:, None], dtype=torch.float64)
         try:
-            density = model.bound(points).double().exp().numpy()
+            density = log_density(model, points).exp().numpy()
         except ValueError:  # the margin lies outside the support, such as below 0: keep to the range of the rows
             grid = np.linspace(low, high, 600)
             points = torch.as_tensor(grid[:, None], dtype=torch.float64)
-            density = model.bound(points).double().exp().numpy()
+            density = log_density(model, points).exp().numpy()
         with torch.no_grad():
             posterior = model.posterior(points)
         axes.plot(grid, density, color=style.color, linestyle=style.dash, linewidth=style.width, label=name)
@@ -74,11 +76,23 @@ def contours(axes: Axes, model: Any, rows: np.ndarray, style: Line) -> None:
     margin = 0.05 * (high - low)
     across, up = (np.linspace(a, b, 100) for a, b in zip(low - margin, high + margin, strict=True))
     grid = np.stack(np.meshgrid(across, up), -1)
-    with torch.no_grad():
-        bound = model.bound(torch.as_tensor(grid.reshape(-1, 2))).double().numpy()
-        levels = np.quantile(model.bound(torch.as_tensor(rows)).double().numpy(), [1 - held for held in HELD])
+    try:
+        bound = log_density(model, torch.as_tensor(grid.reshape(-1, 2))).numpy()
+    except ValueError:  # the margin lies outside the support, such as below 0: keep to the range of the rows
+        across, up = (np.linspace(a, b, 100) for a, b in zip(low, high, strict=True))
+        grid = np.stack(np.meshgrid(across, up), -1)
+        bound = log_density(model, torch.as_tensor(grid.reshape(-1, 2))).numpy()
+    levels = np.quantile(log_density(model, torch.as_tensor(rows)).numpy(), [1 - held for held in HELD])
     if levels[0] < levels[1]:
         axes.contour(
             across, up, bound.reshape(100, 100), levels, colors=style.color, linestyles=[style.dash],
             linewidths=[0.6 * style.width, style.width],
         )  # fmt: skip
+
+
+@torch.no_grad()
+def log_density(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """log p(x) of each row in float64: the bound of a discrete z, of a continuous one the evidence."""
+    if isinstance(model.posterior(x[:1]), torch.distributions.Categorical):
+        return model.bound(x).double()
+    return evidence(model, x, DRAWS).log_evidence

@@ -1,0 +1,184 @@
+"""One restart of a fit: the loop over the passes of an engine, with all that is asked at each of them."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..models import Collapse, Rows
+from ..models.randomness import gpus, reseed
+from .evaluate import held_out_bound
+from .progress import Report
+from .stopping import EARLY, best_pass
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """An inference algorithm: a frozen dataclass of its settings."""
+
+    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the bound of the model as it stands, in nats per row, then improve it in place; and so on.
+
+        A generator will do. A run with a checkpoint needs `Steps`.
+        """
+        ...
+
+    def stop(self, bounds: list[float], max_passes: int) -> str | None:
+        """The reason to stop after these bounds, one per pass, or None if there is more to gain."""
+        ...
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """The passes of an engine as an iterator that can be stored between two of them."""
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+    def __next__(self) -> Tensor:
+        """The first time the bound of the model as it stands; then improve the model in place: its new bound."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the next pass depends on, but for the model's own state and torch's random state."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Put it back, for a model that has its state again: the next `next` improves it and gives its new bound."""
+        ...
+
+
+@dataclass
+class Run:
+    """One restart as far as it has come: for each pass what `Fit` has of it, and, under patience, the model's state at
+    the best held-out pass, with the collapse that `check` found in it."""
+
+    model: Any
+    bounds: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    flaw: Collapse | None = None
+    reason: str | None = None  # to stop; None at max_passes
+
+
+@dataclass
+class Found:
+    """What the restarts before number `restart` have found; `gradient_norm` when all is done."""
+
+    restart: int = 0
+    winner: Run | None = None
+    ends: list[float] = field(default_factory=list)  # the bounds of those that did not collapse
+    collapses: int = 0
+    collapse: Collapse | None = None  # the last one
+    seconds: float = 0.0
+    gradient_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all restarts have in common, and the loop that each of them is."""
+
+    model: Any
+    rows: Rows
+    engine: Engine
+    max_passes: int
+    seed: int
+    validation: Rows | None
+    patience: int | None
+
+    def begin(self, restart: int) -> tuple[Any, torch.Generator]:
+        """A copy of the model where this restart begins, and the generator that it goes on with."""
+        start = (self.seed * 1_000_003 + restart) % 2**63
+        reseed(start, gpus(self.model))
+        generator = torch.Generator().manual_seed(start)
+        model = copy.deepcopy(self.model)
+        model.initialize(self.rows, None, generator, redraw=restart > 0)
+        return model, generator
+
+    def run(self, restart: int, report: Report, save: Callable[..., None] | None, resumed: Any) -> Run:
+        """One restart, from its start or (`Saved`) from where it was killed. What is saved after a pass is always of a
+        run that goes on: the last pass is made, and the model checked, by the same process."""
+        model, generator = self.begin(restart)
+        run = Run(model) if resumed is None else resumed.run(model)
+        steps = self.engine.passes(model, self.rows, self.max_passes, generator)
+        if save is not None and not isinstance(steps, Steps):
+            raise TypeError(
+                f"{type(self.engine).__name__}.passes returns a {type(steps).__name__}, expected an iterator with "
+                "state_dict() and load_state_dict() for a run with a checkpoint: write one, or leave checkpoint out"
+            )
+        if resumed is not None:
+            resumed.restore(steps, generator)
+        began = time.perf_counter() - (run.times[-1] if run.times else 0.0)
+        for bound in steps:
+            run.bounds.append(float(bound))
+            run.times.append(time.perf_counter() - began)
+            if not torch.isfinite(bound):
+                raise ArithmeticError(
+                    f"the bound became {float(bound)} in pass {len(run.bounds)}: the parameters have left the range of "
+                    "floating-point numbers; rescale the data, or take a smaller learning_rate"
+                )
+            if self.validation is not None:
+                self._hold_out(run, self.validation)
+            report(restart, len(run.bounds), run.bounds[-1], run.held_out[-1] if run.held_out else None)
+            run.reason = self._reason(run)
+            if run.reason is not None or len(run.bounds) == self.max_passes:
+                break
+            if save is not None:
+                save(run, steps, generator)
+        if run.best is None:
+            model.check()  # at the end only: on the way to well separated clusters, one may be thin beside a wide one
+        else:
+            model.load_state_dict(run.best)
+            passes = best_pass(run.held_out) + 1
+            run.bounds, run.times, run.best = run.bounds[:passes], run.times[:passes], None
+            if run.flaw is not None:
+                raise run.flaw
+        return run
+
+    def score(self, run: Run) -> float:
+        """What the best of the restarts has most of."""
+        return run.bounds[-1] if self.patience is None else max(run.held_out)
+
+    def why(self, run: Run) -> str:
+        """Why a run ended, and where its model is from if not from the end."""
+        reason = run.reason or f"stopped at max_passes={self.max_passes} before it converged"
+        before = len(run.bounds) < len(run.held_out)
+        return f"{reason}; the model is that of pass {len(run.bounds)}" if before else reason
+
+    def _hold_out(self, run: Run, validation: Rows) -> None:
+        """Take the held-out bound of a pass, and under patience keep the model of the best."""
+        with torch.random.fork_rng(devices=gpus(run.model)):  # a table that draws its rows would change the run
+            try:
+                bound = float(held_out_bound(run.model, validation))
+            except ValueError as error:
+                raise ValueError(f"validation: {error}") from error
+        if bound != bound:
+            raise ArithmeticError(
+                f"the held-out bound became nan in pass {len(run.bounds)}: the model has left the range of "
+                "floating-point numbers on the validation rows; rescale the data, or look for outliers among them"
+            )
+        run.held_out.append(bound)
+        if self.patience is not None and best_pass(run.held_out) == len(run.held_out) - 1:
+            run.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+            try:  # now, since a model may know more of its last M-step than its state says
+                run.model.check()
+                run.flaw = None
+            except Collapse as collapse:
+                run.flaw = collapse
+
+    def _reason(self, run: Run) -> str | None:
+        """The reason to stop after the last pass, or None."""
+        try:
+            reason = self.engine.stop(run.bounds, self.max_passes)
+        except ArithmeticError:
+            run.model.check()  # where a component has collapsed, rounding may lower the bound: the better reason
+            raise
+        if reason is None and self.patience and len(run.held_out) - 1 - best_pass(run.held_out) >= self.patience:
+            return EARLY.format(patience=self.patience)
+        return reason

@@ -1,0 +1,39 @@
+"""Standard normal noise that belongs to a row: an estimate by draws then depends on nothing but the row."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+GOLDEN = -7046029254386353131  # 2^64 over the golden ratio, as a signed number
+FIRST, SECOND = -4658895280553007687, -7723592293110705685  # the multipliers of splitmix64
+
+
+def row_noise(x: Float[Tensor, "n d"], size: int) -> Float[Tensor, "n q"]:
+    """(n, size) numbers that look like draws from N(0, 1), the same ones for the same row, wherever it stands.
+
+    The bits of each row are hashed to 64, which are the seed of a counter-based generator (splitmix64; Steele, Lea &
+    Flood, OOPSLA 2014), whose uniform numbers go through the normal quantile function. Torch's random state is left
+    alone. Integers wrap around, as the generator wants.
+    """
+    bits = (x + 0.0).contiguous().view(torch.int32 if x.dtype == torch.float32 else torch.int64).long()  # -0 is 0
+    if x.dtype == torch.float64:  # whose low bits are 0 in whole numbers: a product with a key would lose its high ones
+        bits = bits ^ _shifted(bits, 32)
+    keys = _mixed(GOLDEN * torch.arange(1, x.shape[1] + 1, device=x.device)) | 1
+    seeds = _mixed((bits * keys).sum(1))
+    numbers = _mixed(seeds[:, None] + GOLDEN * torch.arange(1, size + 1, device=x.device))
+    uniform = (_shifted(numbers, 11).double() + 0.5) / 2**53
+    return torch.special.ndtri(uniform).to(x.dtype)
+
+
+def _mixed(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+    """Each number to another, one to one, all of whose bits depend on all of its bits."""
+    x = (x ^ _shifted(x, 30)) * FIRST
+    x = (x ^ _shifted(x, 27)) * SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Int[Tensor, "*s"], by: int) -> Int[Tensor, "*s"]:
+    """To the right, with zeros from the left."""
+    return (x >> by) & ((1 << (64 - by)) - 1)
