@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyro.distributions as dist
 import pytest
 import torch
 from reference import bits, data
@@ -20,11 +21,16 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lowerbound.inference import EM, SVI, fit, load
 from lowerbound.models import (
+    PPCA,
+    VAE,
     Bernoulli,
+    BernoulliDecoder,
     Collapse,
+    GaussianDecoder,
     GaussianMixture,
     KMeans,
     Mixture,
+    MLPEncoder,
     NegativeBinomialMixture,
     Rows,
     StudentTMixture,
@@ -488,3 +494,76 @@ def test_an_engine_goes_on_from_its_state(engine, new, x, monkeypatch):
     assert [float(next(again)) for _ in range(3)] == rest != first[-3:]
     assert bits(other) == bits(model)
     assert len(counted) == before
+
+
+# models with a continuous latent
+
+NETWORKS = {
+    "warm-up, rows drawn anew": (
+        lambda: VAE(MLPEncoder(4, 2, (5,)), BernoulliDecoder(2, 4, (5,)), 2),
+        Drawn(),
+        SVI("analytic", batch_size=20, warm_up=4),
+        {"max_passes": 6},
+    ),
+    "importance, patience": (
+        lambda: VAE(MLPEncoder(2, 1, (5,)), GaussianDecoder(1, 2, (5,), "shared"), 1),
+        X,
+        SVI("importance", batch_size=20, particles=3),
+        {"max_passes": 8, "validation": HELD, "patience": 3, "restarts": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "x", "engine", "settings"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_a_vae_that_was_killed_ends_in_the_same_bits(tmp_path, monkeypatch, make, x, engine, settings):
+    whole = fit(make(), x, engine, **settings)
+    module = sys.modules["lowerbound.inference.checkpoint"]
+    real, written = module.write, []
+
+    def dies(*arguments):
+        real(*arguments)
+        written.append(1)
+        if len(written) in (2, 5):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write", dies)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            fit(make(), x, engine, checkpoint=tmp_path / "run.ckpt", **settings)
+    resumed = fit(make(), x, engine, checkpoint=tmp_path / "run.ckpt", **settings)
+    assert torch.equal(resumed.bounds, whole.bounds)
+    for a, b in zip(resumed.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_another_start_or_another_module_is_another_run(tmp_path):
+    path = tmp_path / "run.ckpt"
+    fit(PPCA.closed_form(X, 1), X, SVI("exact"), max_passes=2, checkpoint=path)
+    before = path.read_bytes()
+    other = PPCA.closed_form(X, 1)
+    other.scale = 3.0
+    with pytest.raises(ValueError, match=r"the checkpoint .* is of start .*: choose another file, or delete it"):
+        fit(other, X, SVI("exact"), max_passes=2, checkpoint=path)
+    assert path.read_bytes() == before
+
+    class Mine(torch.nn.Module):
+        def __init__(self, activation):
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Linear(1, 5), activation, torch.nn.Linear(5, 2))
+
+        def forward(self, z):
+            return dist.Normal(self.layers(z), 1.0).to_event(1)
+
+    path = tmp_path / "mine.ckpt"
+    models = [VAE(MLPEncoder(2, 1, (5,)), Mine(kind), 1) for kind in (torch.nn.Tanh(), torch.nn.ReLU())]
+    fit(models[0], X, SVI("analytic"), max_passes=2, checkpoint=path)
+    with pytest.raises(ValueError, match=r"the checkpoint .* is of modules"):
+        fit(models[1], X, SVI("analytic"), max_passes=2, checkpoint=path)
+
+
+def test_rows_that_differ_far_down_are_another_table(tmp_path):
+    x = np.random.default_rng(0).standard_normal((9000, 2))
+    fit(PPCA(2, 1), x, EM(), max_passes=2, checkpoint=tmp_path / "run.ckpt")
+    x[8999, 1] += 1
+    with pytest.raises(ValueError, match="digest of the data"):
+        fit(PPCA(2, 1), x, EM(), max_passes=2, checkpoint=tmp_path / "run.ckpt")

@@ -212,6 +212,10 @@ def test_bad_files_are_refused_in_one_sentence_and_nothing_is_written(run, tmp_p
         (["--model", "vae", "--engines", "em"], ["EM needs expect", "VAE"]),
         (["--engines", "svi-analytic"], ["Mixture", "continuous z"]),
         (["--model", "vae", "--device", "abacus"], ["--device is 'abacus', expected one that torch has here"]),
+        (["--engines", "em", "--batch-size", "7"], ["--batch-size is 7, but em takes no gradient steps"]),
+        (["--engines", "em", "--learning-rate", "7"], ["--learning-rate is 7.0, but em takes no gradient steps"]),
+        (["--device", "cpu"], ["--device is 'cpu', but --model gaussian has no network: take linear-vae or vae"]),
+        (["--held-out", "nan"], ["--held-out is nan, expected a share"]),
         (["--held-out", "1.5"], ["--held-out is 1.5, expected a share"]),
         (["--variance-floor", "1"], ["variance_floor is for covariances without correlations", "not for 'full'"]),
         (["--model", "bernoulli,gaussian"], ["row 0, column 0 ('eruptions') holds 3.6"]),
@@ -420,3 +424,21 @@ def test_answers_from_1_to_5_have_five_levels(run, tmp_path):
     assert re.search(r"free parameters\s*\|\s*17\b", shown.stdout)
     header = (tmp_path / "out" / "components.csv").read_text()
     assert "P(q1 = 5)" in header and "P(q1 = 0)" not in header
+
+
+def test_categories_of_rows_held_out_are_known(run, tmp_path):
+    """One row in 40 has the last code of its column; where it is held out, the model knows it all the same."""
+    codes = np.random.default_rng(0).integers(0, 3, (40, 3))
+    codes[17, 1] = 3
+    pd.DataFrame(codes, columns=list("abc")).to_csv(tmp_path / "codes.csv", index=False)
+    for seed in range(3):
+        options = ["--model", "categorical", "--prior", "weak", "--held-out", 0.5, "--seed", seed, "--max-passes", 3]
+        result = run("compare", "codes.csv", *options, "--engines", "em", "--quiet")
+        assert result.exit_code == 0, result.stderr
+
+
+def test_a_variance_floor_is_refused_where_the_columns_have_none(run):
+    assert refused(
+        run("compare", "binary_digits", "--model", "vae", "--variance-floor", 5, "--quiet"),
+        "--variance-floor is 5.0, but columns of 0 and 1 have none",
+    )

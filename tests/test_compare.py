@@ -12,14 +12,18 @@ from reference import Poisson, data, log_evidence, log_prior, random_mixture, re
 from scipy.special import rel_entr
 
 from lowerbound import datasets
-from lowerbound.inference import EM, SVI, align, compare, fit
+from lowerbound.inference import EM, SVI, align, compare, evidence, fit
 from lowerbound.inference.compare import measures
 from lowerbound.inference.components import component_tables
 from lowerbound.models import (
+    PPCA,
+    VAE,
     CategoricalMixture,
     Gaussian,
+    GaussianDecoder,
     GaussianMixture,
     Mixture,
+    MLPEncoder,
     MultinomialMixture,
     PoissonMixture,
     Product,
@@ -192,3 +196,35 @@ def test_what_cannot_be_compared_is_refused(faithful, as_users_run_it):
         compare(np.ones((5, 3)), em=result)
     with pytest.raises(ValueError, match=r"weights of shape \(3,\), expected one weight for each of 272 rows"):
         compare(faithful, weights=[1, 2, 3], em=result)
+
+
+def test_rows_held_out_are_read_by_the_names_of_the_others():
+    """Also where the fits know no names: they were made of arrays, in the order of the table's columns."""
+    x = datasets.load("iris")
+    result = fit(GaussianMixture(2, 4), x.to_numpy(), EM(), max_passes=3)
+    turned = x[x.columns[::-1]]
+    plain, other = (compare(x, a=result, held_out=table).frame()["held_out"]["a"] for table in (x, turned))
+    assert plain == other == pytest.approx(float(result.model.bound(x.to_numpy()).mean()), rel=1e-12)
+
+
+def test_the_distance_of_scales_at_their_floor_is_that_of_their_logarithms():
+    x = datasets.load("iris")
+    em = fit(GaussianMixture(2, 4, "diag", variance_floor=0.5), x, EM())
+    near = fit(em.model, x, SVI("exact", learning_rate=1e-3), max_passes=20)
+    assert bool((em.model.family.scale.detach() == 0.5**0.5).any())
+    for first, second in ((em, near), (near, em)):
+        assert compare(x, a=first, b=second).pairs()["parameter_distance"][0] < 0.1
+
+
+def test_a_continuous_latent_has_its_evidence_and_its_error():
+    x = datasets.load("iris")
+    ppca = fit(PPCA(4, 2), x, EM(), max_passes=20)
+    vae = fit(VAE(MLPEncoder(4, 2, (8,)), GaussianDecoder(2, 4, (8,), "shared"), 2), x, SVI("analytic"), max_passes=20)
+    frame = compare(x, ppca=ppca, vae=vae, held_out=x[:30]).frame()
+    assert frame["log_likelihood"]["ppca"] == pytest.approx(float(ppca.model.bound(x).sum()), rel=1e-12)
+    assert frame["log_likelihood_error"]["ppca"] == frame["held_out_error"]["ppca"] == 0
+    assert 0 <= frame["gap"]["ppca"] < 1e-9
+    found = evidence(vae.model, x, 2000, seed=9)
+    error = np.hypot(frame["log_likelihood_error"]["vae"], found.mean_error * 150)
+    assert abs(frame["log_likelihood"]["vae"] - found.mean * 150) < 4 * error  # 4 standard errors, seeds fixed
+    assert frame["gap"]["vae"] == pytest.approx(frame["log_likelihood"]["vae"] - frame["elbo"]["vae"], rel=1e-9)

@@ -48,6 +48,15 @@ def test_it_is_a_function_of_the_row_alone(seed, size):
     assert torch.equal(row_noise(x, size + 2)[:, :size], noise)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_different_rows_of_whole_numbers_have_different_noise(dtype):
+    """Whose bits are mostly 0: pictures in black and white, counts."""
+    rng = np.random.default_rng(0)
+    for table in (rng.integers(0, 2, (5000, 64)), rng.poisson(3, (5000, 8))):
+        x = torch.as_tensor(table).to(dtype).unique(dim=0)
+        assert len(row_noise(x.to(dtype), 2).unique(dim=0)) == len(x)
+
+
 def test_minus_zero_is_zero():
     assert torch.equal(row_noise(torch.tensor([[0.0, 1.0]]), 2), row_noise(torch.tensor([[-0.0, 1.0]]), 2))
 

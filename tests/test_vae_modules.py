@@ -130,7 +130,7 @@ def test_units_far_from_one(unit):
 
 @pytest.mark.parametrize("unit", [1e-25, 1e25])
 def test_units_beyond_float32_are_refused_and_fine_in_float64(unit):
-    with pytest.raises(ValueError, match="column 0 has standard deviation .*, whose square leaves the range of this"):
+    with pytest.raises(ValueError, match=r"column 0 has standard deviation .*, whose square leaves the range of this"):
         fit(linear_vae(4, 1), X[:, :4] * unit, SVI("analytic"))
     assert torch.isfinite(fit(linear_vae(4, 1).double(), X[:, :4] * unit, SVI("analytic"), max_passes=3).bounds).all()
 
