@@ -76,8 +76,8 @@ class VAE(ContinuousLatent):
 
     @property
     def learning_rate(self) -> float:
-        """The first step of Adam that suits the model: 0.001 for networks, 0.03 where all is linear."""
-        return 3e-2 if self.linear() is not None and getattr(self.encoder, "is_linear", False) else 1e-3
+        """The first step of Adam that suits the model: 0.001 for networks, 0.05 where all is linear."""
+        return 5e-2 if self.linear() is not None and getattr(self.encoder, "is_linear", False) else 1e-3
 
     def decode(self, z: Float[Tensor, "*s q"]) -> Distribution:
         """p(x | z), what the decoder gives. One that is not of lowerbound sees (n, latent) whatever the shape of z, as

@@ -172,9 +172,10 @@ def test_kmeans_of_iris_reaches_the_known_distortion(seed):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_linear_vae_reaches_probabilistic_pca(seed):
     """Lucas et al. 2019, on digits / 16 with 10 latent dimensions: the optimum is 17.451947 nats per row, to which both
-    its log-likelihood and its bound come. In batches of 100: a step for all rows at once is one in a whole pass."""
+    its log-likelihood and its bound come. In batches of 100: a step for all rows at once is one in a whole pass; and
+    to smaller steps than by default, whose noise costs the bound another 0.02."""
     x = datasets.load("grey_digits")
-    result = fit(linear_vae(64, 10), x, SVI("analytic", batch_size=100), seed=seed)
+    result = fit(linear_vae(64, 10), x, SVI("analytic", batch_size=100, decay=0.003), seed=seed)
     found = evidence(result.model, x, 50)
     assert found.exact
     assert 17.451947 - 0.05 <= float(found.elbo.mean()) <= found.mean <= 17.451947 + 1e-5  # float32

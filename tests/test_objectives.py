@@ -202,7 +202,7 @@ def test_warm_up_by_hand():
     def by_hand():
         optimizer = torch.optim.Adam(mine.parameters())
         for step, weight in enumerate([0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]):
-            optimizer.param_groups[0]["lr"] = 3e-2 * 0.01 ** (step / 10)
+            optimizer.param_groups[0]["lr"] = 5e-2 * 0.01 ** (step / 10)
             optimizer.zero_grad()
             (-analytic(mine.draws(X, 2), ones(X), weight, 0.1) / 30).backward()
             optimizer.step()
