@@ -24,7 +24,7 @@ CELLS = 1 << 22  # rows x draws x columns taken at a time
 FEW = 10  # effective draws below which an importance-weighted estimate of a row is not to be relied on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evidence:
     """log p(x) of each row in nats and how sure it is, and the ELBO that bounds it.
 
@@ -57,8 +57,10 @@ class Evidence:
         if self.exact:
             return f"log p(x) = {self.mean:.6f} nats per row, in closed form"
         few = int((self.effective_samples < min(FEW, self.samples / 2)).sum())
-        warning = f"; of {few} rows they are worth fewer than {FEW}: take more" if few else ""
+        warning = f"; for {few} rows they are worth fewer than {FEW}: raise samples" if few else ""
         return f"log p(x) = {self.mean:.4f} +- {self.mean_error:.2g} nats per row, by {self.samples} draws{warning}"
+
+    __repr__ = __str__
 
 
 @torch.no_grad()
@@ -81,6 +83,7 @@ def evidence(
     """
     if not isinstance(samples, Integral) or samples < 1:
         raise ValueError(f"samples is {samples!r}, expected a whole number of draws of at least 1")
+    require_model(model)
     rows = as_rows(x, model=model)
     if rows.weights is not None:
         raise ValueError("got rows with weights, expected a plain table: what comes back is of each row, without them")
@@ -120,6 +123,12 @@ def log_weights(model: LatentModel, x: Tensor, q: Distribution, samples: int) ->
         z = q.sample((min(size, samples - start),))
         parts.append((log_joint(model, x, z) - q.log_prob(z)).double().cpu())
     return torch.cat(parts)
+
+
+def require_model(model: Any) -> None:
+    """Raise TypeError for what is not a model, such as the fit of one."""
+    if not isinstance(model, LatentModel):
+        raise TypeError(f"got a {type(model).__name__} as the model, expected a model: of a fit, pass fitted.model")
 
 
 def require_continuous(q: Distribution) -> None:

@@ -17,7 +17,7 @@ from ..models.distributions import parameters_of, rebuilt
 from ..models.latent import divergence, evaluating
 from ..models.randomness import fixed_seed, gpus
 from ..models.rows import as_rows
-from .evidence import CELLS, Evidence, evidence, joined, require_continuous
+from .evidence import CELLS, Evidence, evidence, joined, require_continuous, require_model
 from .program import log_joint
 from .variational import Movable
 
@@ -25,7 +25,7 @@ SETTLED = 0.02  # nats per row that the search for the best q may still win in i
 ACTIVE = 0.01  # variance over rows of a posterior mean above which a latent dimension is in use (Burda et al. 2016)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GapReport:
     """evidence - elbo = approximation + amortization, in nats, of each row (n,).
 
@@ -107,7 +107,8 @@ class GapReport:
         width = max(len(name) for name, _, _ in lines)
         text = [f"{len(self.elbo)} rows, nats per row"]
         text += [f"  {name:<{width}}  {round(value, 4) + 0.0:10.4f} +- {error:.2g}" for name, value, error in lines]
-        text.append(f"{int(self.active.sum())} of {len(self.active)} latent dimensions are in use")
+        used = f"{int(self.active.sum())} of {len(self.active)} latent dimensions are in use"
+        text.append(f"{used}: the variance of E[z | x] over rows is above {ACTIVE}")
         if self.divergence is not None and len(self.divergence) == len(self.activity):
             each = ", ".join(f"{value:.3g}" for value in self.divergence.tolist())
             text.append(f"KL(q || p) of each, nats per row: {each}")
@@ -115,10 +116,12 @@ class GapReport:
             text.append(self.warning)
         if self.unsettled > SETTLED:
             text.append(
-                f"the last tenth of the steps to the best q still won {self.unsettled:.2g} nats per row, so that the "
-                "approximation gap is less than this: take more steps"
+                f"the last tenth of the steps to the best q still won {self.unsettled:.2g} nats per row, by which the "
+                "approximation gap above is too large, or more: take more steps"
             )
         return "\n".join(text)
+
+    __repr__ = __str__
 
 
 def gap_report(
@@ -134,6 +137,7 @@ def gap_report(
     for name, value in (("samples", samples), ("steps", steps), ("particles", particles)):
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+    require_model(model)
     rows = as_rows(x, model=model)
     own, better, means, divergences, won = [], [], [], [], 0.0
     with evaluating(model), fixed_seed(seed, gpus(model)):

@@ -16,7 +16,7 @@ from .compare import Comparison
 from .components import called, component_tables, written
 from .page import GENERATOR, glossary, page, paragraph, picture, section, table
 from .plots import figures
-from .text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restarts, scores
+from .text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restarts, scores, unmatched
 
 # all that a report may hold; the page last, so that it never speaks of what is not there yet
 FILES = (
@@ -131,7 +131,7 @@ def _body(
     names = list(comparison.fits)
     lines, note = scores(comparison)
     apart = pairs(comparison)
-    unmatched = UNMATCHED if len(apart) < len(comparison.pairs()) else ""
+    note_apart = UNMATCHED if unmatched(comparison) else ""
     fits = comparison.fits.items()
     parts = [
         paragraph(heading(comparison), "lead"),
@@ -140,7 +140,7 @@ def _body(
             table(["", *names], lines),
             paragraph(note, "quiet"),
             table(["between fits", *(title for _, title, _ in DISTANCES)], apart) if apart else "",
-            paragraph(unmatched, "quiet"),
+            paragraph(note_apart, "quiet"),
         ),
         *(_figure(name, images, texts) for name in ("data", "samples", "profiles")),
         _components(tables),

@@ -11,6 +11,7 @@ STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 
 EARLY = "stopped early: the held-out bound has not risen in {patience} passes"
 SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 NOISY = 1000  # how much more than tol a noisy run may still gain
+FEWEST = 5  # passes from which one may tell that a noisy run has settled
 PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
 # How far rounding may lower the bound of one pass, relative to 1 + |bound|, for covariances of condition up to 1e8: the
 # promise that the tests hold EM to.

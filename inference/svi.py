@@ -17,7 +17,7 @@ from ..models import LatentModel, Rows
 from ..models.rows import Chunk
 from .evaluate import data_bound
 from .objectives import analytic, importance
-from .stopping import NOISY, PATIENCE, SETTLED, STALL
+from .stopping import FEWEST, NOISY, PATIENCE, SETTLED, STALL
 
 LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
 LEARNING_RATE = 0.05  # of models that say nothing else
@@ -98,7 +98,8 @@ class SVI:
         if self.elbo not in NOISELESS or self.batch_size is not None:
             tail = max(1, max_passes // 10)
             arrived = len(bounds) == max_passes and len(bounds) > tail
-            if arrived and max(bounds) - max(bounds[:-tail]) < NOISY * self.tol:
+            level = arrived and tail >= FEWEST and max(bounds) - bounds[-1] < NOISY * self.tol
+            if level and max(bounds) - max(bounds[:-tail]) < NOISY * self.tol:
                 return SETTLED.format(percent=100 * self.decay, tol=NOISY * self.tol, tail=tail)
             return None
         if self.tol > 0 and len(bounds) > 2 * PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:

@@ -56,7 +56,7 @@ def text(comparison: Comparison) -> str:
     between = pairs(comparison)
     if between:
         parts.append(_table(["between fits", *(title for _, title, _ in DISTANCES)], between))
-    if len(between) < len(comparison.pairs()):
+    if unmatched(comparison):
         parts.append(UNMATCHED)
     return "\n\n".join(part for part in parts if part)
 
@@ -113,6 +113,14 @@ def pairs(comparison: Comparison) -> list[list[str]]:
         [f"{pair['first']}, {pair['second']}", *(number(pair[column], form) for column, _, form in DISTANCES)]
         for pair in comparison.pairs().dropna(subset=columns, how="all").to_dict("records")
     ]
+
+
+def unmatched(comparison: Comparison) -> bool:
+    """Whether some fits that have components have none that match."""
+    mixtures = [name for name, fit in comparison.fits.items() if hasattr(fit.model, "permute")]
+    apart = comparison.pairs()
+    ours = [pair for pair in apart.to_dict("records") if pair["first"] in mixtures and pair["second"] in mixtures]
+    return any(math.isnan(pair["posterior_kl"]) for pair in ours)
 
 
 def optima(fit: Fit) -> str:

@@ -44,7 +44,8 @@ class VAE(ContinuousLatent):
     module from z (..., latent) to a distribution with the batch shape of z and events (d,). Both give distributions of
     `pyro.distributions`. Ready-made: `MLPEncoder`, `ConvEncoder`; `GaussianDecoder`, `BernoulliDecoder`,
     `ContinuousBernoulliDecoder`, `CategoricalDecoder`. Precision and device are those of the parameters: float32 on the
-    processor, unless you say model.double() or model.to("cuda"). Modules of
+    processor, unless you say model.double() or model.to("cuda"). The ready-made ones measure in the units of the data;
+    yours see z and rows as they are: standardize the columns, or learn them in `Network.anchor`. Modules of
     your own that derive from `Network` may answer more of what a model asks.
 
     The bound is E_q[log p(x | z)] - KL(q(z | x) || N(0, I)), the sum over all columns, in nats.
@@ -171,9 +172,12 @@ class VAE(ContinuousLatent):
         try:
             made = getattr(self, name)(given)
         except RuntimeError as error:
+            wanted = f"{self.latent} latent dimensions"
+            if name == "encoder":
+                wanted = f"the {self.features} columns of the decoder"
             raise ValueError(
-                f"the {name} does not take an array of shape {tuple(given.shape)}, expected it to, for {self.latent} "
-                f"latent dimensions{'' if name == 'decoder' else f' and {self.features} features'}: {error}"
+                f"the {name} does not take an array of shape {tuple(given.shape)}, expected it to take {wanted}: "
+                f"{error}"
             ) from error
         if not isinstance(made, TorchDistributionMixin) or not isinstance(made, Distribution):
             kind = f"{type(made).__module__}.{type(made).__name__}"
@@ -182,10 +186,14 @@ class VAE(ContinuousLatent):
                 "dist.Normal(loc, scale).to_event(1)"
             )
         if made.batch_shape != batch or len(made.event_shape) != 1 or event not in (None, tuple(made.event_shape)):
-            want = f"({self.latent},)" if event else "(columns,)"
+            want, cure = f"({self.latent},)" if event else "(columns,)", "end it by .to_event(1)"
+            if len(made.event_shape) > 1:
+                cure = "flatten what it gives to (n, columns), and end it by .to_event(1)"
+            elif event and made.batch_shape == batch:
+                cure = f"make the VAE with latent={made.event_shape[0]}, or the encoder with {self.latent}"
             raise ValueError(
                 f"the {name} returns batch shape {tuple(made.batch_shape)} and event shape {tuple(made.event_shape)} "
-                f"for an array of shape {tuple(given.shape)}, expected {batch} and {want}: end it by .to_event(1)"
+                f"for an array of shape {tuple(given.shape)}, expected {batch} and {want}: {cure}"
             )
         return made
 

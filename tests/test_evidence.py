@@ -320,7 +320,7 @@ def test_what_is_printed():
     errors = torch.tensor([0.3, 0.4]).double()
     found = Evidence(values, errors, values, errors, torch.tensor([50.0, 3.0]).double(), 100, False)
     assert str(found) == (
-        "log p(x) = -1.5000 +- 0.25 nats per row, by 100 draws; of 1 rows they are worth fewer than 10: take more"
+        "log p(x) = -1.5000 +- 0.25 nats per row, by 100 draws; for 1 rows they are worth fewer than 10: raise samples"
     )
     enough = Evidence(values, errors, values, errors, torch.tensor([50.0, 30.0]).double(), 100, False)
     assert "worth" not in str(enough)

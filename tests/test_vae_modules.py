@@ -141,7 +141,7 @@ def test_a_row_that_is_impossible_under_every_draw_is_as_good_as_unknown():
     found = evidence(model, x, 10)
     assert found.log_evidence[1] == -torch.inf and found.standard_error[1] == torch.inf
     assert found.effective_samples[1] == 0 and not torch.isnan(found.standard_error).any()
-    assert "of 1 rows they are worth fewer" in str(found)
+    assert "for 1 rows they are worth fewer" in str(found)
 
 
 def test_making_a_network_leaves_all_random_states(monkeypatch):

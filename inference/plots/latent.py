@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
@@ -201,10 +202,12 @@ def _pictures(axes: Axes, at: np.ndarray, x: np.ndarray, shape: tuple[int, int],
 def _coloured(axes: Axes, at: np.ndarray, kinds: np.ndarray) -> None:
     """Dots by their label, each kind with its colour and sign, and its name in its middle."""
     names = np.unique(kinds)
+    # of more kinds than the house has colours, as many as a map has, no two alike
+    hues = COLOURS if len(names) <= len(COLOURS) else [colormaps["tab20"](j % 20) for j in range(len(names))]
     for j, name in enumerate(names):
         mine = at[kinds == name]
         axes.plot(
-            *mine.T, sign(j), color=COLOURS[j % 8], markersize=5, alpha=0.6, markeredgewidth=0, label=str(name),
+            *mine.T, sign(j), color=hues[j], markersize=5, alpha=0.6, markeredgewidth=0, label=str(name),
             zorder=2, rasterized=True,
         )  # fmt: skip
         middle = axes.annotate(str(name), tuple(np.median(mine, 0)), ha="center", va="center", weight="bold", zorder=7)
