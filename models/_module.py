@@ -43,6 +43,13 @@ def local_params(method: Method) -> Method:
     return isolated  # type: ignore[return-value]
 
 
+def as_made(part: Any) -> str:
+    """The call of the constructor that made a part which remembers its `arguments`: Gaussian(2, 3, prior='weak')."""
+    positional, named = part.arguments
+    words = [*map(repr, positional), *(f"{name}={value!r}" for name, value in named.items())]
+    return f"{type(part).__name__}({', '.join(words)})"
+
+
 class Recorded(PyroModule):
     """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew, and whether
     its parameters were ever set. Setting one takes a tensor of the parameter's shape, inside its constraint."""
@@ -57,9 +64,7 @@ class Recorded(PyroModule):
         return self
 
     def __repr__(self) -> str:
-        positional, named = self.arguments
-        words = [*map(repr, positional), *(f"{name}={value!r}" for name, value in named.items())]
-        return f"{type(self).__name__}({', '.join(words)})"
+        return as_made(self)
 
     @property
     def is_set(self) -> bool:

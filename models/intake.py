@@ -109,6 +109,17 @@ def _one_column(values: Any, name: str, wanted: str) -> Tensor:
     return torch.as_tensor(array)
 
 
+def first_cell(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | None = None) -> str:
+    """Of the cells (n, d) that are `outside`, the first in words: row 3, column 1 ('waiting') holds -2.
+
+    columns: names of columns, or None; numbers: of the rows in their table, or None where they count from 0.
+    """
+    row, column = outside.nonzero()[0].tolist()
+    name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
+    number = row if numbers is None else int(numbers[row])
+    return f"row {number}, column {column}{name} holds {float(x[row, column]):g}"
+
+
 def is_category(kind: Any) -> bool:
     """Whether a pandas dtype is that of categories."""
     return isinstance(kind, pd.CategoricalDtype)

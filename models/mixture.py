@@ -23,7 +23,7 @@ from .base import Collapse, Statistics
 from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
-from .intake import as_labels, as_tensor, as_weights
+from .intake import as_labels, as_tensor, as_weights, first_cell
 from .rows import Moments, as_rows
 from .schema import Schema, conform
 
@@ -279,12 +279,7 @@ class Mixture(Recorded):
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
         outside = self.family.outside(x)
         if outside is not None and outside.any():
-            row, column = outside.nonzero()[0].tolist()
-            name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
-            number = row if numbers is None else int(numbers[row])
-            raise ValueError(
-                f"row {number}, column {column}{name} holds {float(x[row, column]):g}, expected {self.family.expects}"
-            )
+            raise ValueError(f"{first_cell(outside, x, columns, numbers)}, expected {self.family.expects}")
 
     def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ._module import as_made
 from .family import require_size
 from .linear_gaussian import LinearGaussian
 from .randomness import fixed_seed
@@ -33,9 +34,7 @@ class Network(nn.Module):
         return self
 
     def __repr__(self) -> str:
-        positional, named = self.arguments
-        words = [*map(repr, positional), *(f"{name}={value!r}" for name, value in named.items())]
-        return f"{type(self).__name__}({', '.join(words)})"
+        return as_made(self)
 
     # what a model asks of its parts, and what they answer if they have nothing to say
 

@@ -16,6 +16,7 @@ from .decoders import GaussianDecoder
 from .distributions import parameters_of, rebuilt
 from .encoders import MLPEncoder
 from .family import require_size
+from .intake import first_cell
 from .latent import ContinuousLatent, evaluating
 from .networks import Network
 from .randomness import fixed_seed, gpus
@@ -41,7 +42,7 @@ class VAE(ContinuousLatent):
     """z ~ N(0, I), x | z ~ decoder(z), with the guide z ~ encoder(x): inference amortized over all rows.
 
     encoder: any module from rows (n, d) to a distribution with batch shape (n,) and events (latent,); decoder: any
-    module from z (..., latent) to a distribution with the batch shape of z and events (d,). Both give distributions of
+    module from z (n, latent) to a distribution with batch shape (n,) and events (d,). Both give distributions of
     `pyro.distributions`. Ready-made: `MLPEncoder`, `ConvEncoder`; `GaussianDecoder`, `BernoulliDecoder`,
     `ContinuousBernoulliDecoder`, `CategoricalDecoder`. Precision and device are those of the parameters: float32 on the
     processor, unless you say model.double() or model.to("cuda"). The ready-made ones measure in the units of the data;
@@ -209,13 +210,8 @@ class VAE(ContinuousLatent):
         outside = outside if more is None else outside | more
         if not outside.any():
             return
-        row, column = outside.nonzero()[0].tolist()
-        name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
-        number = row if numbers is None else int(numbers[row])
         wanted, cure = CURES.get(type(support), (repr(support), ""))
-        raise ValueError(
-            f"row {number}, column {column}{name} holds {float(x[row, column]):g}, expected {wanted}{cure}"
-        )
+        raise ValueError(f"{first_cell(outside, x, columns, numbers)}, expected {wanted}{cure}")
 
 
 def fixed_support(one: Distribution, other: Distribution) -> Any:
