@@ -29,6 +29,7 @@ class Bernoulli(ExponentialFamily):
     """
 
     expects = "0 or 1"
+    takes_missing = True
     probs: Tensor
     probs_unconstrained: Tensor
 
@@ -59,6 +60,15 @@ class Bernoulli(ExponentialFamily):
         """log p(x | z = k) in nats: of the ones and of the zeros apart, so that 0 log 0 = 0."""
         odds = self.probs_unconstrained
         return _product(x, odds) + _product(1 - x, -odds)
+
+    def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(seen cells | z = k) in nats: a missing cell is neither a one nor a zero."""
+        odds = self.probs_unconstrained
+        return _product(x.nan_to_num(nan=0.0), odds) + _product((1 - x).nan_to_num(nan=0.0), -odds)
+
+    def expected_statistics(self) -> Float[Tensor, "k d"]:
+        """The probabilities."""
+        return self.probs
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
         """eta = log odds, A = -log of the probability of a zero, summed."""

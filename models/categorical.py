@@ -31,6 +31,7 @@ class Categorical(ExponentialFamily):
     Goodman, Biometrika 61 (1974), 215-231.
     """
 
+    takes_missing = True
     probs: Tensor
     probs_unconstrained: Tensor
     mask: Tensor
@@ -65,7 +66,9 @@ class Categorical(ExponentialFamily):
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(x): for each level of each column in turn, whether x is it."""
         hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype)  # (n, d, L)
-        return hot[:, self.mask].to(x.dtype)
+        gone = x.isnan()
+        indicators = hot.to(x.dtype).masked_fill(gone.unsqueeze(-1), torch.nan) if gone.any() else hot.to(x.dtype)
+        return indicators[:, self.mask]
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """Probabilities to shares."""
@@ -73,10 +76,14 @@ class Categorical(ExponentialFamily):
         share[:, self.mask] = mean
         self.probs = share / share.sum(-1, keepdim=True)
 
-    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
+    def expected_statistics(self) -> Float[Tensor, "k s"]:
+        """The probabilities of each level of each column in turn."""
+        return self.probs[:, self.mask]
+
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k d"]]:
         """eta = log probs, A = 0."""
         eta = self._log_probs()[:, self.mask]
-        return eta, eta.new_zeros(len(eta))
+        return eta, eta.new_zeros(len(eta), len(self.mask))
 
     @property
     def block_rows(self) -> int:

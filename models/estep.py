@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .base import Statistics
-from .family import Family
+from .family import Family, Summarize, Visit
+
+Collect = Callable[[Tensor], Tensor]  # sums of a visit, added up over blocks, to statistics (k, s)
 
 
 def sum_blocks(
@@ -21,7 +25,31 @@ def sum_blocks(
     stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
     holds what the family cannot give.
     """
-    visit = family.visit()
+    if not (family.takes_missing and x.sum().isnan()):
+        return _sum(family, family.visit(), family.collect, log_weights, x, weights, labels)
+    gone = x.isnan().any(1)
+
+    def some(rows: Tensor, visit: Visit, collect: Collect) -> Statistics:
+        own = (None if part is None else part[rows] for part in (weights, labels))
+        return _sum(family, visit, collect, log_weights, x[rows], *own)
+
+    def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
+        log_prob, summarize = family.visit_missing(x)
+        return log_prob.detach() + family.doubt(x), summarize
+
+    torn = some(gone, visit_missing, lambda sums: sums)
+    return torn if gone.all() else torn + some(~gone, family.visit(), family.collect)
+
+
+def _sum(
+    family: Family,
+    visit: Visit,
+    collect: Collect,
+    log_weights: Float[Tensor, " k"],
+    x: Float[Tensor, "n d"],
+    weights: Float[Tensor, " n"] | None,
+    labels: Int[Tensor, " n"] | None,
+) -> Statistics:
     weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
     size = family.block_rows
     for start in range(0, len(x), size):
@@ -42,7 +70,7 @@ def sum_blocks(
         bound += evidence.sum()
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-    total = family.collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
+    total = collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
     return Statistics(weight, total, bound, total_weight)
 
 

@@ -27,6 +27,7 @@ class Exponential(ExponentialFamily):
     """
 
     expects = "numbers of at least 0"
+    takes_missing = True
     rate: Tensor
     rate_unconstrained: Tensor
 
@@ -49,9 +50,13 @@ class Exponential(ExponentialFamily):
         """Means to rates."""
         self.rate = 1 / mean.clamp(min=1e-300)
 
-    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-        """eta = -rate, A = -log rate."""
-        return -self.rate, self.rate_unconstrained.sum(-1)
+    def expected_statistics(self) -> Float[Tensor, "k d"]:
+        """The means."""
+        return 1 / self.rate
+
+    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """eta = -rate, A = -log rate, for each column."""
+        return -self.rate, self.rate_unconstrained
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of Gamma(a, b): a - 1 rows of total b."""

@@ -15,6 +15,8 @@ NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and
 class ExponentialFamily(Family):
     """log p(x | k) = T(x) . eta[k] - A[k] + h(x), with T `statistics`, (eta, -A) `natural` and h `carrier`.
 
+    Where columns are independent, A and h may be given for each column, which rows with missing cells need.
+
     A family that writes `natural` besides `component`, `statistics` and `match` has its E-step and M-step as two
     matrix products. `match` is then exact maximum likelihood.
     """
@@ -25,28 +27,38 @@ class ExponentialFamily(Family):
         super().__init__()
         self.priors = Priors(None, {})  # families with priors put theirs in its place
 
-    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
-        """The natural parameters eta, which may be infinite, and minus the log normalizer A."""
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k *d"]]:
+        """The natural parameters eta, which may be infinite, and minus the log normalizer A: (k,), or (k, d)."""
         raise NotImplementedError(f"{type(self).__name__} does not write natural(): an ExponentialFamily must")
 
-    def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"] | float:
-        """h(x): what depends on the row alone."""
+    def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n *d"] | float:
+        """h(x): what depends on the row alone: (n,), or (n, d)."""
         return 0.0
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters; -inf for what a member cannot give."""
         eta, constant = self.natural()
-        log_prob = self.statistics(x) @ eta.clamp(-NEVER, NEVER).T + constant
+        log_prob = self.statistics(x) @ eta.clamp(-NEVER, NEVER).T + _summed(constant)
         log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
         h = self.carrier(x)
-        return log_prob + (h.unsqueeze(-1) if isinstance(h, Tensor) else h)
+        return log_prob + (_summed(h).unsqueeze(-1) if isinstance(h, Tensor) else h)
+
+    def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(seen cells of x | z = k) in nats: the sums of `log_prob` without the missing columns."""
+        eta, constant = self.natural()
+        seen = (~x.isnan()).to(x.dtype)
+        t = self.statistics(x)
+        log_prob = torch.where(t.isnan(), 0.0, t) @ eta.clamp(-NEVER, NEVER).T + seen @ constant.T
+        log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
+        h = self.carrier(x)
+        return log_prob + (torch.where(x.isnan(), 0.0, h).sum(-1, keepdim=True) if isinstance(h, Tensor) else h)
 
     def visit(self) -> Visit:
         """The fused pass."""
         with torch.no_grad():
             eta, constant = self.natural()
             infinite = bool(torch.isinf(eta).any())
-            eta, constant = eta.clamp(-NEVER, NEVER), constant.unsqueeze(-1)
+            eta, constant = eta.clamp(-NEVER, NEVER), _summed(constant).unsqueeze(-1)
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             t = self.statistics(x)
@@ -54,10 +66,15 @@ class ExponentialFamily(Family):
             if infinite:
                 log_prob[log_prob < -NEVER / 10] = -torch.inf
             h = self.carrier(x)
-            return (log_prob.add_(h) if isinstance(h, Tensor) else log_prob).T, lambda r: r.T @ t
+            return (log_prob.add_(_summed(h)) if isinstance(h, Tensor) else log_prob).T, lambda r: r.T @ t
 
         return block
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(theta) under the prior: a density in the parameters; 0 without one."""
         return self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
+
+
+def _summed(part: Tensor) -> Tensor:
+    """Over the columns, where it is given for each of them."""
+    return part.sum(-1) if part.ndim == 2 else part

@@ -8,11 +8,12 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ._module import Recorded
+from .missing import seen_log_prob
 from .rows import Moments
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
@@ -44,6 +45,7 @@ class Family(Recorded):
 
     shared: frozenset[str] = frozenset()
     generalized: bool = False  # whether `maximize` takes a step towards the maximum instead of going there
+    takes_missing: bool = False  # whether rows may have NaN, for cells that were not seen
     expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
 
     # what a family must say
@@ -78,7 +80,7 @@ class Family(Recorded):
         return 8192
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
-        """Which cells no member can give, such as negative counts; None if there is none."""
+        """Which cells no member can give, such as negative counts; None if there is none. Of NaN it may say either."""
         support: Any = self.component().support
         while isinstance(support, constraints.independent):
             support = support.base_constraint
@@ -87,10 +89,18 @@ class Family(Recorded):
         inside = support.check(x.unsqueeze(-2)).expand(len(x), -1, *x.shape[1 : 2 - support.event_dim]).any(1)
         return ~inside.reshape(len(x), -1).expand_as(x)
 
+    def refused(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+        """Which cells are `outside`, or missing where the family takes none; None if there is none."""
+        outside, gone = self.outside(x), x.isnan()
+        if not gone.any():
+            return outside
+        outside = torch.zeros_like(gone) if outside is None else outside
+        return outside & ~gone if self.takes_missing else outside | gone
+
     def doubt(self, x: Float[Tensor, "n d"]) -> float:
-        """NaN if some cell is `outside`, else 0: added to what a fused pass makes of the rows."""
-        outside = self.outside(x)
-        return 0.0 if outside is None or not outside.any() else torch.nan
+        """NaN if some cell is `refused`, else 0: added to what a pass over many rows makes of them."""
+        refused = self.refused(x)
+        return 0.0 if refused is None or not refused.any() else torch.nan
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters."""
@@ -116,6 +126,40 @@ class Family(Recorded):
     def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
         """Sums of `visit`, added up over blocks, to those of `summarize`: the same, unless `visit` has others."""
         return sums
+
+    # rows with missing cells, NaN, for a family that `takes_missing` ones: as written here if columns are independent
+
+    def expected_statistics(self) -> Float[Tensor, "k s"]:
+        """E[T(x) | z = k] at the parameters as they stand: `match` undone."""
+        raise _missing(self, "expected_statistics", "for rows with missing cells")
+
+    def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(seen cells of x | z = k) in nats, differentiable in the parameters."""
+        return seen_log_prob(self.component(), x)
+
+    def complete(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
+        """Sums of E[T(x) | seen cells, z = k] over rows, at the parameters as they stand. Here T(x) is NaN where it
+        reads a missing cell, and is then taken to its `expected_statistics`."""
+        t = self.statistics(x)
+        gone = t.isnan()
+        seen = responsibilities.T @ torch.where(gone, 0.0, t)
+        return seen + (responsibilities.T @ gone.to(t.dtype)) * self.expected_statistics().detach()
+
+    def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
+        """`marginal`, and from responsibilities (n, k) what `complete` gives (k, s): so that both can share work."""
+        return self.marginal(x), lambda responsibilities: self.complete(x, responsibilities)
+
+    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+        """Mean and variance of each cell given the seen cells of its row and z = k: seen ones are what they are."""
+        moments, gone = self.moments(), x.isnan().unsqueeze(1)
+        variance = moments.covariance.diagonal(dim1=-2, dim2=-1)
+        return torch.where(gone, moments.mean, x.unsqueeze(1)), torch.where(gone, variance, 0.0)
+
+    def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """The rows with missing cells drawn from their distribution given the seen cells and z."""
+        return torch.where(x.isnan(), self.component(z).sample().to(x.dtype), x)
+
+    # the M-step, the start and the rest
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: `match` total / weight, pseudo-rows of the prior added. A component without any keeps its parameters.
@@ -199,8 +243,8 @@ def require_size(**sizes: Any) -> None:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
 
 
-def _missing(family: Family, method: str) -> NotImplementedError:
-    return NotImplementedError(f"{type(family).__name__} does not write {method}(): a Family must")
+def _missing(family: Family, method: str, purpose: str = "") -> NotImplementedError:
+    return NotImplementedError(f"{type(family).__name__} does not write {method}(): a Family must {purpose}".rstrip())
 
 
 def _free(constraint: Any, parameter: Tensor) -> int:

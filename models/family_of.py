@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints, transform_to
 
 from .family import Family, Profile, require_size
 from .guess import best_guess
+from .missing import seen_log_prob
 from .rows import Moments
 from .signature import constraint_of, parameters_of
 from .units import Located, ScaledCholesky
@@ -62,6 +63,7 @@ class FamilyOf(Family):
         self.names = tuple(parameters or parameters_of(distribution, self.fixed))
         kinds = {name: constraint_of(distribution, name) for name in self.names}
         self.is_joint = any(kind.event_dim > 0 for kind in kinds.values())  # of whole rows, not of single columns
+        self.takes_missing = not self.is_joint
         if unknown := set(prior if isinstance(prior, Mapping) else {}) - set(self.names):
             raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {', '.join(self.names)}")
         for name, kind in kinds.items():
@@ -140,6 +142,10 @@ class FamilyOf(Family):
             second = torch.einsum("nk,nkbq,nkbr->kbqr", share, score, score)
             total = total + torch.cat([first.flatten(1), second.flatten(1)], -1)
         return total
+
+    def complete(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
+        """The sums of the scores of what is seen."""
+        return self.summarize(x, responsibilities)
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: one step of scoring, `length` times as long. A component without weight keeps its parameters."""
@@ -273,7 +279,8 @@ class FamilyOf(Family):
             for tensor in free.values():
                 tensor.requires_grad_()
             values = {name: self._transform(name)(tensor) for name, tensor in free.items()}
-            log_prob = self._build(values).log_prob(x.unsqueeze(-2))
+            component = self._build(values)
+            log_prob = seen_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
             slopes = torch.autograd.grad(log_prob.sum(), list(free.values()))
         return self._blocks(dict(zip(self.names, slopes, strict=True)))
 

@@ -15,7 +15,7 @@ from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import require_size
 from .rows import Moments
-from .special import gamma_shape, log1p_deficit, log_gamma_deficit
+from .special import gamma_shape, log1p_deficit, log_gamma_deficit, log_minus_digamma
 
 SHARPEST = 1e14  # largest concentration: a standard deviation of a ten-millionth of the mean
 WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
@@ -31,6 +31,7 @@ class Gamma(ExponentialFamily):
     """
 
     expects = "positive numbers"
+    takes_missing = True
     concentration: Tensor
     rate: Tensor
     unit: Tensor
@@ -61,12 +62,18 @@ class Gamma(ExponentialFamily):
         """The parameters with these means of T(x)."""
         self._solve(torch.ones(len(mean), 1, dtype=mean.dtype), mean)
 
-    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, " k"]]:
+    def expected_statistics(self) -> Float[Tensor, "k s"]:
+        """E[u] = mean / unit - 1, and E[u - log(1 + u)], to which log(mean) - E[log x] = log a - digamma(a) adds."""
+        a = self.concentration
+        above = a / (self.rate * self.unit) - 1
+        return torch.cat([above, log1p_deficit(above) + log_minus_digamma(a)], -1)
+
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k d"]]:
         """With the rate b in units of a / unit, b = (1 + excess) a / unit: eta = (-1 - a excess, 1 - a)."""
         a = self.concentration
         excess = self.rate * self.unit / a - 1
         constant = log_gamma_deficit(a) - a * log1p_deficit(excess) - self.unit.log()
-        return torch.cat([-1 - a * excess, 1 - a], -1), constant.sum(-1)
+        return torch.cat([-1 - a * excess, 1 - a], -1), constant
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: the concentration solves one equation, the rate follows from it."""

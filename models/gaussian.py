@@ -6,14 +6,15 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from .base import Collapse
+from .conditional import Given
 from .covariance import SHAPES
-from .family import Family, Visit, require_size
+from .family import Family, Summarize, Visit, require_size
 from .fused import FAR, FusedPass, log_density, moments, squared_size
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
@@ -34,6 +35,7 @@ class Gaussian(Family):
     likelihood under that constraint, as a `GaussianDecoder` has it, where a column may be constant in a component.
     """
 
+    takes_missing = True
     origin: Tensor
     unit: Tensor
     loc: Tensor
@@ -138,6 +140,34 @@ class Gaussian(Family):
         """The fused pass: one GEMM for all log densities, one for all sums."""
         with torch.no_grad():
             return FusedPass(self.shape, self.origin, self._offset(), self.unit, self.scales())
+
+    def given(self, x: Float[Tensor, "n d"]) -> Given:
+        """The members given the seen cells of rows, NaN where missing; measured from their means."""
+        y = x.unsqueeze(-2) - self.origin - self._offset()
+        return Given(self.shape, self.scales(), y)
+
+    def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
+        """log N(seen cells; loc[k], Sigma[k]), and the sums of E[T(x - origin[k]) | seen cells, z = k]: missing cells
+        at their conditional means, and their conditional covariances."""
+        given, offset = self.given(x), self._offset().detach()
+        return given.log_prob, lambda r: given.sums(offset, r, r)
+
+    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+        """Mean and variance of each cell given the seen cells of its row and z = k."""
+        given = self.given(x)
+        return torch.where(x.isnan().unsqueeze(1), given.mean + self.loc, x.unsqueeze(1)), given.variance
+
+    def draw_missing(
+        self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"], widths: Float[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "n d"]:
+        """Missing cells drawn given the seen ones: their conditional mean, and what a whole row that is drawn has
+        beyond the conditional mean given its own seen cells (Matheron's rule), `widths` times as much."""
+        row = torch.arange(len(x))
+        drawn = self.component(z).sample()
+        beyond = drawn - self.conditional(torch.where(x.isnan(), torch.nan, drawn))[0][row, z]
+        if widths is not None:
+            beyond = beyond * widths.unsqueeze(-1)
+        return torch.where(x.isnan(), self.conditional(x)[0][row, z] + beyond, x)
 
     def maximize(
         self,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .base import LatentModel
+from .missing import donated
 from .rows import Rows
 
 Model = TypeVar("Model", bound=LatentModel)
@@ -79,13 +80,16 @@ def draw_start(
     rows: Rows, components: int, generator: torch.Generator, coordinates: Callable[[Tensor], Tensor], softness: float
 ) -> Start:
     """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
-    known label belong to it alone, and their mean is its centre.
+    known label belong to it alone, and their mean is its centre. Missing cells are filled for the start only.
 
     coordinates: where rows (n, d) lie for this, (n, c); softness: the share of each row spread evenly over all.
     """
     sample = rows.sample(generator)
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
-    y = coordinates(sample.x)
+    x, y = sample.x, coordinates(sample.x)
+    gone = y.isnan()
+    if gone.any():  # in the middle of what is seen
+        y = torch.where(gone, torch.where(gone, 0.0, y).sum(0) / (~gone).sum(0).clamp(min=1), y)
     labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
     known = {
         int(j): mass[labels == j] @ y[labels == j] / mass[labels == j].sum()
@@ -94,14 +98,16 @@ def draw_start(
     }
     centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
     responsibilities = softened(y, centres, softness)
+    if gone.any():
+        x = donated(x, responsibilities.argmax(1), mass, generator)
     nearest = torch.nn.functional.one_hot(responsibilities.argmax(1), components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(0).unsqueeze(1)
-    whole = (mass @ sample.x / mass.sum()).expand(components, -1)  # a known centre may have no row of its own
-    places = torch.where(size > 0, nearest.T @ sample.x / size.clamp(min=1e-300), whole)
+    whole = (mass @ x / mass.sum()).expand(components, -1)  # a known centre may have no row of its own
+    places = torch.where(size > 0, nearest.T @ x / size.clamp(min=1e-300), whole)
     responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
     responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
-    return Start(sample.x, responsibilities, places)
+    return Start(x, responsibilities, places)
 
 
 def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], softness: float) -> Float[Tensor, "n k"]:

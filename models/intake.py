@@ -17,8 +17,10 @@ def as_tensor(
     dtype: torch.dtype = torch.float64,
     first_row: int = 0,
     finite: bool = True,
+    missing: bool = False,
 ) -> Tensor:
-    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame (finite=False: not looked at again).
+    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame (finite=False: not looked at again;
+    missing=True: NaN stands for a missing cell).
 
     Of a DataFrame's category columns these are the codes 0 .. levels - 1, in the order of `.cat.categories`.
     Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
@@ -60,8 +62,8 @@ def as_tensor(
         )
     tensor = tensor.to(dtype)
     # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
-    if finite and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-        row, column = (int(i) for i in torch.isfinite(tensor).logical_not().nonzero()[0])
+    if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
+        row, column = (int(i) for i in bad.nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns else f"{column}"
         value = "NaN" if bool(torch.isnan(tensor[row, column])) else "an infinite value"
         raise ValueError(

@@ -77,6 +77,11 @@ class KMeans(Mixture):
         super().__setattr__(name, value)
 
     @property
+    def takes_missing(self) -> bool:
+        """It does not: GaussianMixture(k, d, "tied-spherical") does."""
+        return False
+
+    @property
     def loc(self) -> Float[Tensor, "k d"]:
         """The centres."""
         return self.family.loc  # type: ignore[return-value]

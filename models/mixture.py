@@ -24,7 +24,8 @@ from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights, first_cell
-from .rows import Moments, as_rows
+from .missing import Imputed, Seen, imputed, look
+from .rows import Moments, Rows, as_rows
 from .schema import Schema, conform
 
 Made = TypeVar("Made", bound=Statistics)
@@ -82,7 +83,8 @@ class Mixture(Recorded):
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            pyro.sample("x", self.family.component(z), obs=x)  # type: ignore[arg-type]
+            component: Any = Seen(self.family, z) if x.isnan().any() else self.family.component(z)
+            pyro.sample("x", component, obs=x)
         return z
 
     @local_params
@@ -96,6 +98,11 @@ class Mixture(Recorded):
             logits = self._logits(x, labels)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether rows may have NaN, for cells that were not seen."""
+        return self.family.takes_missing
 
     # what the pair implies, in closed form
 
@@ -131,6 +138,32 @@ class Mixture(Recorded):
             alpha = torch.full_like(self.weights, self.concentration)
             term = term + dist.Dirichlet(alpha).log_prob(self.weights)
         return term
+
+    @torch.no_grad()
+    def impute(self, x: Any) -> Imputed:
+        """Each missing cell at its posterior mean given the seen cells of its row, a code at the likeliest one, and how
+        uncertain that is. x: (n, d) with NaN where missing."""
+        x = self._table(x)
+        return imputed(self.family, x, torch.softmax(self._logits(x, None), -1))
+
+    @torch.no_grad()
+    def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:
+        """The table x (n, d) several times, its missing cells drawn anew each time from their joint distribution given
+        the seen cells of their row: multiple imputations (Rubin 1987), whose quantiles are intervals. The same draws
+        for the same seed; without one, from torch's own random state."""
+        x = self._table(x)
+        if not isinstance(draws, Integral) or draws < 1:
+            raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
+        gone = x.isnan().any(1)
+        found = x.repeat(int(draws), 1, 1)
+        with torch.random.fork_rng(enabled=seed is not None, devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            if gone.any():
+                z = dist.Categorical(logits=self._logits(x[gone], None))
+                for table in found:
+                    table[gone] = self.family.draw_missing(x[gone], z.sample())
+        return found
 
     def sample(self, n: int, seed: int | None = None, labels: bool = False) -> Any:
         """n rows (n, d) drawn from the mixture; with labels=True also the components (n,) they were drawn from.
@@ -184,7 +217,7 @@ class Mixture(Recorded):
         x: (n, d) as `fit` takes it. Raises ValueError for other columns, fewer rows than components or fewer distinct
         ones, and cells that the family cannot give.
         """
-        rows = as_rows(x, weights)
+        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
         k, d = self.family.components, self.family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
@@ -265,21 +298,21 @@ class Mixture(Recorded):
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
-        joint = self.family.log_prob(x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
+        joint = look(self.family, x)[0] + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
         """x as a tensor of numbers that the family can give."""
         x = conform(x, self)
-        tensor = as_tensor(x, self.family.features)
+        tensor = as_tensor(x, self.family.features, missing=self.takes_missing)
         self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
     def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | None = None) -> None:
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
-        outside = self.family.outside(x)
-        if outside is not None and outside.any():
-            raise ValueError(f"{first_cell(outside, x, columns, numbers)}, expected {self.family.expects}")
+        refused = self.family.refused(x)
+        if refused is not None and refused.any():
+            raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self.family.expects}")
 
     def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""

@@ -38,6 +38,7 @@ class NegativeBinomial(Family):
 
     expects = COUNTS
     generalized = True
+    takes_missing = True
     mean: Tensor
     concentration: Tensor
 
@@ -58,19 +59,28 @@ class NegativeBinomial(Family):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, which keeps its digits where the counts are all but Poisson."""
-        m, c, y = self.mean, self.concentration, x.unsqueeze(-2)
-        some = torch.where(m > 0, m, 1.0)  # a mean of 0 has no gradient, and gives nothing but zeros
-        ones = torch.where((m > 0) | (y == 0), y * (some / (c + some)).log(), -torch.inf)
-        return (log_gamma_ratio(c, y) + ones - c * torch.log1p(m / c)).sum(-1) - log_factorial(x).sum(-1, keepdim=True)
+        return self._cells(x).sum(-1) - log_factorial(x).sum(-1, keepdim=True)
+
+    def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(seen cells | z = k) in nats."""
+        filled = x.nan_to_num(nan=0.0)
+        cells = torch.where(x.isnan().unsqueeze(-2), 0.0, self._cells(filled))
+        return cells.sum(-1) - log_factorial(filled).sum(-1, keepdim=True)
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of x, of x less the expected number of tables, sum of j / (c + j) over j < x, and of what that loses
-        when log c grows, sum of c j / (c + j)^2; at the concentrations c as they stand."""
+        when log c grows, sum of c j / (c + j)^2; at the concentrations c as they stand; and of ones. Over the cells
+        that are seen."""
+        ones, x = (~x.isnan()).to(x.dtype), x.nan_to_num(nan=0.0)  # of a count of 0 the others are 0
         c, y = self.concentration.detach(), x.unsqueeze(-2)
         deficit = digamma_deficit(c, y)
         loss = y - deficit + c**2 * (torch.polygamma(1, c + y) - torch.polygamma(1, c))
         sums = [torch.einsum("nk,nkd->kd", responsibilities, cell) for cell in (deficit, loss)]
-        return torch.cat([responsibilities.T @ x, *sums], -1)
+        return torch.cat([responsibilities.T @ x, *sums, responsibilities.T @ ones], -1)
+
+    def complete(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
+        """The sums over the cells that are seen: each column has a weight of its own."""
+        return self.summarize(x, responsibilities)
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """Means and concentrations from the averages of `summarize`."""
@@ -79,10 +89,11 @@ class NegativeBinomial(Family):
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: a Newton step, or if that was too long (length below 1) the step of EM, which never is. A component
         without weight keeps its parameters."""
-        own, weight = (weight > 0).unsqueeze(-1), weight.clamp(min=1e-300).unsqueeze(-1)
-        mean, deficit, loss = torch.where(own, total / weight, 0.0).chunk(3, -1)
+        *sums, weight = total.chunk(4, -1)  # weight (k, d): of the cells that are seen
+        own, weight = weight > 0, weight.clamp(min=1e-300)
+        mean, deficit, loss = (torch.where(own, part / weight, 0.0) for part in sums)
         before, most = self.concentration.detach(), POISSON * mean.clamp(min=1)
-        prior = torch.zeros(2, 1, dtype=mean.dtype)
+        prior = torch.zeros(2, 1, 1, dtype=mean.dtype)
         if self.priors:  # shape - 1 and rate, for each row
             hyper = [self.priors.hyper("concentration", name) for name in ("concentration", "rate")]
             prior = torch.stack([(hyper[0] - 1) / weight, hyper[1] / weight])
@@ -115,6 +126,13 @@ class NegativeBinomial(Family):
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior: 0 without one."""
         return self.priors.log_prob(concentration=self.concentration)
+
+    def _cells(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
+        """log p of each cell but for -log x!."""
+        m, c, y = self.mean, self.concentration, x.unsqueeze(-2)
+        some = torch.where(m > 0, m, 1.0)  # a mean of 0 has no gradient, and gives nothing but zeros
+        ones = torch.where((m > 0) | (y == 0), y * (some / (c + some)).log(), -torch.inf)
+        return log_gamma_ratio(c, y) + ones - c * torch.log1p(m / c)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""

@@ -27,6 +27,7 @@ class Poisson(ExponentialFamily):
     """
 
     expects = COUNTS
+    takes_missing = True
     rate: Tensor
     rate_unconstrained: Tensor
 
@@ -49,13 +50,17 @@ class Poisson(ExponentialFamily):
         """Rates to means."""
         self.rate = mean
 
-    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-        """eta = log rate, A = sum of rates."""
-        return self.rate_unconstrained, -self.rate.sum(-1)
+    def expected_statistics(self) -> Float[Tensor, "k d"]:
+        """The rates."""
+        return self.rate
 
-    def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """-log x!, summed over columns."""
-        return -log_factorial(x).sum(-1)
+    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """eta = log rate, A = rate, for each column."""
+        return self.rate_unconstrained, -self.rate
+
+    def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """-log x!, for each column."""
+        return -log_factorial(x)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of Gamma(a, b): b rows of total a - 1."""

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution
 
 from .family import Family, Profile, Summarize, Visit
+from .missing import look
 from .rows import Moments
 from .side_by_side import SideBySide
 
@@ -46,6 +47,7 @@ class Product(Family):
         self.parts = PyroModule[torch.nn.ModuleList](families)  # type: ignore[reportArgumentType]
         self.columns = tuple(tuple(int(j) for j in group) for group in columns)
         self.generalized = any(family.generalized for family in families)
+        self.takes_missing = any(family.takes_missing for family in families)
 
     @property
     def components(self) -> int:
@@ -85,11 +87,11 @@ class Product(Family):
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is impossible in its group."""
-        bad = torch.zeros_like(x, dtype=torch.bool)
-        for (family, y), group in zip(self._each(x), self.columns, strict=True):
-            if (cells := family.outside(y)) is not None:
-                bad[:, list(group)] = cells
-        return bad
+        return self._cells([family.outside(y) for family, y in self._each(x)], x)
+
+    def refused(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+        """What its group refuses: one may take missing cells where another does not."""
+        return self._cells([family.refused(y) for family, y in self._each(x)], x)
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Sum of the groups' log p(x_g | z = k), in nats."""
@@ -98,6 +100,27 @@ class Product(Family):
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """The sums of each group in turn."""
         return torch.cat([family.summarize(y, responsibilities) for family, y in self._each(x)], -1)
+
+    def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
+        """Sum of the groups' log p(seen cells of x_g | z = k), in nats, and the expected sums of each group in turn."""
+        looks = [look(family, y) for family, y in self._each(x)]
+        log_prob = torch.as_tensor(sum(part for part, _ in looks))
+        return log_prob, lambda r: torch.cat([summarize(r) for _, summarize in looks], -1)
+
+    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+        """Means and variances of the groups, with their columns in their places."""
+        means = torch.empty(len(x), self.components, self.features, dtype=x.dtype)
+        variances = torch.empty_like(means)
+        for (family, y), group in zip(self._each(x), self.columns, strict=True):
+            means[..., list(group)], variances[..., list(group)] = family.conditional(y)
+        return means, variances
+
+    def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """Those of each group."""
+        drawn = x.clone()
+        for (family, y), group in zip(self._each(x), self.columns, strict=True):
+            drawn[:, list(group)] = family.draw_missing(y, z)
+        return drawn
 
     def visit(self) -> Visit:
         """The passes of the groups, side by side."""
@@ -184,6 +207,14 @@ class Product(Family):
     def _each(self, x: Tensor) -> list[tuple[Family, Tensor]]:
         """Each family with its columns of x."""
         return [(f, x[:, list(group)]) for f, group in zip(self._families, self.columns, strict=True)]
+
+    def _cells(self, parts: Sequence[Tensor | None], x: Tensor) -> Bool[Tensor, "n d"]:
+        """What is wrong with the cells of each group, in the columns of the table."""
+        bad = torch.zeros_like(x, dtype=torch.bool)
+        for cells, group in zip(parts, self.columns, strict=True):
+            if cells is not None:
+                bad[:, list(group)] = cells
+        return bad
 
     def _shares(self, data: Moments) -> list[Moments]:
         """The moments of each group."""

@@ -57,10 +57,15 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) 
     """`x` as `Rows`: itself if it is one, in which case it brings its own weights and labels; a table with names in the
     order and by the codes that `model` was fitted to."""
     if not isinstance(x, Rows):
-        return Rows(conform(x, model), weights, labels)
+        return Rows(conform(x, model), weights, labels, missing=takes_missing(model))
     if weights is not None or labels is not None:
         raise ValueError("got Rows together with weights or labels, expected them inside: Rows(x, weights, labels)")
     return x.conformed(model)
+
+
+def takes_missing(model: Any) -> bool:
+    """Whether rows of this model may have missing cells."""
+    return getattr(model, "takes_missing", False)
 
 
 class Rows:
@@ -68,10 +73,19 @@ class Rows:
 
     x: tensor, numpy or memory-mapped array, DataFrame (of category columns the codes are read, as pandas orders them),
     Dataset, or a DataLoader (whose batches are then the chunks).
-    weights: (n,), labels: (n,), both optional. Only a chunk at a time is converted, so memory does not grow with n.
+    weights: (n,), labels: (n,), both optional. missing: whether NaN stands for a missing cell, or is an error. Only a
+    chunk at a time is converted, so memory does not grow with n.
     """
 
-    def __init__(self, x: Any, weights: Any = None, labels: Any = None, *, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        x: Any,
+        weights: Any = None,
+        labels: Any = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        missing: bool = False,
+    ):
         if isinstance(x, IterableDataset) or (isinstance(x, DataLoader) and isinstance(x.dataset, IterableDataset)):
             raise TypeError("got an iterable-style dataset, expected one with a length that can be read more than once")
         if isinstance(x, DataLoader) and (weights is not None or labels is not None):
@@ -87,6 +101,7 @@ class Rows:
             as_tensor(x)  # raises
         self._x = x
         self._dtype = dtype
+        self._missing = missing
         self._read_before = False  # all rows in order, so that bad cells would have been found
         self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
         if self._n == 0:
@@ -95,9 +110,12 @@ class Rows:
         self.labels = as_labels(labels, self._n)
 
     def conformed(self, model: Any) -> Rows:
-        """These rows in the order and by the codes that `model` was fitted to; themselves where they are."""
-        table = conform(self._x, model)
-        return self if table is self._x else Rows(table, self.weights, self.labels, dtype=self._dtype)
+        """These rows in the order and by the codes that `model` was fitted to, with missing cells if it takes some;
+        themselves where they are."""
+        table, missing = conform(self._x, model), self._missing if model is None else takes_missing(model)
+        if table is self._x and missing == self._missing:
+            return self
+        return Rows(table, self.weights, self.labels, dtype=self._dtype, missing=missing)
 
     def __len__(self) -> int:
         return self._n
@@ -142,7 +160,7 @@ class Rows:
         if isinstance(self._x, DataLoader):
             start = 0
             for batch in self._x:
-                x = as_tensor(_first(batch), dtype=self._dtype, first_row=start)
+                x = as_tensor(_first(batch), dtype=self._dtype, first_row=start, missing=self._missing)
                 yield Chunk(x, None, None, torch.arange(start, start + len(x)))
                 start += len(x)
             return
@@ -191,9 +209,10 @@ class Rows:
 
     @cached_property
     def moments(self) -> Moments:
-        """Mean and covariance of all rows, in two passes, so that a far offset costs no digits."""
+        """Mean and covariance of all rows, in two passes, so that a far offset costs no digits. Of columns with missing
+        cells, over those that are seen; the covariances of pairs are shrunk to stay those of a distribution."""
         products = ((y if w is None else y * w[:, None]).T @ y for y, w in self._centred())
-        covariance = torch.as_tensor(sum(products)) / self.total_weight
+        covariance = torch.as_tensor(sum(products)) / torch.outer(self._seen, self._seen).sqrt()
         self._require_range(covariance.diagonal())
         return Moments(self._mean, covariance)
 
@@ -201,16 +220,31 @@ class Rows:
     def spread(self) -> Spread:
         """Mean and variance of each column, in two passes: small where the covariance of many columns is not."""
         squares = ((y.square() if w is None else y.square() * w[:, None]).sum(0) for y, w in self._centred())
-        variance = torch.as_tensor(sum(squares)) / self.total_weight
+        variance = torch.as_tensor(sum(squares)) / self._seen
         self._require_range(variance)
         return Spread(self._mean, variance)
 
     @cached_property
     def _mean(self) -> Tensor:
-        return torch.as_tensor(sum(_weighted(c).sum(0) for c in self.chunks())) / self.total_weight
+        return torch.as_tensor(sum(_weighted(c).nansum(0) for c in self.chunks())) / self._seen
+
+    @cached_property
+    def _seen(self) -> Tensor:
+        """(d,) the total weight of the cells that are seen in each column."""
+        if not self._missing:
+            return torch.full((self.features,), self.total_weight, dtype=torch.float64)
+        shares = (seen.sum(0) if w is None else w @ seen for seen, w in self._presence())
+        seen = torch.as_tensor(sum(shares))
+        if not (seen > 0).all():
+            column = int((seen <= 0).nonzero()[0])
+            raise ValueError(f"{_named(column, self.columns)} has no value in any row, expected some: drop the column")
+        return seen
+
+    def _presence(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        return (((~c.x.isnan()).double(), c.weights) for c in self.chunks())
 
     def _centred(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        return ((c.x.double() - self._mean, c.weights) for c in self.chunks())
+        return (((c.x.double() - self._mean).nan_to_num(nan=0.0), c.weights) for c in self.chunks())
 
     def _require_range(self, variance: Tensor) -> None:
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)
@@ -223,7 +257,7 @@ class Rows:
 
     @cached_property
     def _converted(self) -> Tensor:
-        return as_tensor(self._x, dtype=self._dtype)
+        return as_tensor(self._x, dtype=self._dtype, missing=self._missing)
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """The rows of a slice or of an index tensor."""
@@ -250,7 +284,7 @@ class Rows:
             part = np.asarray(array[index if isinstance(index, slice) else index.numpy()])
         first = index.start if isinstance(index, slice) else 0
         return Chunk(
-            as_tensor(part, dtype=self._dtype, first_row=first, finite=not self._read_before),
+            as_tensor(part, dtype=self._dtype, first_row=first, finite=not self._read_before, missing=self._missing),
             None if self.weights is None else self.weights[index],
             None if self.labels is None else self.labels[index],
         )
@@ -259,6 +293,11 @@ class Rows:
 def _weighted(chunk: Chunk) -> Tensor:
     x = chunk.x.double()
     return x if chunk.weights is None else x * chunk.weights[:, None]
+
+
+def _named(column: int, names: list[str]) -> str:
+    """A column in words: column 1 ('waiting')."""
+    return f"column {column}" + ("" if names[column] == f"column {column}" else f" ({names[column]!r})")
 
 
 def _first(item: Any) -> Any:

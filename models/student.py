@@ -7,7 +7,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints
@@ -38,6 +38,7 @@ class StudentT(Family):
     times faster than EM's, above all towards the Gaussian; where it would go too far, EM's own.
     """
 
+    takes_missing = True
     dof: Tensor
     normal: Gaussian
 
@@ -107,12 +108,41 @@ class StudentT(Family):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log t(x; dof[k], loc[k], Sigma[k]) in nats, differentiable in the parameters."""
-        return self._density(self.normal.log_prob(x))
+        normal = self.normal.log_prob(x)
+        return self._density(normal, self._squared(normal), self.features)
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
-        """Sums of r u T(x), r u^2, r u and r log u, with T that of `Gaussian`, at the parameters as they stand."""
-        scaled, own = self._scales(self.normal.log_prob(x).detach(), responsibilities)
+        """Sums of r u T(x), of r times a curvature in dof, of r u and of r log u, with T that of `Gaussian`, at the
+        parameters as they stand."""
+        scaled, own = self._scales(self._squared(self.normal.log_prob(x)), self.features, responsibilities)
         return torch.cat([self.normal.summarize(x, scaled), own], -1)
+
+    def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
+        """log t(seen cells), of as many dimensions, and the sums of E[u T(x) | seen cells] and so on: conditional
+        covariances are divided by u, and so count once."""
+        given, offset = self.normal.given(x), self.normal._offset().detach()
+
+        def pack(responsibilities: Tensor) -> Tensor:
+            scaled, own = self._scales(given.squared, given.seen, responsibilities)
+            return torch.cat([given.sums(offset, scaled, responsibilities), own], -1)
+
+        return self._density(given.log_prob, given.squared, given.seen), pack
+
+    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+        """Mean and variance of each cell given the seen ones, those of a t distribution with dof + seen cells degrees
+        of freedom: infinite for dof + seen <= 2."""
+        mean, variance = self.normal.conditional(x)
+        given = self.normal.given(x)
+        dof = self.dof.detach() + given.seen
+        factor = torch.where(dof > 2, (self.dof.detach() + given.squared) / (dof - 2).clamp(min=1e-300), torch.inf)
+        return mean, torch.where(variance > 0, variance * factor.unsqueeze(-1), 0.0)
+
+    def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """Those of a Gaussian, and their u first."""
+        given = self.normal.given(x)
+        dof, row = self.dof.detach()[z], torch.arange(len(x))
+        u = dist.Gamma((dof + given.seen.squeeze(1)) / 2, (dof + given.squared[row, z]) / 2).sample()
+        return self.normal.draw_missing(x, z, u.rsqrt())
 
     def visit(self) -> Visit:
         """The fused pass of the Gaussian inside."""
@@ -123,26 +153,27 @@ class StudentT(Family):
             normal = normal.clone()  # its memory becomes the posterior's
 
             def pack(responsibilities: Tensor) -> Tensor:
-                scaled, own = self._scales(normal, responsibilities)
+                scaled, own = self._scales(squared, self.features, responsibilities)
                 return torch.cat([summarize(scaled), own], -1)
 
             with torch.no_grad():
-                return self._density(normal), pack
+                squared = self._squared(normal)
+                return self._density(normal, squared, self.features), pack
 
         return block
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom: a Newton
         step, or if that was too long (length below 1) the step of EM, which never is."""
-        squared, scaled, logs = total[:, -3:].unbind(-1)
+        curvature, scaled, logs = total[:, -3:].unbind(-1)
         expanded = self.normal.prior is None and not self.normal.tied
         self.normal.maximize(scaled, total[:, :-3], scatter_weight=scaled if expanded else weight)
         if not self.estimated:
             return
         some, rows, dof = weight > 0, weight.clamp(min=1e-300), self.dof.detach()
-        mean, square, logs = scaled / rows, squared / rows, logs / rows
+        mean, curvature, logs = scaled / rows, curvature / rows, logs / rows
         if length == 1:
-            new = dof * _newton(dof, self.features, mean, square, logs).exp()
+            new = dof * _newton(dof, mean, curvature, logs).exp()
         else:
             new = 2 * gamma_shape((mean.clamp(min=1e-300).log() if expanded else mean - 1) - logs)
         self.dof = torch.where(some, new.clamp(FEWEST, GAUSSIAN), dof)
@@ -202,33 +233,34 @@ class StudentT(Family):
         log_det = self.normal.shape.log_det(self.normal.scales(), d)
         return (-2 * normal - d * math.log(2 * math.pi) - log_det).clamp(min=0)
 
-    def _density(self, normal: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        """Gaussian log densities to those of the t distributions."""
-        d, half = self.features, self.dof / 2
-        squared = self._squared(normal)
-        at_centre = normal + squared / 2  # (n, k), the same for all rows
-        tail = log_gamma_ratio(half, torch.full_like(half, d / 2)) - d / 2 * half.log()
+    def _density(self, normal: Tensor, squared: Tensor, d: Tensor | int) -> Float[Tensor, "n k"]:
+        """Gaussian log densities and squared distances to the log densities of the t distributions, in d dimensions."""
+        half = self.dof / 2
+        at_centre = normal + squared / 2  # (n, k), the same for all rows of d dimensions
+        tail = log_gamma_ratio(half, torch.as_tensor(d / 2, dtype=half.dtype)) - d / 2 * half.log()
         return at_centre + tail - (half + d / 2) * torch.log1p(squared / self.dof)
 
-    def _scales(self, normal: Tensor, responsibilities: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k 3"]]:
-        """r E[u], and the sums of r E[u]^2, of r E[u] and of r E[log u], where u given the row is
-        Gamma((dof + d) / 2, (dof + squared distance) / 2)."""
-        d, dof = self.features, self.dof.detach()
-        rate = (dof + self._squared(normal).detach()) / 2
+    def _scales(
+        self, squared: Tensor, d: Tensor | int, responsibilities: Tensor
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k 3"]]:
+        """r E[u], and the sums of r times what a row gives to the second derivative in dof, of r E[u] and of
+        r E[log u], where u given the row is Gamma((dof + d) / 2, (dof + squared distance) / 2)."""
+        dof = self.dof.detach()
+        rate = (dof + squared.detach()) / 2
         shape = (dof + d) / 2
         u = shape / rate
         scaled = responsibilities * u
-        logs = torch.digamma(shape) * responsibilities.sum(0) - (responsibilities * rate.log()).sum(0)
-        return scaled, torch.stack([(scaled * u).sum(0), scaled.sum(0), logs], -1)
+        logs = (responsibilities * (torch.digamma(shape) - rate.log())).sum(0)
+        bend = responsibilities * 0.25 * torch.polygamma(1, shape) + scaled * (0.5 * u - 1) / (dof + d)
+        return scaled, torch.stack([bend.sum(0), scaled.sum(0), logs], -1)
 
 
-def _newton(dof: Tensor, d: int, mean: Tensor, square: Tensor, logs: Tensor) -> Tensor:
-    """The Newton step of log dof on the average log p(x), from the averages of u, u^2 and log u; 1 up or down where
-    the slope rises, and no longer than 2."""
+def _newton(dof: Tensor, mean: Tensor, curvature: Tensor, logs: Tensor) -> Tensor:
+    """The Newton step of log dof on the average log p(x), from the averages of u, of the rows' part of the curvature
+    and of log u; 1 up or down where the slope rises, and no longer than 2."""
     half = dof / 2
     slope = 0.5 * (log_minus_digamma(half) + 1 + logs - mean)
-    curvature = 0.25 * (torch.polygamma(1, half + d / 2) - torch.polygamma(1, half)) + 0.5 / dof
-    curvature = curvature + (0.5 * square - mean) / (dof + d)
+    curvature = curvature - 0.25 * torch.polygamma(1, half) + 0.5 / dof
     first, second = dof * slope, dof**2 * curvature + dof * slope  # in log dof
     step = torch.where(second < 0, -first / second, first.sign())
     return torch.where(first.abs() < NOISE, 0.0, step).nan_to_num().clamp(-2.0, 2.0)
