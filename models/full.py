@@ -90,12 +90,11 @@ class Full:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariance `reference` (s,): (k,)."""
+        """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariances `reference` (k, s): (k,)."""
         factor, definite = Full.scale(reference, d)
-        if not definite:
-            return scale.new_zeros(scale.shape[0])
+        factor = torch.where(definite[:, None, None], factor, torch.eye(d, dtype=factor.dtype))
         white = torch.linalg.solve_triangular(factor, scale, upper=False)
-        return torch.linalg.svdvals(white)[..., -1] ** 2
+        return torch.where(definite, torch.linalg.svdvals(white)[..., -1] ** 2, 0.0)
 
     @staticmethod
     def matrix(scale: Tensor, d: int) -> Tensor:

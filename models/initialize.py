@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -68,7 +68,8 @@ def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -
 
 @dataclass(frozen=True)
 class Start:
-    """Rows x (n, d), their responsibilities (n, k), row weights included, and where the components are (k, d)."""
+    """Rows x (n, d), their responsibilities (n, k), row weights included, and where the components are (k, d). Several
+    starts of the same rows lie side by side."""
 
     x: Float[Tensor, "n d"]
     responsibilities: Float[Tensor, "n k"]
@@ -76,14 +77,19 @@ class Start:
 
 
 def draw_start(
-    rows: Rows, components: int, generator: torch.Generator, coordinates: Callable[[Tensor], Tensor], softness: float
+    rows: Rows,
+    components: int,
+    generators: Sequence[torch.Generator],
+    coordinates: Callable[[Tensor], Tensor],
+    softness: float,
 ) -> Start:
     """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
     known label belong to it alone, and their mean is its centre.
 
-    coordinates: where rows (n, d) lie for this, (n, c); softness: the share of each row spread evenly over all.
+    generators: one for each start; several are for tables that need no sample. coordinates: where rows (n, d) lie for
+    this, (n, c); softness: the share of each row spread evenly over all.
     """
-    sample = rows.sample(generator)
+    sample = rows.sample(generators[0])
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
     y = coordinates(sample.x)
     labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
@@ -92,20 +98,28 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
-    responsibilities = softened(y, centres, softness)
-    nearest = torch.nn.functional.one_hot(responsibilities.argmax(1), components).to(y.dtype) * mass.unsqueeze(1)
-    size = nearest.sum(0).unsqueeze(1)
-    whole = (mass @ sample.x / mass.sum()).expand(components, -1)  # a known centre may have no row of its own
-    places = torch.where(size > 0, nearest.T @ sample.x / size.clamp(min=1e-300), whole)
-    responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
+    centres = torch.stack([kmeans_plus_plus(y, sample.weights, components, g, known) for g in generators])
+    responsibilities = softened(y, centres, softness)  # (starts, n, k)
+    nearest = torch.nn.functional.one_hot(responsibilities.argmax(-1), components).to(y.dtype) * mass.unsqueeze(1)
+    size = nearest.sum(1).reshape(-1, 1)
+    whole = mass @ sample.x / mass.sum()  # a known centre may have no row of its own
+    places = torch.where(size > 0, _side_by_side(nearest).T @ sample.x / size.clamp(min=1e-300), whole)
+    responsibilities[:, labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
-    responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
-    return Start(sample.x, responsibilities, places)
+    # the sample stands for all rows
+    responsibilities *= rows.total_weight / responsibilities.sum((1, 2), keepdim=True)
+    return Start(sample.x, _side_by_side(responsibilities), places)
 
 
-def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], softness: float) -> Float[Tensor, "n k"]:
+def _side_by_side(values: Float[Tensor, "starts n k"]) -> Float[Tensor, "n members"]:
+    return values.transpose(0, 1).flatten(1)
+
+
+def softened(
+    x: Float[Tensor, "n d"], centres: Float[Tensor, "*starts k d"], softness: float
+) -> Float[Tensor, "*starts n k"]:
     """Responsibilities of the nearest centre, a share of each row spread evenly over all: (1 - s) r + s / k."""
-    nearest = _squared_distances(x, centres).argmin(0)
-    one_hot = torch.nn.functional.one_hot(nearest, len(centres)).to(x.dtype)
-    return (1 - softness) * one_hot + softness / len(centres)
+    k = centres.shape[-2]
+    nearest = _squared_distances(x, centres.flatten(0, -2)).unflatten(0, centres.shape[:-1]).argmin(-2)
+    one_hot = torch.nn.functional.one_hot(nearest, k).to(x.dtype)
+    return (1 - softness) * one_hot + softness / k

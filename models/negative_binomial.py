@@ -114,7 +114,7 @@ class NegativeBinomial(Family):
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior: 0 without one."""
-        return self.priors.log_prob(concentration=self.concentration)
+        return super().log_prior() + sum(map(self.per_copy, self.priors.log_prob(concentration=self.concentration)))
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""

@@ -46,6 +46,7 @@ class Product(Family):
         self.parts = PyroModule[torch.nn.ModuleList](families)  # type: ignore[reportArgumentType]
         self.columns = tuple(tuple(int(j) for j in group) for group in columns)
         self.generalized = any(family.generalized for family in families)
+        self.repeatable = all(family.repeatable for family in families)
 
     @property
     def components(self) -> int:
@@ -162,7 +163,7 @@ class Product(Family):
             for p in family.profiles()
         ]
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """Sum of the groups' log prior densities."""
         return torch.as_tensor(sum(family.log_prior() for family in self._families))
 

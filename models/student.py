@@ -38,6 +38,7 @@ class StudentT(Family):
     times faster than EM's, above all towards the Gaussian; where it would go too far, EM's own.
     """
 
+    repeatable = True
     dof: Tensor
     normal: Gaussian
 
@@ -178,7 +179,7 @@ class StudentT(Family):
         dof = Profile("dof", self.dof.detach().unsqueeze(-1), [-1])
         return [Profile("location", inside.mean, columns), Profile("scale", scale, columns), dof]
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, Sigma) under the prior: 0 without one."""
         return self.normal.log_prior()
 
