@@ -109,8 +109,9 @@ def _run_together(task: Task, restarts: Sequence[int], report: Report, passes: i
                 ended.append(i)
             elif math.isfinite(bound):
                 going.append(i)
-        restart, run = running[0]
-        report(restart, len(run.bounds), run.bounds[-1], None)
+        for i in sorted({0, *ended}):
+            restart, run = running[i]
+            report(restart, len(run.bounds), run.bounds[-1], None)
         thin = batch.collapsed().tolist() if ended and passes is None else [False] * len(running)
         for i in ended:
             restart, run = running[i]
