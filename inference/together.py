@@ -35,10 +35,10 @@ def runs(
     resumed: Any = None,
 ) -> Iterator[tuple[int, Run | Collapse]]:
     """These restarts in order, each with what came of it. save, resumed, passes: as `Task.run` has them."""
-    together = save is None and len(restarts) > 1 and _fit_together(task)
+    together = save is None and _fit_together(task)
     for start in range(0, len(restarts), LOT):
         lot = restarts[start : start + LOT]
-        ends = _run_together(task, lot, report, passes) if together else {}
+        ends = _run_together(task, lot, report, passes) if together and len(lot) > 1 else {}
         for restart in lot:
             try:
                 end = ends.get(restart) or task.run(restart, report, save, resumed, passes)

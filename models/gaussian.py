@@ -14,7 +14,7 @@ from torch.distributions import Distribution, constraints
 from .base import Collapse
 from .covariance import SHAPES
 from .family import Family, Visit, require_size
-from .fused import FAR, FusedPass, log_density, moments, squared_size
+from .fused import FAR, FusedPass, log_density, moments, squared_sizes
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .units import Located, ScaledCholesky
@@ -273,22 +273,25 @@ class Gaussian(Family):
             self.origin = self.origin + torch.where(hidden, offset, 0.0)
             offset = torch.where(hidden, 0.0, offset)
         self.blurred = self._each(blurred)
-        old = getattr(self, shape.name).detach()
-        keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
         if self.variance_floor:
             scale = scale.clamp(min=self._least)  # to the last bit
-        setattr(self, shape.name, torch.where(keep, old.reshape_as(scale), scale).reshape_as(old))
+        if kept.any():
+            old = getattr(self, shape.name).detach().reshape_as(scale)
+            scale = torch.where(kept.reshape((*kept.shape, *[1] * shape.scale_dims)), old, scale)
+        setattr(self, shape.name, scale.reshape_as(getattr(self, f"{shape.name}_unconstrained")))
         self.loc_unconstrained.data = offset / self.unit
         self.names_set.add("loc")
 
     def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:
         """(k,) which components the last sums show blurred: those far from their origin, and those that have become
         too thin for the raw moments they were still thick enough for when the sums were taken."""
-        shape, unit = self.shape, torch.diag(self.unit).expand(self._k, -1, -1)
+        shape, d, unit = self.shape, self._d, torch.diag(self.unit).expand(self._k, -1, -1)
         new = self._each(scale)
-        far = squared_size(shape, new, offset.unsqueeze(-1)) > FAR
-        was_thick = squared_size(shape, self.scales().detach(), unit) < FAR
-        return far | was_thick & (squared_size(shape, new, unit) > FAR)
+        columns = squared_sizes(shape, new, torch.cat([unit, offset.unsqueeze(-1)], -1))
+        far, thin = columns[:, d] > FAR, columns[:, :d].sum(1) > FAR
+        if not thin.any():
+            return far
+        return far | thin & (squared_sizes(shape, self.scales().detach(), unit).sum(-1) < FAR)
 
     def _collapse(self, component: int | None) -> Collapse:
         who = "the covariance" if component is None else f"the covariance of component {component}"

@@ -14,6 +14,8 @@ from torch import Tensor
 from .base import LatentModel
 from .rows import Rows
 
+CELLS = 1 << 16  # rows times columns times centres whose differences are made at a time
+
 Model = TypeVar("Model", bound=LatentModel)
 
 
@@ -63,7 +65,8 @@ def kmeans_plus_plus(
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
-    return torch.stack([(x - centre).square().sum(-1) for centre in centres])
+    size = max(1, CELLS // x.numel())  # centres at a time
+    return torch.cat([(x - some.unsqueeze(1)).square().sum(-1) for some in centres.split(size)])
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def draw_start(
     }
     centres = torch.stack([kmeans_plus_plus(y, sample.weights, components, g, known) for g in generators])
     responsibilities = softened(y, centres, softness)  # (starts, n, k)
-    nearest = torch.nn.functional.one_hot(responsibilities.argmax(-1), components).to(y.dtype) * mass.unsqueeze(1)
+    nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(1).reshape(-1, 1)
     whole = mass @ sample.x / mass.sum()  # a known centre may have no row of its own
     places = torch.where(size > 0, _side_by_side(nearest).T @ sample.x / size.clamp(min=1e-300), whole)
@@ -120,6 +123,6 @@ def softened(
 ) -> Float[Tensor, "*starts n k"]:
     """Responsibilities of the nearest centre, a share of each row spread evenly over all: (1 - s) r + s / k."""
     k = centres.shape[-2]
-    nearest = _squared_distances(x, centres.flatten(0, -2)).unflatten(0, centres.shape[:-1]).argmin(-2)
+    nearest = _squared_distances(x, centres.flatten(0, -2)).unflatten(0, centres.shape[:-1]).min(-2).indices
     one_hot = torch.nn.functional.one_hot(nearest, k).to(x.dtype)
     return (1 - softness) * one_hot + softness / k
