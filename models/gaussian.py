@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, constraints, transform_to
 
 from .base import Collapse
 from .covariance import SHAPES
@@ -278,9 +278,11 @@ class Gaussian(Family):
         if kept.any():
             old = getattr(self, shape.name).detach().reshape_as(scale)
             scale = torch.where(kept.reshape((*kept.shape, *[1] * shape.scale_dims)), old, scale)
-        setattr(self, shape.name, scale.reshape_as(getattr(self, f"{shape.name}_unconstrained")))
+        # as they are inside: checks and maps to and fro would cost more calls than all the rest
+        stored = getattr(self, f"{shape.name}_unconstrained")
+        stored.data = transform_to(self._pyro_params[shape.name][0]).inv(scale.reshape(stored.shape))
         self.loc_unconstrained.data = offset / self.unit
-        self.names_set.add("loc")
+        self.names_set.update({"loc", shape.name})
 
     def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:
         """(k,) which components the last sums show blurred: those far from their origin, and those that have become

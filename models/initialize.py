@@ -50,13 +50,14 @@ def kmeans_plus_plus(
         if component in centres:
             continue
         share = squared * mass
-        if not (share > 0).any():
+        most = share.max()
+        if not most > 0:
             raise ValueError(
                 f"the data have {len(centres)} distinct rows (of positive weight), expected at least one for each of "
                 f"{components} components: use fewer components"
             )
         candidates = x[
-            torch.multinomial(share / share.max(), 2 + int(math.log(components)), replacement=True, generator=generator)
+            torch.multinomial(share / most, 2 + int(math.log(components)), replacement=True, generator=generator)
         ]
         nearest = torch.minimum(squared, _squared_distances(x, candidates))  # (candidates, n)
         best = int((nearest @ mass).argmin())
@@ -66,6 +67,8 @@ def kmeans_plus_plus(
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
     size = max(1, CELLS // x.numel())  # centres at a time
+    if len(centres) <= size:
+        return (x - centres.unsqueeze(1)).square().sum(-1)
     return torch.cat([(x - some.unsqueeze(1)).square().sum(-1) for some in centres.split(size)])
 
 
