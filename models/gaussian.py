@@ -272,7 +272,7 @@ class Gaussian(Family):
                 raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
             self.origin = self.origin + torch.where(hidden, offset, 0.0)
             offset = torch.where(hidden, 0.0, offset)
-        self.blurred = self._each(blurred)
+        self.blurred = self._each(blurred).contiguous()  # its own memory: a state is put back into it
         if self.variance_floor:
             scale = scale.clamp(min=self._least)  # to the last bit
         if kept.any():
