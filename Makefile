@@ -30,6 +30,7 @@ bench: .venv/.installed-dev
 	.venv/bin/python -m benchmarks.gaussian_pass
 	.venv/bin/python -m benchmarks.other_families
 	.venv/bin/python -m benchmarks.vae --steps-only
+	.venv/bin/python -m benchmarks.restarts
 
 tutorials: .venv/.installed-dev
 	.venv/bin/python -m tutorials

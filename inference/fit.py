@@ -20,6 +20,7 @@ from .evaluate import gradient_norm
 from .progress import reporter
 from .restart import Engine, Found, Task
 from .threads import threads_for
+from .together import runs, short_then_long
 
 SAME_OPTIMUM = 1e-4  # nats per row: two runs that end closer than this have found the same optimum
 
@@ -87,6 +88,7 @@ def fit(
     validation: Any = None,
     patience: int | None = None,
     checkpoint: str | Path | None = None,
+    short_passes: int | None = None,
 ) -> Fit[Model]:
     """Fit a copy of `model` to `x` by `engine` (`EM()`, `SVI()`) and return it with its history.
 
@@ -104,14 +106,24 @@ def fit(
     again, and ends in the same bits as if it had not been, if the rows and random numbers come from torch's random
     state and not from one of their own; one that has ended returns at once. It is the caller's to delete.
 
+    short_passes: first make so many passes of every restart, and then only the best of them to its end (if it ends in a
+    singularity, the next best, and so on): short runs of EM to start a long one, Biernacki, Celeux & Govaert,
+    Computational Statistics & Data Analysis 41 (2003), 561-575. `Fit.optima` then counts the long run alone, and those
+    that collapsed; None makes all runs long.
+
+    Restarts of EM on a small table, of up to 65,536 cells, are made side by side in one tensor, where the family allows
+    it and there is neither validation nor checkpoint: many times as fast, from the same starts, with the same ends but
+    for rounding. Their times are those of all together.
+
     Raises TypeError or ValueError, in one sentence, for what cannot be fitted and for a checkpoint of another run,
     FileNotFoundError if its folder is missing, `Collapse` if every restart shrank a component onto a few rows, and
     ArithmeticError if a bound stops being a number, or falls under EM.
     """
     from .checkpoint import Checkpoint, describe_run
 
-    for name, value in (("restarts", restarts), ("max_passes", max_passes), ("patience", patience)):
-        if not ((isinstance(value, Integral) and value >= 1) or (name == "patience" and value is None)):
+    optional = (("patience", patience), ("short_passes", short_passes))
+    for name, value in (("restarts", restarts), ("max_passes", max_passes), *optional):
+        if not ((isinstance(value, Integral) and value >= 1) or ((name, value) in optional and value is None)):
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
     if isinstance(engine, type) or not (hasattr(engine, "passes") and hasattr(engine, "stop")):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
@@ -125,6 +137,8 @@ def fit(
         raise ValueError(f"seed is {seed!r}, expected a whole number")
     if patience is not None and validation is None:
         raise ValueError(f"patience is {patience} without validation: pass validation=rows that are held out")
+    if short_passes is not None and checkpoint is not None:
+        raise ValueError("got short_passes with a checkpoint, which keeps one run to its end: leave one of them out")
     file = None if checkpoint is None else Checkpoint(checkpoint)
     rows = as_rows(x, weights, labels, model)
     with torch.random.fork_rng(devices=gpus(model)):  # a table that draws its rows leaves no trace, either
@@ -149,16 +163,17 @@ def fit(
                 found.seconds = time.perf_counter() - began
                 file.write(found, *under_way)
 
-        for restart in range(found.restart, restarts):
-            try:
-                run = task.run(restart, report, None if file is None else save, resumed)
-            except Collapse as collapse:
-                found.collapses, found.collapse = found.collapses + 1, collapse
+        if short_passes is None:
+            ends = runs(task, range(found.restart, restarts), report, None, None if file is None else save, resumed)
+        else:
+            ends = short_then_long(task, restarts, report, short_passes)
+        for restart, run in ends:
+            if isinstance(run, Collapse):
+                found.collapses, found.collapse = found.collapses + 1, run
             else:
                 found.ends.append(run.bounds[-1])
                 if found.winner is None or task.score(run) > task.score(found.winner):
                     found.winner = run
-            resumed = None
             found.restart = restart + 1
             if restart + 1 < restarts:
                 save()

@@ -92,18 +92,29 @@ class Task:
     validation: Rows | None
     patience: int | None
 
+    def generator(self, restart: int) -> torch.Generator:
+        """What the start of this restart is drawn from."""
+        return torch.Generator().manual_seed(self._start(restart))
+
     def begin(self, restart: int) -> tuple[Any, torch.Generator]:
         """A copy of the model where this restart begins, and the generator that it goes on with."""
-        start = (self.seed * 1_000_003 + restart) % 2**63
-        reseed(start, gpus(self.model))
-        generator = torch.Generator().manual_seed(start)
+        reseed(self._start(restart), gpus(self.model))
+        generator = self.generator(restart)
         model = copy.deepcopy(self.model)
         model.initialize(self.rows, None, generator, redraw=restart > 0)
         return model, generator
 
-    def run(self, restart: int, report: Report, save: Callable[..., None] | None, resumed: Any) -> Run:
+    def run(
+        self,
+        restart: int,
+        report: Report,
+        save: Callable[..., None] | None = None,
+        resumed: Any = None,
+        passes: int | None = None,
+    ) -> Run:
         """One restart, from its start or (`Saved`) from where it was killed. What is saved after a pass is always of a
-        run that goes on: the last pass is made, and the model checked, by the same process."""
+        run that goes on: the last pass is made, and the model checked, by the same process. passes: how many of them to
+        make at most, to see how far they lead; the model is then not checked."""
         model, generator = self.begin(restart)
         run = Run(model) if resumed is None else resumed.run(model)
         steps = self.engine.passes(model, self.rows, self.max_passes, generator)
@@ -127,10 +138,12 @@ class Task:
                 self._hold_out(run, self.validation)
             report(restart, len(run.bounds), run.bounds[-1], run.held_out[-1] if run.held_out else None)
             run.reason = self._reason(run)
-            if run.reason is not None or len(run.bounds) == self.max_passes:
+            if run.reason is not None or len(run.bounds) in (self.max_passes, passes):
                 break
             if save is not None:
                 save(run, steps, generator)
+        if passes is not None:
+            return run
         if run.best is None:
             model.check()  # at the end only: on the way to well separated clusters, one may be thin beside a wide one
         else:
@@ -150,6 +163,9 @@ class Task:
         reason = run.reason or f"stopped at max_passes={self.max_passes} before it converged"
         before = len(run.bounds) < len(run.held_out)
         return f"{reason}; the model is that of pass {len(run.bounds)}" if before else reason
+
+    def _start(self, restart: int) -> int:
+        return (self.seed * 1_000_003 + restart) % 2**63
 
     def _hold_out(self, run: Run, validation: Rows) -> None:
         """Take the held-out bound of a pass, and under patience keep the model of the best."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,13 +35,13 @@ class Statistics:
     """What the M-step needs to know of some rows. A monoid: it adds over chunks, passes and machines.
 
     weight: (k,) sums over rows of row weight times responsibility; total: (k, s) the same sums of T(x); bound: () sum
-    of row weight times the bound of each row, in nats; total_weight: () sum of the row weights. Statistics of one
-    model add only if they were taken at the same parameters.
+    of row weight times the bound of each row, in nats (of several models side by side, of each); total_weight: () sum
+    of the row weights. Statistics of one model add only if they were taken at the same parameters.
     """
 
     weight: Float[Tensor, " k"]
     total: Float[Tensor, "k s"]
-    bound: Float[Tensor, ""]
+    bound: Float[Tensor, "*copies"]
     total_weight: Float[Tensor, ""]
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -107,6 +107,15 @@ class LatentModel(Protocol):
 
     def check(self) -> None:
         """Raise `Collapse` if the parameters have run into a singularity of the likelihood."""
+        ...
+
+
+@runtime_checkable
+class SupportsBatch(Protocol):
+    """A model whose restarts may take the steps of EM together."""
+
+    def batch(self, rows: Any, generators: Sequence[torch.Generator]) -> Any:
+        """This model, started on these rows, and a new start of its kind from each generator: a `Batch`, or None."""
         ...
 
 

@@ -28,6 +28,7 @@ class Bernoulli(ExponentialFamily):
     spread evenly: Beta(1 + 1 / 2k, 1 + 1 / 2k)) or a `Beta` of each probability.
     """
 
+    repeatable = True
     expects = "0 or 1"
     takes_missing = True
     probs: Tensor

@@ -32,6 +32,7 @@ class Categorical(ExponentialFamily):
     """
 
     takes_missing = True
+    repeatable = True
     probs: Tensor
     probs_unconstrained: Tensor
     mask: Tensor
@@ -107,14 +108,14 @@ class Categorical(ExponentialFamily):
         total = torch.where(self.mask, self.priors.hyper("probs", "concentration") - 1, 0.0)
         return total.sum(-1, keepdim=True).expand_as(total)[self.mask], total[self.mask]
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """Sum of the log Dirichlet densities of the columns, over their own levels; 0 without a prior."""
         if not self.priors:
             return super().log_prior()
         alpha, own = self.priors.hyper("probs", "concentration"), self.mask
         normalizer = torch.lgamma(torch.where(own, alpha, 0.0).sum(-1)) - torch.where(own, alpha.lgamma(), 0.0).sum(-1)
         kernel = torch.where(own & (alpha > 1), (alpha - 1) * self._log_probs(), 0.0)
-        return normalizer.sum() * self.components + kernel.sum()
+        return normalizer.sum() * (self.components // self.copies) + self.per_copy(kernel)
 
     def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n s"]:
         """T(x), so that squared distances count the columns that differ, twice."""

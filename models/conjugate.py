@@ -76,11 +76,11 @@ class Priors(nn.Module):
             raise ValueError('prior="weak" takes its scale from data, which this model has not seen: fit or seed it')
         return value
 
-    def log_prob(self, **parameters: Tensor) -> Float[Tensor, ""]:
-        """Sum of the log prior densities of these parameters, by name; those without a prior count 0."""
-        total = torch.zeros((), dtype=torch.float64)
+    def log_prob(self, **parameters: Tensor) -> list[Float[Tensor, "k ..."]]:
+        """The log prior densities of these parameters, by name, that have a prior: of each member."""
+        terms = []
         for name in self.names:
             kind, _ = self.kinds[name]
             prior = kind(**{hyper: self.hyper(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
-            total = total + prior.log_prob(parameters[name]).sum()
-        return total
+            terms.append(prior.log_prob(parameters[name]))
+        return terms

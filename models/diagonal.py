@@ -62,7 +62,7 @@ class Diagonal:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The smallest ratio of the variances (k, d) to those of `reference` (d,): (k,)."""
+        """The smallest ratio of the variances (k, d) to those of `reference` (k, d): (k,)."""
         return (scale**2 / reference).amin(-1)
 
     @staticmethod
@@ -141,8 +141,8 @@ class Spherical:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The variances (k,) over that of `reference` (1,): (k,)."""
-        return scale**2 / (reference / d)
+        """The variances (k,) over those of `reference` (k, 1): (k,)."""
+        return scale**2 / (reference.squeeze(-1) / d)
 
     @staticmethod
     def matrix(scale: Tensor, d: int) -> Tensor:

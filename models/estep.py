@@ -16,7 +16,7 @@ Collect = Callable[[Tensor], Tensor]  # sums of a visit, added up over blocks, t
 
 def sum_blocks(
     family: Family,
-    log_weights: Float[Tensor, " k"],
+    log_weights: Float[Tensor, "*copies k"],
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
@@ -24,6 +24,9 @@ def sum_blocks(
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
     stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
     holds what the family cannot give.
+
+    Of a family of several `copies` with log weights (copies, k), the statistics of each by itself, side by side: weight
+    (copies * k,), total (copies * k, s), bound (copies,).
     """
     if not (family.takes_missing and x.sum().isnan()):
         return _sum(family, family.visit(), family.collect, log_weights, x, weights, labels)
@@ -45,29 +48,32 @@ def _sum(
     family: Family,
     visit: Visit,
     collect: Collect,
-    log_weights: Float[Tensor, " k"],
+    log_weights: Float[Tensor, "*copies k"],
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
-    weight, bound, total = x.new_zeros(len(log_weights)), x.new_zeros(()), 0.0
-    size = family.block_rows
+    copies, k = log_weights.shape[:-1], log_weights.shape[-1]
+    weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(copies), 0.0
+    size = max(1, family.block_rows // family.copies)
     for start in range(0, len(x), size):
         block = slice(start, start + size)
         log_prob, summarize = visit(x[block])  # (n, k)
-        joint = log_prob.T.add_(log_weights[:, None])  # (k, n): reductions over k run along memory
+        joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
+        joint.add_(log_weights.unsqueeze(-1))
         if labels is not None:
-            joint += allowed(labels[block], len(joint)).T
-        peak = joint.amax(0).clamp_(min=-1e300)
-        share = joint.sub_(peak).exp_()
-        mass = share.sum(0)
+            joint += allowed(labels[block], k).T
+        peak = joint.amax(-2).clamp_(min=-1e300)
+        share = joint.sub_(peak.unsqueeze(-2)).exp_()
+        mass = share.sum(-2)
         evidence = mass.log().add_(peak)
-        share /= mass
+        share /= mass.unsqueeze(-2)
+        share = share.flatten(0, -2)  # (members, n)
         if weights is not None:
             share *= weights[block]
             evidence *= weights[block]
         weight += share.sum(1)
-        bound += evidence.sum()
+        bound += evidence.sum(-1)
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
     total = collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))

@@ -26,6 +26,7 @@ class Exponential(ExponentialFamily):
     spread as the data) or a `Gamma` of each rate.
     """
 
+    repeatable = True
     expects = "numbers of at least 0"
     takes_missing = True
     rate: Tensor
@@ -70,13 +71,14 @@ class Exponential(ExponentialFamily):
             column = int((data.mean <= 0).nonzero()[0])
             raise ValueError(f"column {column} is 0 in every row, expected some positive number: drop the column")
         if self.priors.is_weak:
-            k = self.components
+            k = self.components // self.copies
             self.priors["rate"] = Gamma(torch.full_like(data.mean, 1 + 1 / k), data.mean / k)
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """Which members have shrunk onto rows of zeros, where the density has no upper bound."""
-        mean = 1 / self.rate.detach()
-        return (mean < ZERO * (weights @ mean)).any(-1)
+        mean = (1 / self.rate.detach()).unflatten(0, (self.copies, -1))
+        average = weights.reshape(self.copies, 1, -1) @ mean
+        return (mean < ZERO * average).any(-1).flatten()
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
         """What is negative."""

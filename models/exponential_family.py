@@ -70,9 +70,10 @@ class ExponentialFamily(Family):
 
         return block
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta) under the prior: a density in the parameters; 0 without one."""
-        return self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
+        terms = self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
+        return super().log_prior() + sum(map(self.per_copy, terms))
 
 
 def _summed(part: Tensor) -> Tensor:

@@ -41,11 +41,17 @@ class Family(Recorded):
     components have in common. A new family writes three methods: `component`, `statistics` and `match`. The others are
     hooks with one meaning each, overridden only where the mathematics or speed asks for it. A family never sees a
     mixture: the weights of the components are not its business.
+
+    repeatable = True lets restarts on a small table run in one tensor, by a family of `copies` times as many members,
+    whose `shared` parameters have the copy on a new dim 0. It is for families that take the number of members from
+    their parameters, and whose hooks bring together, if any, only the members of one copy (as `per_copy` does).
     """
 
     shared: frozenset[str] = frozenset()
     generalized: bool = False  # whether `maximize` takes a step towards the maximum instead of going there
     takes_missing: bool = False  # whether rows may have NaN, for cells that were not seen
+    repeatable: bool = False  # whether the hooks keep to `copies`, so that restarts can run in one tensor
+    copies: int = 1  # of one family, side by side: member c * k + j is member j of copy c, of a mixture of its own
     expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
 
     # what a family must say
@@ -210,13 +216,17 @@ class Family(Recorded):
         """What a conjugate prior adds to the sums of the M-step: weight (s,) and total (s,), or None without one."""
         return None
 
-    def log_prior(self) -> Float[Tensor, ""]:
-        """Log prior density of the parameters, 0 without a prior."""
-        return torch.zeros((), dtype=torch.float64)
+    def log_prior(self) -> Float[Tensor, "*copies"]:
+        """Log prior density of the parameters, 0 without a prior: (), or (copies,) of several copies."""
+        return torch.zeros(() if self.copies == 1 else self.copies, dtype=torch.float64)
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """(k,) which members have run into a singularity of the likelihood, in a mixture with these weights."""
         return torch.zeros(len(weights), dtype=torch.bool)
+
+    def per_copy(self, values: Tensor) -> Tensor:
+        """Sums over the members of each copy: () of a single family, (copies,) of several."""
+        return values.sum() if self.copies == 1 else values.reshape(self.copies, -1).sum(-1)
 
     def permute(self, order: Tensor) -> None:
         """Relabel the members in place: member j becomes the former member order[j]."""

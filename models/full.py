@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+
+
+@cache
+def _places(d: int) -> tuple[Tensor, Tensor]:
+    """Where the upper triangle, row by row, is in a flattened (d, d) matrix, and for each entry where it is there."""
+    rows, columns = torch.triu_indices(d, d).unbind()
+    square = torch.empty(d, d, dtype=torch.long)
+    square[rows, columns] = square[columns, rows] = torch.arange(len(rows))
+    return rows * d + columns, square
 
 
 class Full:
@@ -35,17 +46,12 @@ class Full:
     @staticmethod
     def pack(matrix: Tensor) -> Tensor:
         """The upper triangle of symmetric (..., d, d) as (..., s)."""
-        rows, columns = torch.triu_indices(matrix.shape[-1], matrix.shape[-1]).unbind()
-        return matrix[..., rows, columns]
+        return matrix.flatten(-2)[..., _places(matrix.shape[-1])[0]]
 
     @staticmethod
     def unpack(packed: Tensor, d: int) -> Tensor:
         """`pack` undone."""
-        rows, columns = torch.triu_indices(d, d).unbind()
-        matrix = packed.new_zeros(*packed.shape[:-1], d, d)
-        matrix[..., rows, columns] = packed
-        matrix[..., columns, rows] = packed
-        return matrix
+        return packed[..., _places(d)[1]]
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
@@ -55,7 +61,8 @@ class Full:
     @staticmethod
     def product(a: Tensor, b: Tensor) -> Tensor:
         """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, s)."""
-        return 0.5 * Full.pack(a.unsqueeze(-1) * b.unsqueeze(-2) + b.unsqueeze(-1) * a.unsqueeze(-2))
+        outer = a.unsqueeze(-1) * b.unsqueeze(-2)
+        return Full.pack(outer if a is b else 0.5 * (outer + outer.mT))
 
     @staticmethod
     def scale(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
@@ -90,12 +97,11 @@ class Full:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariance `reference` (s,): (k,)."""
+        """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariances `reference` (k, s): (k,)."""
         factor, definite = Full.scale(reference, d)
-        if not definite:
-            return scale.new_zeros(scale.shape[0])
+        factor = torch.where(definite[:, None, None], factor, torch.eye(d, dtype=factor.dtype))
         white = torch.linalg.solve_triangular(factor, scale, upper=False)
-        return torch.linalg.svdvals(white)[..., -1] ** 2
+        return torch.where(definite, torch.linalg.svdvals(white)[..., -1] ** 2, 0.0)
 
     @staticmethod
     def matrix(scale: Tensor, d: int) -> Tensor:

@@ -34,12 +34,14 @@ class FusedPass:
         self.centre = (origin + offset).mean(0)
         mean = origin - self.centre + offset
         # what rounding is scaled by: the squared size of the data and of both shifts, in widths of each component
-        sizes = (torch.diag(unit).expand(k, d, d), mean.unsqueeze(-1), (origin - self.centre).unsqueeze(-1))
-        size = torch.stack([squared_size(shape, scales, y) for y in sizes]).amax(0)
-        self.near = (size < FAR).nonzero().squeeze(-1)
-        self.far = (size >= FAR).nonzero().squeeze(-1).tolist()
-        mean, scales = mean[self.near], scales[self.near]
-        self.to_origin = (origin - self.centre)[self.near]
+        shifts = torch.stack([mean, origin - self.centre], -1)
+        columns = squared_sizes(shape, scales, torch.cat([torch.diag(unit).expand(k, d, d), shifts], -1))
+        size = torch.maximum(columns[:, :d].sum(1), columns[:, d:].amax(1))
+        near, self.to_origin = size < FAR, origin - self.centre
+        self.near, self.far = slice(None), []
+        if not near.all():
+            self.near, self.far = near.nonzero().squeeze(-1), (size >= FAR).nonzero().squeeze(-1).tolist()
+            mean, scales, self.to_origin = mean[self.near], scales[self.near], self.to_origin[self.near]
         self.coefficients = -0.5 * torch.cat(shape.coefficients(scales, mean), -1)  # (near, s)
         self.constant = log_density(shape, scales, mean.unsqueeze(-1))  # at the centre: (near, 1)
         self.buffer = torch.empty(0, 0, dtype=torch.float64)
@@ -72,9 +74,9 @@ class FusedPass:
         return total
 
 
-def squared_size(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
-    """The squared length of the columns of y (..., d, m), all together, in widths of each component: (...)."""
-    return shape.whiten(scales, y).square().sum((-2, -1))
+def squared_sizes(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
+    """The squared lengths of the columns of y (..., d, m) in widths of each component: (..., m)."""
+    return shape.whiten(scales, y).square().sum(-2)
 
 
 def log_density(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:

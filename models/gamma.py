@@ -30,6 +30,7 @@ class Gamma(ExponentialFamily):
     `Gamma`s.
     """
 
+    repeatable = True
     expects = "positive numbers"
     takes_missing = True
     concentration: Tensor

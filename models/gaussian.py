@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, constraints, transform_to
 
 from .base import Collapse
 from .conditional import Given
 from .covariance import SHAPES
 from .family import Family, Summarize, Visit, require_size
-from .fused import FAR, FusedPass, log_density, moments, squared_size
+from .fused import FAR, FusedPass, log_density, moments, squared_sizes
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .units import Located, ScaledCholesky
@@ -36,8 +36,10 @@ class Gaussian(Family):
     """
 
     takes_missing = True
+    repeatable = True
     origin: Tensor
     unit: Tensor
+    blurred: Tensor
     loc: Tensor
     loc_unconstrained: Tensor
     prior_location: Tensor
@@ -73,11 +75,12 @@ class Gaussian(Family):
         self.prior = prior
         self.variance_floor = float(variance_floor)
         k, d = components, features
-        self._k, self._d = k, d
-        self._blurred = torch.zeros(k, dtype=torch.bool)  # whose covariance the last M-step could not resolve
+        self._d = d
         # statistics and parameters are measured from `origin` (one for each component) in `unit` (one for each column)
         self.register_buffer("origin", torch.zeros(k, d, dtype=torch.float64))
         self.register_buffer("unit", torch.ones(d, dtype=torch.float64))
+        # whose covariance the last M-step could not resolve
+        self.register_buffer("blurred", torch.zeros(k, dtype=torch.bool))
         self.loc = PyroParam(torch.zeros(k, d, dtype=torch.float64), Located(self))  # type: ignore[assignment]
         lead = () if self.tied else (k,)
         if self.shape.scale_dims == 2:
@@ -99,8 +102,8 @@ class Gaussian(Family):
 
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): N(loc[z], Sigma[z])."""
-        scale = getattr(self, self.shape.name)
-        return self.shape.distribution(self.loc[z], scale if self.tied else scale[z])
+        scale = getattr(self, self.shape.name) if self.tied and self.copies == 1 else self.scales()[z]
+        return self.shape.distribution(self.loc[z], scale)
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(y) = (y, S(y)): the row, and its products y_i y_j for i <= j, its squares or its squared length."""
@@ -118,7 +121,7 @@ class Gaussian(Family):
     @property
     def components(self) -> int:
         """k, the number of members."""
-        return self._k
+        return self.origin.shape[0]
 
     @property
     def features(self) -> int:
@@ -206,35 +209,53 @@ class Gaussian(Family):
         self.loc = loc
         setattr(self, self.shape.name, scale)
         self.names_set = names_set  # measured anew, not set
-        self._blurred = torch.zeros(self._k, dtype=torch.bool)
+        self.blurred = torch.zeros(self._k, dtype=torch.bool)
         if self.prior == "weak":
-            self._store_prior(weak(self.shape, self._k, data))
+            self._store_prior(weak(self.shape, self._k // self.copies, data))
 
     def moments(self) -> Moments:
         """Mean (k, d) and covariance (k, d, d) of each component."""
         return Moments(self.loc.detach(), self.shape.matrix(self.scales().detach(), self._d))
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, covariances) under the prior: 0 without one."""
         prior = self._conjugate()
-        return super().log_prior() if prior is None else prior.log_prob(self.loc, getattr(self, self.shape.name))
+        if prior is None:
+            return super().log_prior()
+        location, covariance = prior.log_prob(self.loc, self.scales(), getattr(self, self.shape.name))
+        return self.per_copy(location) + self.per_copy(covariance)
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Tensor:
         """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component, or
         singular to rounding. (The average component rather than the data: well separated clusters are thin beside the
         distance between them.)"""
         if self.tied:
-            return self._blurred
+            return self.blurred
         scales = self.scales().detach()
-        average = weights @ self.shape.covariance(scales, self._d)
-        return self._blurred | ~(self.shape.relative(scales, average, self._d) > COLLAPSED)
+        covariance = self.shape.covariance(scales, self._d).unflatten(0, (self.copies, -1))
+        average = (weights.reshape(self.copies, 1, -1) @ covariance).expand_as(covariance).flatten(0, 1)
+        return self.blurred | ~(self.shape.relative(scales, average, self._d) > COLLAPSED)
 
     def scales(self) -> Tensor:
         """The scale of each of the k components, tied or not."""
         scale = getattr(self, self.shape.name)
-        return scale.expand(self._k, *scale.shape) if self.tied else scale
+        return (
+            self._each(scale.reshape(self.copies, *scale.shape[scale.ndim - self.shape.scale_dims :]))
+            if self.tied
+            else scale
+        )
 
     # inside
+
+    @property
+    def _k(self) -> int:
+        return self.components
+
+    def _each(self, value: Tensor) -> Tensor:
+        """What belongs to each scale, (scales, ...), for each of the k components."""
+        if not self.tied:
+            return value
+        return value.unsqueeze(1).expand(-1, self._k // self.copies, *value.shape[1:]).flatten(0, 1)
 
     def _offset(self) -> Tensor:
         """loc - origin, without the rounding that a far origin would bring in."""
@@ -255,10 +276,12 @@ class Gaussian(Family):
         offset = torch.where(kept.unsqueeze(-1), self._offset().detach(), first / location_weight.unsqueeze(-1))
         scatter = second - location_weight.unsqueeze(-1) * shape.product(offset, offset)
         if self.tied:
-            scatter, scatter_weight, kept = scatter.sum(0), scatter_weight.sum(), kept.all()
+            scatter = scatter.unflatten(0, (self.copies, -1)).sum(1)
+            scatter_weight = scatter_weight.reshape(self.copies, -1).sum(1)
+            kept = kept.reshape(self.copies, -1).all(1)
         if prior is not None:
             scatter = scatter + prior.scatter
-            scatter_weight = scatter_weight + prior.scatter_weight(k if self.tied else 1)
+            scatter_weight = scatter_weight + prior.scatter_weight(k // self.copies if self.tied else 1)
             kept = torch.zeros_like(kept)
         covariance = scatter / scatter_weight.unsqueeze(-1)
         if self.variance_floor:
@@ -266,34 +289,41 @@ class Gaussian(Family):
             covariance = covariance.clamp(min=self.variance_floor * d / shape.size(d))
         scale, definite = shape.scale(covariance, d)
         blurred = ~(definite | kept)  # rounding hides the covariance, or there is none to see
-        hidden = (blurred.expand(k) | self._is_hidden(scale, offset)).unsqueeze(-1)
+        hidden = (self._each(blurred) | self._is_hidden(scale, offset)).unsqueeze(-1)
         if hidden.any():
             # Add what rounding hides (the step still raises the bound) and move the origin to the component, so that
             # the next pass sees it sharply. A covariance that stays blurred to the end of a run is a collapse.
-            seen = shape.product(offset, offset) + shape.product(self.unit, self.unit) + covariance.abs()
+            seen = shape.product(offset, offset) + shape.product(self.unit, self.unit) + self._each(covariance.abs())
             floor = torch.where(hidden, ROUNDING * shape.diagonal(seen, d), 0.0)
-            scale, definite = shape.scale(covariance + (floor.amax(0) if self.tied else floor), d)
+            if self.tied:
+                floor = floor.unflatten(0, (self.copies, -1)).amax(1)
+            scale, definite = shape.scale(covariance + floor, d)
             if not (definite | kept).all():
                 raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
             self.origin = self.origin + torch.where(hidden, offset, 0.0)
             offset = torch.where(hidden, 0.0, offset)
-        self._blurred = blurred.expand(k)
-        old = getattr(self, shape.name).detach()
-        keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
+        self.blurred = self._each(blurred).contiguous()  # its own memory: a state is put back into it
         if self.variance_floor:
             scale = scale.clamp(min=self._least)  # to the last bit
-        setattr(self, shape.name, torch.where(keep, old, scale))
+        if kept.any():
+            old = getattr(self, shape.name).detach().reshape_as(scale)
+            scale = torch.where(kept.reshape((*kept.shape, *[1] * shape.scale_dims)), old, scale)
+        # as they are inside: checks and maps to and fro would cost more calls than all the rest
+        stored = getattr(self, f"{shape.name}_unconstrained")
+        stored.data = transform_to(self._pyro_params[shape.name][0]).inv(scale.reshape(stored.shape))
         self.loc_unconstrained.data = offset / self.unit
-        self.names_set.add("loc")
+        self.names_set.update({"loc", shape.name})
 
     def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:
         """(k,) which components the last sums show blurred: those far from their origin, and those that have become
         too thin for the raw moments they were still thick enough for when the sums were taken."""
-        shape, unit = self.shape, torch.diag(self.unit).expand(self._k, -1, -1)
-        new = scale.expand(self._k, *scale.shape) if self.tied else scale
-        far = squared_size(shape, new, offset.unsqueeze(-1)) > FAR
-        was_thick = squared_size(shape, self.scales().detach(), unit) < FAR
-        return far | was_thick & (squared_size(shape, new, unit) > FAR)
+        shape, d, unit = self.shape, self._d, torch.diag(self.unit).expand(self._k, -1, -1)
+        new = self._each(scale)
+        columns = squared_sizes(shape, new, torch.cat([unit, offset.unsqueeze(-1)], -1))
+        far, thin = columns[:, d] > FAR, columns[:, :d].sum(1) > FAR
+        if not thin.any():
+            return far
+        return far | thin & (squared_sizes(shape, self.scales().detach(), unit).sum(-1) < FAR)
 
     def _collapse(self, component: int | None) -> Collapse:
         who = "the covariance" if component is None else f"the covariance of component {component}"

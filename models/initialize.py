@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from .base import LatentModel
 from .missing import donated
 from .rows import Rows
+
+CELLS = 1 << 16  # rows times columns times centres whose differences are made at a time
 
 Model = TypeVar("Model", bound=LatentModel)
 
@@ -49,13 +51,14 @@ def kmeans_plus_plus(
         if component in centres:
             continue
         share = squared * mass
-        if not (share > 0).any():
+        most = share.max()
+        if not most > 0:
             raise ValueError(
                 f"the data have {len(centres)} distinct rows (of positive weight), expected at least one for each of "
                 f"{components} components: use fewer components"
             )
         candidates = x[
-            torch.multinomial(share / share.max(), 2 + int(math.log(components)), replacement=True, generator=generator)
+            torch.multinomial(share / most, 2 + int(math.log(components)), replacement=True, generator=generator)
         ]
         nearest = torch.minimum(squared, _squared_distances(x, candidates))  # (candidates, n)
         best = int((nearest @ mass).argmin())
@@ -64,12 +67,16 @@ def kmeans_plus_plus(
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
-    return torch.stack([(x - centre).square().sum(-1) for centre in centres])
+    size = max(1, CELLS // x.numel())  # centres at a time
+    if len(centres) <= size:
+        return (x - centres.unsqueeze(1)).square().sum(-1)
+    return torch.cat([(x - some.unsqueeze(1)).square().sum(-1) for some in centres.split(size)])
 
 
 @dataclass(frozen=True)
 class Start:
-    """Rows x (n, d), their responsibilities (n, k), row weights included, and where the components are (k, d)."""
+    """Rows x (n, d), their responsibilities (n, k), row weights included, and where the components are (k, d). Several
+    starts of the same rows lie side by side."""
 
     x: Float[Tensor, "n d"]
     responsibilities: Float[Tensor, "n k"]
@@ -77,14 +84,19 @@ class Start:
 
 
 def draw_start(
-    rows: Rows, components: int, generator: torch.Generator, coordinates: Callable[[Tensor], Tensor], softness: float
+    rows: Rows,
+    components: int,
+    generators: Sequence[torch.Generator],
+    coordinates: Callable[[Tensor], Tensor],
+    softness: float,
 ) -> Start:
     """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
     known label belong to it alone, and their mean is its centre. Missing cells are filled for the start only.
 
-    coordinates: where rows (n, d) lie for this, (n, c); softness: the share of each row spread evenly over all.
+    generators: one for each start; several are for tables that need no sample. coordinates: where rows (n, d) lie for
+    this, (n, c); softness: the share of each row spread evenly over all.
     """
-    sample = rows.sample(generator)
+    sample = rows.sample(generators[0])
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
     x, y = sample.x, coordinates(sample.x)
     gone = y.isnan()
@@ -96,22 +108,30 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
-    responsibilities = softened(y, centres, softness)
+    centres = torch.stack([kmeans_plus_plus(y, sample.weights, components, g, known) for g in generators])
+    responsibilities = softened(y, centres, softness)  # (starts, n, k)
     if gone.any():
-        x = donated(x, responsibilities.argmax(1), mass, generator)
-    nearest = torch.nn.functional.one_hot(responsibilities.argmax(1), components).to(y.dtype) * mass.unsqueeze(1)
-    size = nearest.sum(0).unsqueeze(1)
-    whole = (mass @ x / mass.sum()).expand(components, -1)  # a known centre may have no row of its own
-    places = torch.where(size > 0, nearest.T @ x / size.clamp(min=1e-300), whole)
-    responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
+        x = donated(x, responsibilities[0].argmax(1), mass, generators[0])
+    nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
+    size = nearest.sum(1).reshape(-1, 1)
+    whole = mass @ x / mass.sum()  # a known centre may have no row of its own
+    places = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), whole)
+    responsibilities[:, labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
-    responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows
-    return Start(x, responsibilities, places)
+    # the sample stands for all rows
+    responsibilities *= rows.total_weight / responsibilities.sum((1, 2), keepdim=True)
+    return Start(x, _side_by_side(responsibilities), places)
 
 
-def softened(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], softness: float) -> Float[Tensor, "n k"]:
+def _side_by_side(values: Float[Tensor, "starts n k"]) -> Float[Tensor, "n members"]:
+    return values.transpose(0, 1).flatten(1)
+
+
+def softened(
+    x: Float[Tensor, "n d"], centres: Float[Tensor, "*starts k d"], softness: float
+) -> Float[Tensor, "*starts n k"]:
     """Responsibilities of the nearest centre, a share of each row spread evenly over all: (1 - s) r + s / k."""
-    nearest = _squared_distances(x, centres).argmin(0)
-    one_hot = torch.nn.functional.one_hot(nearest, len(centres)).to(x.dtype)
-    return (1 - softness) * one_hot + softness / len(centres)
+    k = centres.shape[-2]
+    nearest = _squared_distances(x, centres.flatten(0, -2)).unflatten(0, centres.shape[:-1]).min(-2).indices
+    one_hot = torch.nn.functional.one_hot(nearest, k).to(x.dtype)
+    return (1 - softness) * one_hot + softness / k

@@ -191,6 +191,9 @@ class KMeans(Mixture):
             cluster=cluster[top],
         )
 
+    def batch(self, rows: Any, generators: Any) -> None:
+        """None: its restarts run in turn."""
+
     def _weigh(self, counts: Tensor) -> None:
         """The weights stay equal."""
 

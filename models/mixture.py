@@ -20,6 +20,7 @@ from torch.distributions import constraints
 
 from ._module import Recorded, local_params
 from .base import Collapse, Statistics
+from .batch import Batch
 from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
@@ -133,11 +134,23 @@ class Mixture(Recorded):
 
     def global_term(self) -> Float[Tensor, ""]:
         """log p(theta), the log prior density of the parameters; 0 where there is no prior (maximum likelihood)."""
-        term = self.family.log_prior()
-        if self.concentration is not None:
-            alpha = torch.full_like(self.weights, self.concentration)
-            term = term + dist.Dirichlet(alpha).log_prob(self.weights)
-        return term
+        return self.family.log_prior() + self._log_prior_of_weights(self.weights)
+
+    def _log_prior_of_weights(self, weights: Float[Tensor, "*copies k"]) -> Float[Tensor, "*copies"] | float:
+        """The log Dirichlet density of weights; 0 without a prior."""
+        if self.concentration is None:
+            return 0.0
+        return dist.Dirichlet(torch.full_like(weights, self.concentration)).log_prob(weights)
+
+    def _shares(self, counts: Float[Tensor, "*copies k"]) -> Float[Tensor, "*copies k"]:
+        """The M-step of the weights: in proportion to these counts, those of the prior added."""
+        counts = counts if self.concentration is None else counts + (self.concentration - 1)
+        return counts / counts.sum(-1, keepdim=True)
+
+    def batch(self, rows: Rows, generators: Sequence[torch.Generator]) -> Batch | None:
+        """This mixture, started on these rows, and one new start of its kind from each generator, in one tensor; None
+        where the family cannot."""
+        return Batch(self, rows, generators) if self.family.repeatable and not self.generalized else None
 
     @torch.no_grad()
     def impute(self, x: Any) -> Imputed:
@@ -231,7 +244,7 @@ class Mixture(Recorded):
         if keep and self.family.is_set:
             return self.family.anchor(None, moments)
         own = [(module, name, getattr(module, name).detach().clone()) for module, name in keep]
-        start = draw_start(rows, k, generator, lambda x: self._coordinates(x, moments), self.softness)
+        start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness)
         self.family.anchor(start.places, moments)
         self.family.start(start.x, start.responsibilities)
         self._weigh(start.responsibilities.sum(0))
@@ -340,8 +353,7 @@ class Mixture(Recorded):
 
     def _weigh(self, counts: Float[Tensor, " k"]) -> None:
         """The M-step of the weights."""
-        counts = counts if self.concentration is None else counts + (self.concentration - 1)
-        self.weights = counts / counts.sum()
+        self.weights = self._shares(counts)
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)

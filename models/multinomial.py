@@ -28,6 +28,7 @@ class Multinomial(ExponentialFamily):
     in all, spread evenly) or a `Dirichlet`.
     """
 
+    repeatable = True
     expects = COUNTS
     probs: Tensor
     probs_unconstrained: Tensor

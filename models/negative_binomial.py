@@ -125,7 +125,7 @@ class NegativeBinomial(Family):
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior: 0 without one."""
-        return self.priors.log_prob(concentration=self.concentration)
+        return super().log_prior() + sum(map(self.per_copy, self.priors.log_prob(concentration=self.concentration)))
 
     def _cells(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
         """log p of each cell but for -log x!."""

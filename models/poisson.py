@@ -26,6 +26,7 @@ class Poisson(ExponentialFamily):
     each rate.
     """
 
+    repeatable = True
     expects = COUNTS
     takes_missing = True
     rate: Tensor
@@ -71,7 +72,7 @@ class Poisson(ExponentialFamily):
     def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The weak prior: 1 / k rows that hold the mean of the data."""
         if self.priors.is_weak:
-            k = self.components
+            k = self.components // self.copies
             # a column of zeros: a prior of mean 0 has no density, and any small one will do
             mean = torch.where(data.mean > 0, data.mean, 1.0)
             self.priors["rate"] = Gamma(1 + mean / k, torch.full_like(mean, 1 / k))

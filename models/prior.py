@@ -89,15 +89,18 @@ class ConjugatePrior:
         own = {Full: self.dof + d + 1, Diagonal: self.dof + 2, Spherical: (self.dof + 2) / d}[self.shape]
         return own + components
 
-    def log_prob(self, loc: Float[Tensor, "k d"], scale: Tensor) -> Float[Tensor, ""]:
-        """log p(loc, Sigma), summed over members: a density in the covariance (or the variances), no Jacobian.
-
-        `scale` has one entry per member, or one in all for tied members, whose prior then counts once.
+    def log_prob(
+        self, loc: Float[Tensor, "k d"], scales: Float[Tensor, "k ..."], scale: Tensor
+    ) -> tuple[Float[Tensor, " k"], Tensor]:
+        """log p(loc | Sigma) of each member and log p(Sigma) of each scale: densities in the covariance (or the
+        variances), no Jacobian. scales: of each member; scale: the parameter, which tied members have in common, and
+        whose prior counts once.
         """
         d, dof, kappa = len(self.location), self.dof, self.location_weight
-        log_det = self.shape.log_det(scale, d)
-        distance = self.shape.whiten(scale, (loc - self.location).unsqueeze(-1)).square().sum((-2, -1))
+        log_det = self.shape.log_det(scales, d)
+        distance = self.shape.whiten(scales, (loc - self.location).unsqueeze(-1)).square().sum((-2, -1))
         location = 0.5 * (d * (kappa / (2 * math.pi)).log() - log_det - kappa * distance)
+        log_det = self.shape.log_det(scale, d)
         quadratic = 0.5 * self.shape.trace(scale, self.scatter, d)
         if self.shape is Full:
             factor, _ = Full.scale(self.scatter, d)
@@ -107,4 +110,4 @@ class ConjugatePrior:
             log_variance = log_det / (d if self.shape is Spherical else 1)
             constant = (0.5 * dof * (0.5 * self.scatter).log() - torch.lgamma(0.5 * dof)).sum()
             covariance = constant - (0.5 * dof + 1) * log_variance - quadratic
-        return location.sum() + covariance.sum()
+        return location, covariance

@@ -48,6 +48,7 @@ class Product(Family):
         self.columns = tuple(tuple(int(j) for j in group) for group in columns)
         self.generalized = any(family.generalized for family in families)
         self.takes_missing = any(family.takes_missing for family in families)
+        self.repeatable = all(family.repeatable for family in families)
 
     @property
     def components(self) -> int:
@@ -185,7 +186,7 @@ class Product(Family):
             for p in family.profiles()
         ]
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """Sum of the groups' log prior densities."""
         return torch.as_tensor(sum(family.log_prior() for family in self._families))
 

@@ -126,6 +126,11 @@ class Rows:
         return (self._x.batch_size or len(self)) if isinstance(self._x, DataLoader) else None
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether every reading gives the same rows in the same order, as a table does: a Dataset may draw them."""
+        return isinstance(self._x, TensorDataset) or not isinstance(self._x, (Dataset, DataLoader))
+
+    @property
     def columns(self) -> list[str]:
         """The names of the columns: a DataFrame's own, else "column 0", "column 1", ..."""
         if isinstance(self._x, pd.DataFrame):

@@ -39,6 +39,7 @@ class StudentT(Family):
     """
 
     takes_missing = True
+    repeatable = True
     dof: Tensor
     normal: Gaussian
 
@@ -209,7 +210,7 @@ class StudentT(Family):
         dof = Profile("dof", self.dof.detach().unsqueeze(-1), [-1])
         return [Profile("location", inside.mean, columns), Profile("scale", scale, columns), dof]
 
-    def log_prior(self) -> Float[Tensor, ""]:
+    def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, Sigma) under the prior: 0 without one."""
         return self.normal.log_prior()
 

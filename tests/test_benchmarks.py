@@ -8,7 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are not installed: they live in the checkout
-from benchmarks import gaussian_pass, other_families
+from benchmarks import gaussian_pass, other_families, restarts
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +53,14 @@ def test_other_families_agree_with_stepmix_and_scikit_learn_before_they_are_time
     assert code == int(written["passes"][0]["ratio"] < other_families.REQUIRED)
     assert [row["other"] for row in written["passes"]] == ["StepMix", "scikit-learn"]
     assert "times as fast as StepMix" in capsys.readouterr().out
+
+
+def test_restarts_agree_with_scikit_learn_before_they_are_timed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(restarts, "RESULTS", tmp_path / "restarts.json")
+    code = restarts.main(["--pairs", "1", "--restarts", "3"])  # exits in words if the best bounds differ
+    written = json.loads(restarts.RESULTS.read_text())
+    sides = written["sides"]
+    assert code == int(sides["scikit-learn, comparable"]["ratio"] < restarts.REQUIRED)
+    assert all(abs(side["gap"]) < 1e-6 for side in sides.values())
+    assert sides["scikit-learn, comparable"]["gap"] <= max(written["gap"], 1e-12)
+    assert "times as fast as scikit-learn" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def test_optima_count_every_restart_best_first(faithful):
 def test_more_restarts_never_lose(faithful):
     """The first restarts are those of a shorter run: the best of more is at least as good."""
     best = [fit(GaussianMixture(4, 2), faithful, EM(), restarts=n, max_passes=30).bounds[-1] for n in (1, 3, 6)]
-    assert best == sorted(best)
+    assert (torch.stack(best).diff() >= -1e-12).all()  # side by side with others, a run rounds in another way
 
 
 def test_the_first_restart_begins_at_the_parameters_that_are_set(faithful):
