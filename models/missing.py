@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import transform_to
 
 if TYPE_CHECKING:
     from .family import Family, Summarize
@@ -86,8 +86,9 @@ class Seen(TorchDistribution):
 
     @property
     def support(self) -> Any:  # type: ignore[override]
-        """Rows of numbers, or none."""
-        return constraints.real_vector
+        """That of whole rows, which says what kind of numbers the columns hold."""
+        component: Any = self.family.component(self.z)
+        return component.support
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p of the seen cells of rows (n, d) under z (..., n), or (..., 1)."""
