@@ -96,8 +96,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     for name, entry in fits.items():
         if rows.conformed(entry.model).schema != rows.schema:
             raise ValueError(
-                f"{name} was fitted to columns or categories in another order than {leader}, expected fits "
-                "to one table"
+                f"{name} was fitted to columns or categories in another order than {leader}, expected fits to one table"
             )
     whole = [name for name, entry in fits.items() if not takes_missing(entry.model)]
     if whole and rows.gaps.cells:

@@ -142,9 +142,11 @@ class Mixture(Recorded):
     @torch.no_grad()
     def impute(self, x: Any) -> Imputed:
         """Each missing cell at its posterior mean given the seen cells of its row, a code at the likeliest one, and how
-        uncertain that is. x: (n, d) with NaN where missing."""
-        x = self._table(x)
-        return imputed(self.family, x, torch.softmax(self._logits(x, None), -1))
+        uncertain that is. x: (n, d) with NaN where missing. `.frame()` is a table with names and words."""
+        rows = self._table(x)
+        names = self.schema or Schema.plain(rows.shape[1])
+        table = conform(x, self) if isinstance(x, pd.DataFrame) else names.frame(rows.numpy())
+        return imputed(self.family, rows, torch.softmax(self._logits(rows, None), -1), table)
 
     @torch.no_grad()
     def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:

@@ -154,6 +154,11 @@ class Rows:
         return Schema.of(self._x) if isinstance(self._x, pd.DataFrame) else None
 
     @property
+    def table(self) -> Any:
+        """What the rows are read from."""
+        return self._x
+
+    @property
     def takes_missing(self) -> bool:
         """Whether NaN stands for a missing cell."""
         return self._missing
