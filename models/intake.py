@@ -39,7 +39,7 @@ def as_tensor(
             )
         x = _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
     if isinstance(x, np.ma.MaskedArray):
-        x = x.astype(np.float64).filled(np.nan)
+        x = np.ma.filled(x.astype(np.float64), np.nan)
     if isinstance(x, Tensor):
         tensor = x.detach()
     else:
