@@ -49,7 +49,8 @@ def _table(rows: Rows, of: str) -> Description:
     if not isinstance(rows._x, Dataset | DataLoader):  # those may draw other numbers at each reading
         digest = hashlib.blake2b(digest_size=8)
         for chunk in rows.chunks(EVALUATION_ROWS):
-            for part in chunk.arguments:
+            x, *others = chunk.arguments
+            for part in (torch.where(x.isnan(), torch.nan, x), *others):  # NaN has many bit patterns
                 digest.update(b"-" if part is None else part.cpu().numpy().tobytes())
         facts["digest of the data"] = digest.hexdigest()
     return {name + of: [str(value), value] for name, value in facts.items()}

@@ -36,6 +36,7 @@ class Kind:
     make: Callable[[Any, Choices], Any]
     takes: frozenset[str]  # names of choices
     categories: bool = False  # columns of words
+    missing: bool = True  # cells that were not seen
     engines: tuple[str, ...] = ("em", "svi")  # by default; the first is its own
     batch_size: int | None = None  # by default
 
@@ -122,7 +123,7 @@ BATCH = 100  # rows of a step of a network
 
 _DENSITIES = frozenset({"components", "covariance", "prior"})
 _COUNTS = frozenset({"components", "prior"})
-_NETWORKS = {"engines": ("svi-analytic",), "batch_size": BATCH}
+_NETWORKS = {"engines": ("svi-analytic",), "batch_size": BATCH, "missing": False}
 MODELS: dict[str, Kind] = {
     "gaussian": Kind(_gaussian, _DENSITIES | {"variance_floor"}),
     "student": Kind(partial(_scattered, "StudentTMixture"), _DENSITIES),
@@ -130,12 +131,12 @@ MODELS: dict[str, Kind] = {
     "exponential": Kind(partial(_mixture, "ExponentialMixture"), _COUNTS),
     "poisson": Kind(partial(_mixture, "PoissonMixture"), _COUNTS),
     "negative-binomial": Kind(partial(_mixture, "NegativeBinomialMixture"), _COUNTS),
-    "multinomial": Kind(partial(_mixture, "MultinomialMixture"), _COUNTS),
+    "multinomial": Kind(partial(_mixture, "MultinomialMixture"), _COUNTS, missing=False),
     "bernoulli": Kind(partial(_mixture, "BernoulliMixture"), _COUNTS),
     "categorical": Kind(_categorical, _COUNTS, categories=True),
     "mixed": Kind(_mixed, frozenset({"components", "covariance", "prior"}), categories=True),
-    "kmeans": Kind(_kmeans, frozenset({"components"})),
-    "ppca": Kind(_ppca, frozenset({"latent"})),
+    "kmeans": Kind(_kmeans, frozenset({"components"}), missing=False),
+    "ppca": Kind(_ppca, frozenset({"latent"}), missing=False),
     "linear-vae": Kind(_linear_vae, frozenset({"latent"}), **_NETWORKS),
     "vae": Kind(_vae, frozenset({"latent", "hidden", "variance_floor"}), categories=True, **_NETWORKS),
 }
@@ -162,17 +163,24 @@ def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tupl
 
         table = coded(table)
     rest, others = split(table, held_out, seed) if held_out else (table, None)
-    rows, whole = Rows(rest), Rows(table)
+    rows, whole = Rows(rest, missing=True), Rows(table, missing=True)
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
     unable = [model for model in models if not MODELS[model].categories]
     if words and unable:
-        able = _listed(name for name, each in MODELS.items() if each.categories)
+        able = _listed(n for n, each in MODELS.items() if each.categories and (each.missing or not whole.gaps.cells))
         names = ", ".join(words[:4]) + (f", ... ({len(words)})" if len(words) > 4 else "")
         holds = f"column{'s' if len(words) > 1 else ''} {names} of {Path(data).name} hold{'s' * (len(words) == 1)}"
         raise ValueError(
             f"{holds} categories, but --model {unable[0]} expects numbers: use --model {able}, or drop such columns"
         )
-    return rows, None if others is None else Rows(others), whole
+    unable = [model for model in models if not MODELS[model].missing]
+    if unable and whole.gaps.cells:
+        able = _listed(name for name, each in MODELS.items() if each.missing and (each.categories or not words))
+        raise ValueError(
+            f"{whole.gaps.first} in {Path(data).name}, but --model {unable[0]} takes whole rows only: use --model "
+            f"{able}, or drop such rows"
+        )
+    return rows, None if others is None else Rows(others, missing=True), whole
 
 
 def require_used(models: Sequence[str], engines: Sequence[str], settings: Settings, device: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `lowerbound compare`, `lowerbound fit`, `lowerbound datasets`.
+"""The command line: `lowerbound compare`, `lowerbound fit`, `lowerbound impute`, `lowerbound datasets`.
 
 What takes seconds to import is imported by the commands, so that --help answers at once.
 """
@@ -200,6 +200,41 @@ def fit(
         parts = [str(comparison), components_text(comparison, f"load({str(out)!r}).model.summary() has all")]
         parts.append(f"saved: {out}, to be read by lowerbound.inference.load")
         typer.echo("\n\n".join(part for part in parts if part))
+
+
+@app.command()
+def impute(
+    data: Data,
+    model: Model = "mixed",
+    components: Components = None,
+    covariance: Covariance = None,
+    prior: Prior = "weak",
+    variance_floor: VarianceFloor = None,
+    restarts: Restarts = 5,
+    max_passes: MaxPasses = 500,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="The completed table, .csv or .parquet.")] = Path("filled.csv"),
+    quiet: Quiet = False,
+) -> None:
+    """Fill in missing cells by a mixture fitted to the rest, and write how uncertain each of them is."""
+    with _plainly():
+        pick(model, MODELS, "--model")
+        rows, *_ = tables(data, [model], 0.0, seed)
+        if not rows.gaps.cells:
+            raise ValueError(f"{Path(data).name} has no missing cells, expected some to fill in")
+        choices = _choices(components, covariance, prior, None, None, variance_floor)
+        require_taken([model], choices)
+        unfitted = make(model, rows, choices, None)
+
+        from .impute import check_place, summary, uncertainty_file, write_imputed
+
+        check_place(out, data)
+        fitted = _fit(
+            model, unfitted, rows, "em", Settings(), restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet
+        )
+        found = fitted.model.impute(rows.table)
+        write_imputed(found, out)
+        typer.echo(f"{summary(fitted, rows, found)}\n\ntable: {out}, uncertainties: {uncertainty_file(out)}")
 
 
 @app.command()

@@ -122,8 +122,9 @@ def _scan(rows: Rows) -> tuple[list[bool], list[float]]:
     """For each column, whether it holds only 0, 1, 2, ..., and its largest number."""
     whole, largest = torch.ones(rows.features, dtype=torch.bool), torch.zeros(rows.features, dtype=torch.float64)
     for chunk in rows.chunks():
-        whole &= ((chunk.x >= 0) & (chunk.x == chunk.x.floor())).all(0)
-        largest = torch.maximum(largest, chunk.x.amax(0).double())
+        x = torch.where(chunk.x.isnan(), 0.0, chunk.x)  # a missing cell is of any kind
+        whole &= ((x >= 0) & (x == x.floor())).all(0)
+        largest = torch.maximum(largest, x.amax(0).double())
     return whole.tolist(), largest.tolist()
 
 

@@ -18,7 +18,7 @@ from torch.distributions import constraints, transform_to
 from ..models import LatentModel, Rows
 from ..models.latent import evaluating
 from ..models.randomness import fixed_seed, gpus
-from ..models.rows import as_rows
+from ..models.rows import as_rows, takes_missing
 from ..models.side_by_side import Columns
 from .align import align
 from .evaluate import EVALUATION_ROWS
@@ -90,14 +90,20 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     for name, entry in fits.items():
         if not isinstance(entry, Fit):
             raise TypeError(f"{name} is a {type(entry).__name__}, expected what fit() returns")
-    first = next(iter(fits.values())).model
+    leader = next((name for name, entry in fits.items() if takes_missing(entry.model)), next(iter(fits)))
+    first = fits[leader].model
     rows = as_rows(x, weights, model=first)
     for name, entry in fits.items():
-        if rows.conformed(entry.model) is not rows:
+        if rows.conformed(entry.model).schema != rows.schema:
             raise ValueError(
-                f"{name} was fitted to columns or categories in another order than {next(iter(fits))}, expected fits "
-                "to one table"
+                f"{name} was fitted to columns or categories in another order than {leader}, expected fits to one table"
             )
+    whole = [name for name, entry in fits.items() if not takes_missing(entry.model)]
+    if whole and rows.gaps.cells:
+        raise ValueError(
+            f"{rows.gaps.first}, and {whole[0]}, a {type(fits[whole[0]].model).__name__}, takes none that misses a "
+            "cell: compare on whole rows, such as x.dropna(), or leave it out"
+        )
     _require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
     others = None if held_out is None else as_rows(held_out, model=first if rows.schema is None else rows)
     if others is not None and others.features != rows.features:

@@ -105,7 +105,11 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     for name, column in table.items():
         if pd.api.types.is_numeric_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
             continue
-        if pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
+        kind = pd.api.types.infer_dtype(column, skipna=True)
+        if kind == "boolean":  # with cells missing
+            kinds[name] = "boolean"
+            continue
+        if kind not in ("string", "empty"):
             raise TypeError(
                 f"column {str(name)!r} of {path} holds {column.dtype} values, expected numbers or words: drop the "
                 "column or write it as numbers"

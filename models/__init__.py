@@ -27,6 +27,7 @@ from .gaussian import Gaussian
 from .initialize import seed
 from .kmeans import KMeans
 from .latent import ContinuousLatent, Draws
+from .missing import Imputed
 from .mixture import Mixture
 from .multinomial import Multinomial
 from .negative_binomial import NegativeBinomial
@@ -64,6 +65,7 @@ __all__ = [
     "Gaussian",
     "GaussianDecoder",
     "GaussianMixture",
+    "Imputed",
     "KMeans",
     "LatentModel",
     "MLPEncoder",

@@ -38,6 +38,8 @@ def as_tensor(
                 'drop the column or encode it as numbers; categories are encoded by .astype("category")'
             )
         x = _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
+    if isinstance(x, np.ma.MaskedArray):
+        x = np.ma.filled(x.astype(np.float64), np.nan)
     if isinstance(x, Tensor):
         tensor = x.detach()
     else:
@@ -65,9 +67,10 @@ def as_tensor(
     if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
         row, column = (int(i) for i in bad.nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns else f"{column}"
-        value = "NaN" if bool(torch.isnan(tensor[row, column])) else "an infinite value"
+        none = bool(tensor[row, column].isnan())
         raise ValueError(
-            f"row {first_row + row}, column {name} holds {value}, expected finite numbers: drop or fill such cells"
+            f"row {first_row + row}, column {name} holds {'NaN' if none else 'an infinite value'}, expected finite "
+            f"numbers: drop or fill such cells{', or take a model for missing ones, such as a mixture' * none}"
         )
     return tensor
 

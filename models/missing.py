@@ -10,11 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import transform_to
+
+from .intake import is_category
 
 if TYPE_CHECKING:
     from .family import Family, Summarize
@@ -88,8 +92,9 @@ class Seen(TorchDistribution):
 
     @property
     def support(self) -> Any:  # type: ignore[override]
-        """Rows of numbers, or none."""
-        return constraints.real_vector
+        """That of whole rows, which says what kind of numbers the columns hold."""
+        component: Any = self.family.component(self.z)
+        return component.support
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p of the seen cells of rows (n, d) under z (..., n), or (..., 1)."""
@@ -113,15 +118,39 @@ class Imputed:
 
     values (n, d): the posterior mean of a missing cell; of a category or a yes-or-no column the likeliest code.
     uncertainty (n, d): its posterior standard deviation, in units of the column; of codes, the probability that it is
-    another one; 0 where the cell is seen.
+    another one; 0 where the cell is seen. table: the rows as they came, with the names and words of the fit.
     """
 
     values: Float[Tensor, "n d"]
     uncertainty: Float[Tensor, "n d"]
+    table: pd.DataFrame
+
+    def frame(self) -> pd.DataFrame:
+        """The values as a table in the order of the fit: with its names and words, and the index of the rows."""
+        columns = (self.table.iloc[:, j] for j in range(self.table.shape[1]))
+        return pd.concat([_filled(seen, x.numpy()) for seen, x in zip(columns, self.values.T, strict=True)], axis=1)
+
+    def uncertainty_frame(self) -> pd.DataFrame:
+        """The uncertainties as a table in the same order."""
+        return pd.DataFrame(self.uncertainty.numpy(), self.table.index, self.table.columns)
 
 
-def imputed(family: Family, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Imputed:
-    """The missing cells of rows from what each member says of them given the seen ones."""
+def _filled(seen: pd.Series, values: np.ndarray) -> pd.Series:
+    """A column with its values, in its own kind if that can hold them: means of whole numbers are not whole."""
+    kind: Any = seen.dtype
+    if not seen.isna().any():
+        return seen
+    if is_category(kind):
+        filled: Any = pd.Categorical.from_codes(values.astype(int).tolist(), dtype=kind)
+    else:
+        filled = pd.array(values, dtype=kind if (values == values.round()).all() else np.dtype(float))
+    return pd.Series(filled, seen.index, name=seen.name)
+
+
+def imputed(
+    family: Family, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"], table: pd.DataFrame
+) -> Imputed:
+    """The missing cells of rows from what each member says of them given the seen ones; table: the same rows."""
     mean, variance = family.conditional(x)
     values = torch.einsum("nk,nkd->nd", responsibilities, mean)
     spread = torch.einsum("nk,nkd->nd", responsibilities, variance + (mean - values.unsqueeze(1)).square())
@@ -138,7 +167,7 @@ def imputed(family: Family, x: Float[Tensor, "n d"], responsibilities: Float[Ten
             largest, which = share.max(-1)
             values[:, column], uncertainty[:, column] = torch.tensor(codes, dtype=x.dtype)[which], 1 - largest
     gone = x.isnan()
-    return Imputed(torch.where(gone, values, x), torch.where(gone, uncertainty, 0.0))
+    return Imputed(torch.where(gone, values, x), torch.where(gone, uncertainty, 0.0), table)
 
 
 def drawn_missing(family: Family, x: Float[Tensor, "m n d"], z: Int[Tensor, "m n"]) -> Float[Tensor, "m n d"]:

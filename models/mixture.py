@@ -150,14 +150,19 @@ class Mixture(Recorded):
     def batch(self, rows: Rows, generators: Sequence[torch.Generator]) -> Batch | None:
         """This mixture, started on these rows, and one new start of its kind from each generator, in one tensor; None
         where the family cannot."""
-        return Batch(self, rows, generators) if self.family.repeatable and not self.generalized else None
+        able = (
+            self.family.repeatable and not self.generalized and not rows.gaps.cells
+        )  # starts fill gaps each by itself
+        return Batch(self, rows, generators) if able else None
 
     @torch.no_grad()
     def impute(self, x: Any) -> Imputed:
         """Each missing cell at its posterior mean given the seen cells of its row, a code at the likeliest one, and how
-        uncertain that is. x: (n, d) with NaN where missing."""
-        x = self._table(x)
-        return imputed(self.family, x, torch.softmax(self._logits(x, None), -1))
+        uncertain that is. x: (n, d) with NaN where missing. `.frame()` is a table with names and words."""
+        rows = self._table(x)
+        names = self.schema or Schema.plain(rows.shape[1])
+        table = conform(x, self) if isinstance(x, pd.DataFrame) else names.frame(rows.numpy())
+        return imputed(self.family, rows, torch.softmax(self._logits(rows, None), -1), table)
 
     @torch.no_grad()
     def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:

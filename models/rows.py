@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from .intake import as_labels, as_tensor, as_weights, is_category
+from .intake import as_labels, as_tensor, as_weights, first_cell, is_category
 from .schema import Schema, conform
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
@@ -36,6 +36,15 @@ class Spread:
 
     mean: Float[Tensor, " d"]
     variance: Float[Tensor, " d"]
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Missing cells: how many there are, how many rows have some, and the first of them in words."""
+
+    cells: int = 0
+    rows: int = 0
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,28 @@ class Rows:
     def schema(self) -> Schema | None:
         """The names of columns and categories of a DataFrame; None for tables without."""
         return Schema.of(self._x) if isinstance(self._x, pd.DataFrame) else None
+
+    @property
+    def table(self) -> Any:
+        """What the rows are read from."""
+        return self._x
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether NaN stands for a missing cell."""
+        return self._missing
+
+    @cached_property
+    def gaps(self) -> Gaps:
+        """The cells that are missing in rows of positive weight."""
+        found = Gaps()
+        for chunk in self.chunks() if self._missing else ():
+            gone = chunk.x.isnan()
+            cells = int(gone.sum())
+            if cells:
+                cell = first_cell(gone, chunk.x, self.columns, chunk.numbers).removesuffix("holds nan") + "is missing"
+                found = Gaps(found.cells + cells, found.rows + int(gone.any(1).sum()), found.first or cell)
+        return found
 
     @cached_property
     def features(self) -> int:
@@ -288,7 +319,7 @@ class Rows:
             part = items if isinstance(items, Tensor) else torch.stack([torch.as_tensor(_first(i)) for i in items])
         else:
             array: Any = x
-            part = np.asarray(array[index if isinstance(index, slice) else index.numpy()])
+            part = np.asanyarray(array[index if isinstance(index, slice) else index.numpy()])  # cells may be masked
         first = index.start if isinstance(index, slice) else 0
         return Chunk(
             as_tensor(part, dtype=self._dtype, first_row=first, finite=not self._read_before, missing=self._missing),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .intake import is_category
@@ -22,6 +23,19 @@ class Schema:
         """That of a table."""
         levels = (tuple(map(str, kind.categories)) if is_category(kind) else None for kind in x.dtypes)
         return cls(tuple(map(str, x.columns)), tuple(levels))
+
+    @classmethod
+    def plain(cls, features: int) -> Schema:
+        """That of so many columns of numbers without names."""
+        return cls(tuple(f"column {j}" for j in range(features)), (None,) * features)
+
+    def frame(self, x: np.ndarray) -> pd.DataFrame:
+        """Rows (n, d) of numbers and codes, NaN where missing, as a table with these names and words."""
+        parts = [
+            pd.Series(values if words is None else pd.Categorical.from_codes(_codes(values), list(words)))
+            for values, words in zip(x.T, self.levels, strict=True)
+        ]
+        return pd.concat(parts, axis=1).set_axis(list(self.columns), axis=1)
 
     def conform(self, x: pd.DataFrame) -> pd.DataFrame:
         """`x` with its columns in this order and its words by these codes.
@@ -45,6 +59,10 @@ def conform(x: Any, model: Any) -> Any:
     """`x` as `model`, if it remembers a table of names, would read it; anything but a table as it is."""
     schema = getattr(model, "schema", None)
     return schema.conform(x) if schema is not None and isinstance(x, pd.DataFrame) else x
+
+
+def _codes(values: np.ndarray) -> list[int]:
+    return np.nan_to_num(values, nan=-1).astype(int).tolist()
 
 
 def _recoded(column: pd.Series, name: str, words: tuple[str, ...] | None) -> pd.Series:

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from ..compare import DENSITY, Comparison, measures
 from ..components import component_moments, furthest, measured
 from .density import contours, curves
-from .style import GREY, blank, describe, line, listed, tidy
+from .style import GREY, blank, describe, line, listed, ticks, tidy
 
 DRAWN_ROWS = 5000  # more dots hide each other
 SAME = 0.05  # parameter distance below which two fits look the same
@@ -42,12 +42,24 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     outlined = any(m is not None for m in moments.values())
     if not outlined and (discrete or d > 2):
         return None
-    rows = comparison.x.sample(torch.Generator().manual_seed(0), DRAWN_ROWS).x[:, columns].numpy()
+    x = comparison.x.sample(torch.Generator().manual_seed(0), DRAWN_ROWS).x
+    rows = x[:, columns].numpy()
+    whole = ~np.isnan(rows).any(1)
     ellipses = {name: (m.mean.numpy(), m.covariance.numpy()) if m is not None else None for name, m in moments.items()}
     names, project, note = _view(comparison, columns)
     size = len(names)
+    missing = ""
+    if project is None:
+        places, project = rows, np.eye(size)  # no product of the rows, where NaN times 0 is NaN
+    else:
+        leader = next(name for name, found in moments.items() if found is not None)  # one has an outline
+        if not whole.all() and hasattr(models[leader], "impute"):
+            rows = models[leader].impute(x).values[:, columns].numpy()
+            missing = f" Rings are rows with missing cells, where {leader} expects them."
+        places = rows @ project
     figure = blank(7.5, 5.5) if size == 2 else blank(2.6 * size + 1, 2.2 * size + 1)
     grid = figure.subplots(size - 1, size - 1, sharex="col", sharey="row", squeeze=False)
+    only = ""
     for j in range(size - 1):  # row of panels j shows column j + 1 against columns 0 .. j
         for i in range(size - 1):
             axes = tidy(grid[j, i])
@@ -55,12 +67,18 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
                 axes.remove()
                 continue
             pair = project[:, [i, j + 1]]
-            axes.scatter(*(rows @ pair).T, s=12, color=GREY, alpha=0.55, linewidths=0, rasterized=True)
+            shown = places[:, [i, j + 1]]
+            both = whole if missing else ~np.isnan(shown).any(1)
+            axes.scatter(*shown[both].T, s=12, color=GREY, alpha=0.55, linewidths=0, rasterized=True)
+            if missing:
+                axes.scatter(*shown[~both].T, s=14, facecolors="none", edgecolors=GREY, linewidths=0.8, rasterized=True)
+            elif ticks(axes, shown, linewidths=0.8):
+                only = " Ticks on an axis are rows of which the other column is missing."
             for n, (name, parts) in enumerate(ellipses.items()):
                 if parts is not None:
                     _ellipses(axes, parts[0] @ pair, pair.T @ parts[1] @ pair, n, len(models), size == 2)
                 elif d == 2 and not discrete:
-                    contours(axes, models[name], rows, line(n, len(models)))
+                    contours(axes, models[name], rows[whole], line(n, len(models)))
             axes.autoscale_view()
             if j == size - 2:
                 axes.set_xlabel(names[i])
@@ -89,14 +107,14 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     )
     drawn = {name: model for name, model in models.items() if moments[name] is not None or d == 2}
     expected = f"Where {listed(list(models), len(models))} expect{'s' if len(models) == 1 else ''} the rows"
-    return describe(figure, _takeaway(comparison, drawn) if outlined else expected, note + reading)
+    return describe(figure, _takeaway(comparison, drawn) if outlined else expected, note + reading + missing + only)
 
 
-def _view(comparison: Comparison, columns: list[int]) -> tuple[list[str], np.ndarray, str]:
-    """Axis names, the (d, axes) projection of d columns on them, and what to say of it."""
+def _view(comparison: Comparison, columns: list[int]) -> tuple[list[str], np.ndarray | None, str]:
+    """Axis names, the (d, axes) projection of d columns on them (None: each is an axis), and what to say of it."""
     d = len(columns)
     if d <= MATRIX_COLUMNS:
-        return [comparison.x.columns[j] for j in columns], np.eye(d), ""
+        return [comparison.x.columns[j] for j in columns], None, ""
     covariance = comparison.x.moments.covariance.numpy()[np.ix_(columns, columns)]
     deviation = np.sqrt(np.diag(covariance))
     deviation[deviation == 0] = 1

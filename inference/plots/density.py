@@ -23,6 +23,7 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
     chunk = rows.sample(torch.Generator().manual_seed(0))
     x = chunk.x[:, 0].numpy()
     weights = np.ones(len(x)) if chunk.weights is None else chunk.weights.numpy()
+    x, weights = x[~np.isnan(x)], weights[~np.isnan(x)]
     low, high = x.min(), x.max()
     figure = blank(8.5, 4.8)
     axes = tidy(figure.subplots())
@@ -64,9 +65,10 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
     axes.set_ylabel("probability" if discrete else f"density (per unit of {rows.columns[0]})")
     axes.legend(frameon=False, handlelength=4)
     said = "probability" if discrete else "density"
+    lost = f" {rows.gaps.cells} rows have no value and no place here." if rows.gaps.cells else ""
     return figure, (
         f"Bars are the rows. Thick lines are the {said} of each fit, thin ones what each component adds to it; its "
-        "number is the one in the tables."
+        f"number is the one in the tables.{lost}" * (rows.gaps.cells > 0)
     )
 
 

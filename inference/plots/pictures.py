@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -23,7 +24,7 @@ from ...models.rows import Chunk
 from .panels import picture
 from .style import blank
 
-INK = "Greys"  # white to black: darker is more
+INK = colormaps["Greys"].with_extremes(bad="#F0E442")  # white to black: darker is more; yellow where missing
 ACROSS = 12  # pictures that one takes in at a glance
 GAP = 0.12  # between pictures, in their widths
 APART = 0.25  # and more of it below the rows of the data
@@ -72,7 +73,7 @@ def comparison_shape(comparison: Any, models: dict[str, Any]) -> tuple[int, int]
 
 def scale_of(x: np.ndarray) -> Scale:
     """From the smallest to the largest number there is."""
-    low, high = float(x.min()), float(x.max())
+    low, high = float(np.nanmin(x)), float(np.nanmax(x))
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ..compare import Comparison
 from ..components import furthest, measured
 from ..text import number
-from .style import COLOURS, blank, describe, tidy
+from .style import COLOURS, blank, describe, ticks, tidy
 
 DRAWN_ROWS = 2000
 SURE = 0.95
@@ -40,6 +40,8 @@ def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> F
         reading = (
             f"Each dot is a row: blue circles belong to component 1, orange crosses to component 2, larger ones "
             f"outlined in black have no component above {SURE}."
+            + " Ticks on an axis are rows of which the other column is missing."
+            * bool(x.isnan().any())
         )
     else:
         figure = _stack(probabilities)
@@ -61,13 +63,15 @@ def _scatter(probabilities: dict[str, np.ndarray], x: np.ndarray, columns: list[
         axes.remove()
     for axes, (name, p) in zip(shown, probabilities.items(), strict=True):
         unsure = p.max(1) < SURE
+        seen = ~np.isnan(x).any(1)
         for component, marker in ((0, "o"), (1, "X")):
-            mine = p.argmax(1) == component
+            mine = seen & (p.argmax(1) == component)
             for part, style in (
                 (mine & ~unsure, {"s": 22, "linewidths": 0}),
                 (mine & unsure, {"s": 60, "linewidths": 1, "edgecolors": "black"}),
             ):
                 axes.scatter(*x[part].T, c=p[part, 0], cmap=SCALE, vmin=0, vmax=1, marker=marker, alpha=0.9, **style)
+        ticks(axes, x, p[:, 0], cmap=SCALE, vmin=0, vmax=1, linewidths=1.5)
         tidy(axes).set_title(f"{name}\n{_unsure(p)}", fontsize=10)
         axes.label_outer()
     for axes in shown[-across:]:  # those with no panel below

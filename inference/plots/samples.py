@@ -21,13 +21,14 @@ def samples_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | N
         return None
     x = array(some(comparison.x).x)
     scale = scale_of(x)
+    gone = " Yellow is missing." if np.isnan(x[:ACROSS]).any() else ""
     drawn = [(name, array(model.sample(ACROSS, seed=0))) for name, model in models.items()]
     figure, _ = sheet([("data", x[:ACROSS]), *drawn], shape, scale, apart=True)
     return describe(
         figure,
         f"{listed(list(models), len(models))} draw{'s' if len(models) == 1 else ''} rows like these",
         "The first line are rows of the data, each other line rows drawn from a fitted model: the better it is, the "
-        f"harder they are to tell from real ones. {shades(scale)}",
+        f"harder they are to tell from real ones. {shades(scale)}{gone}",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -46,6 +47,19 @@ def tidy(axes: Axes) -> Axes:
     """Fewer lines: no frame above and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def ticks(axes: Axes, x: np.ndarray, colors: Any = GREY, **style: Any) -> int:
+    """Rows (n, 2) of which one cell is missing, as ticks on the axis of the other; how many these are."""
+    gone = np.isnan(x)
+    for seen, (transform, marker) in enumerate(((axes.get_xaxis_transform(), "|"), (axes.get_yaxis_transform(), "_"))):
+        mine = ~gone[:, seen] & gone[:, 1 - seen]
+        at = [x[mine, seen], np.zeros(mine.sum())]
+        own = colors if isinstance(colors, str) else colors[mine]
+        axes.scatter(
+            at[seen], at[1 - seen], s=90, c=own, marker=marker, transform=transform, clip_on=False, zorder=5, **style
+        )
+    return int((gone.sum(1) == 1).sum())
 
 
 def describe(figure: Figure, takeaway: str, reading: str) -> Figure:
