@@ -34,6 +34,8 @@ class Gaussian(Family):
     likelihood under that constraint, as a `GaussianDecoder` has it, where a column may be constant in a component.
     """
 
+    conditional = True
+    place = "loc"
     origin: Tensor
     unit: Tensor
     loc: Tensor
@@ -163,7 +165,9 @@ class Gaussian(Family):
         loc, scale = self.loc.detach(), getattr(self, self.shape.name).detach()
         deviation = data.covariance.diagonal().sqrt()
         constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
-        kept = self.variance_floor > 0 or isinstance(self.prior, NormalInverseWishart)
+        kept = (
+            self.variance_floor > 0 or isinstance(self.prior, NormalInverseWishart) or self.is_frozen(self.shape.name)
+        )
         if constant.any() and self.shape.scale_dims > 0 and not kept:
             column = int(constant.nonzero()[0])
             raise ValueError(
@@ -193,7 +197,7 @@ class Gaussian(Family):
         """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component, or
         singular to rounding. (The average component rather than the data: well separated clusters are thin beside the
         distance between them.)"""
-        if self.tied:
+        if self.tied or self.is_frozen(self.shape.name):
             return self._blurred
         scales = self.scales().detach()
         average = weights @ self.shape.covariance(scales, self._d)
@@ -223,6 +227,11 @@ class Gaussian(Family):
             second = second + prior.location_weight * shape.product(centre, centre)
         kept = location_weight <= 0  # a component without weight keeps its parameters
         offset = torch.where(kept.unsqueeze(-1), self._offset().detach(), first / location_weight.unsqueeze(-1))
+        if self.is_frozen("loc"):
+            offset = self._offset().detach()
+            second = second + 2 * shape.product(location_weight.unsqueeze(-1) * offset - first, offset)
+        if self.is_frozen(shape.name):
+            return self._place(offset, self._is_hidden(getattr(self, shape.name).detach(), offset).unsqueeze(-1))
         scatter = second - location_weight.unsqueeze(-1) * shape.product(offset, offset)
         if self.tied:
             scatter, scatter_weight, kept = scatter.sum(0), scatter_weight.sum(), kept.all()
@@ -245,15 +254,18 @@ class Gaussian(Family):
             scale, definite = shape.scale(covariance + (floor.amax(0) if self.tied else floor), d)
             if not (definite | kept).all():
                 raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
-            self.origin = self.origin + torch.where(hidden, offset, 0.0)
-            offset = torch.where(hidden, 0.0, offset)
         self._blurred = blurred.expand(k)
         old = getattr(self, shape.name).detach()
         keep = kept.reshape((*kept.shape, *[1] * shape.scale_dims))
         if self.variance_floor:
             scale = scale.clamp(min=self._least)  # to the last bit
         setattr(self, shape.name, torch.where(keep, old, scale))
-        self.loc_unconstrained.data = offset / self.unit
+        self._place(offset, hidden)
+
+    def _place(self, offset: Tensor, hidden: Tensor) -> None:
+        """Set the locations, measured from themselves where they are `hidden` (k, 1)."""
+        self.origin = self.origin + torch.where(hidden, offset, 0.0)
+        self.loc_unconstrained.data = torch.where(hidden, 0.0, offset) / self.unit
         self.names_set.add("loc")
 
     def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:

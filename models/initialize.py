@@ -49,10 +49,7 @@ def kmeans_plus_plus(
             continue
         share = squared * mass
         if not (share > 0).any():
-            raise ValueError(
-                f"the data have {len(centres)} distinct rows (of positive weight), expected at least one for each of "
-                f"{components} components: use fewer components"
-            )
+            _require_distinct(len(centres), components)
         candidates = x[
             torch.multinomial(share / share.max(), 2 + int(math.log(components)), replacement=True, generator=generator)
         ]
@@ -60,6 +57,14 @@ def kmeans_plus_plus(
         best = int((nearest @ mass).argmin())
         centres[component], squared = candidates[best], nearest[best]
     return torch.stack([centres[component] for component in range(components)])
+
+
+def _require_distinct(rows: int, components: int) -> None:
+    if rows < components:
+        raise ValueError(
+            f"the data have {rows} distinct rows (of positive weight), expected at least one for each of {components} "
+            "components: use fewer components"
+        )
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
@@ -76,12 +81,18 @@ class Start:
 
 
 def draw_start(
-    rows: Rows, components: int, generator: torch.Generator, coordinates: Callable[[Tensor], Tensor], softness: float
+    rows: Rows,
+    components: int,
+    generator: torch.Generator,
+    coordinates: Callable[[Tensor], Tensor],
+    softness: float,
+    places: Float[Tensor, "k d"] | None = None,
 ) -> Start:
     """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
     known label belong to it alone, and their mean is its centre.
 
-    coordinates: where rows (n, d) lie for this, (n, c); softness: the share of each row spread evenly over all.
+    coordinates: where rows (n, d) lie for this, (n, c); softness: the share of each row spread evenly over all; places:
+    (k, d) where the components are, if that is known: these are the centres then.
     """
     sample = rows.sample(generator)
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
@@ -92,12 +103,16 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    centres = kmeans_plus_plus(y, sample.weights, components, generator, known)
+    if places is None and known:  # a mean of rows may be none of them
+        _require_distinct(len(torch.unique(y[mass > 0], dim=0)), components)
+    drawn = places is None
+    centres = kmeans_plus_plus(y, sample.weights, components, generator, known) if drawn else coordinates(places)
     responsibilities = softened(y, centres, softness)
     nearest = torch.nn.functional.one_hot(responsibilities.argmax(1), components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(0).unsqueeze(1)
     whole = (mass @ sample.x / mass.sum()).expand(components, -1)  # a known centre may have no row of its own
-    places = torch.where(size > 0, nearest.T @ sample.x / size.clamp(min=1e-300), whole)
+    if places is None:
+        places = torch.where(size > 0, nearest.T @ sample.x / size.clamp(min=1e-300), whole)
     responsibilities[labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
     responsibilities *= rows.total_weight / responsibilities.sum()  # the sample stands for all rows

@@ -38,6 +38,7 @@ class StudentT(Family):
     times faster than EM's, above all towards the Gaussian; where it would go too far, EM's own.
     """
 
+    conditional = True
     dof: Tensor
     normal: Gaussian
 
@@ -135,9 +136,10 @@ class StudentT(Family):
         """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom: a Newton
         step, or if that was too long (length below 1) the step of EM, which never is."""
         squared, scaled, logs = total[:, -3:].unbind(-1)
-        expanded = self.normal.prior is None and not self.normal.tied
+        frozen = self.normal.is_frozen(self.normal.shape.name)
+        expanded = self.normal.prior is None and not self.normal.tied and not frozen
         self.normal.maximize(scaled, total[:, :-3], scatter_weight=scaled if expanded else weight)
-        if not self.estimated:
+        if not self.estimated or self.is_frozen("dof"):
             return
         some, rows, dof = weight > 0, weight.clamp(min=1e-300), self.dof.detach()
         mean, square, logs = scaled / rows, squared / rows, logs / rows
@@ -146,6 +148,10 @@ class StudentT(Family):
         else:
             new = 2 * gamma_shape((mean.clamp(min=1e-300).log() if expanded else mean - 1) - logs)
         self.dof = torch.where(some, new.clamp(FEWEST, GAUSSIAN), dof)
+
+    def places(self) -> Float[Tensor, "k d"] | None:
+        """The locations, if they are frozen."""
+        return self.normal.places()
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters: those of a Gaussian."""
