@@ -8,7 +8,7 @@ puts back what was there, whatever happens: the module's own `torch.nn.Parameter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -17,6 +17,7 @@ from pyro.nn.module import pyro_method
 from torch.distributions import transform_to
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+Module = TypeVar("Module", bound="Recorded")
 
 _TABLES = ("_params", "_constraints", "_param_to_name")
 
@@ -73,7 +74,7 @@ class Recorded(PyroModule):
         frozen = [n for n, p in self._names().items() if not p.requires_grad and not {n, id(p)} & elsewhere]
         return as_made(self) + (f".freeze({', '.join(map(repr, frozen))})" if frozen else "")
 
-    def freeze(self, *names: str) -> Self:
+    def freeze(self: Module, *names: str) -> Module:
         """Hold parameters where they are: EM, SVI, restarts and any Pyro loop leave them. Returns the module itself.
 
         names: "weights", "family.loc" and so on, or as much of the path as says which one, "loc"; the name of a module
@@ -84,7 +85,7 @@ class Recorded(PyroModule):
             parameter.requires_grad_(False)
         return self
 
-    def thaw(self, *names: str) -> Self:
+    def thaw(self: Module, *names: str) -> Module:
         """Let frozen parameters move again, by the names of `freeze`. Returns the module itself."""
         called = self._called(names)
         if stuck := sorted(called.keys() & set(self.constants)):

@@ -175,7 +175,7 @@ class Gaussian(Family):
                 'NormalInverseWishart prior, or covariance="diag" and a variance_floor ("spherical" allows it as it is)'
             )
         self.unit = torch.where(constant, torch.ones_like(deviation) * (math.sqrt(self.variance_floor) or 1), deviation)
-        self.origin = (loc if centres is None else centres).clone()
+        self.origin = (loc if centres is None or self.is_frozen("loc") else centres).clone()
         names_set = set(self.names_set)
         self.loc = loc
         setattr(self, self.shape.name, scale)
