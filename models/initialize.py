@@ -49,7 +49,11 @@ def kmeans_plus_plus(
             continue
         share = squared * mass
         if not (share > 0).any():
-            _require_distinct(len(centres), components)
+            distinct = len(torch.unique(x[mass > 0], dim=0))  # of known centres some may be the same
+            raise ValueError(
+                f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
+                f"{components} components: use fewer components"
+            )
         candidates = x[
             torch.multinomial(share / share.max(), 2 + int(math.log(components)), replacement=True, generator=generator)
         ]
@@ -57,14 +61,6 @@ def kmeans_plus_plus(
         best = int((nearest @ mass).argmin())
         centres[component], squared = candidates[best], nearest[best]
     return torch.stack([centres[component] for component in range(components)])
-
-
-def _require_distinct(rows: int, components: int) -> None:
-    if rows < components:
-        raise ValueError(
-            f"the data have {rows} distinct rows (of positive weight), expected at least one for each of {components} "
-            "components: use fewer components"
-        )
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
@@ -103,8 +99,6 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    if places is None and known:  # a mean of rows may be none of them
-        _require_distinct(len(torch.unique(y[mass > 0], dim=0)), components)
     drawn = places is None
     centres = kmeans_plus_plus(y, sample.weights, components, generator, known) if drawn else coordinates(places)
     responsibilities = softened(y, centres, softness)
