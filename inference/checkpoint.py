@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..models import Collapse, Rows
 from ..models.randomness import gpus
 from .evaluate import EVALUATION_ROWS
-from .files import CHECKPOINT, describe, read, require_folder, write
+from .files import CHECKPOINT, describe, frozen, read, require_folder, write
 from .restart import Found, Run, Steps
 
 SERIES = ("bounds", "times", "held_out")  # of a run, one number for each pass
@@ -35,6 +35,7 @@ def describe_run(model: Any, engine: Any, rows: Rows, validation: Rows | None, s
         "engine": [_short(engine), [type(engine).__name__, own]],
         "model": [_short(model), [describe(model), type(model).__qualname__]],
         "start": [_digest(set_by_hand(model)), _digest(set_by_hand(model))],
+        "frozen parameters": [", ".join(frozen(model)) or "none", frozen(model)],
         "modules": [_short(str(foreign(model))), foreign(model)],
         **{f"shape of {n}": [str(tuple(t.shape)), [*t.shape, str(t.dtype)]] for n, t in model.state_dict().items()},
         **_table(rows, ""),

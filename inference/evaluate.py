@@ -37,9 +37,11 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
     """The Euclidean norm of the gradient of `data_bound` in the unconstrained parameters, in nats per row.
 
     Unconstrained parameters are in units of the data, so the norm does not depend on those units. Coordinates at minus
-    infinity (a probability of exactly 0) cannot move and count as 0.
+    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        return 0.0
     gradient = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]  # on the CPU, whatever the model
 
     def accumulate(value: Tensor) -> None:

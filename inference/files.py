@@ -38,6 +38,7 @@ def save(fit: Fit, path: str | Path) -> None:
         tensors["held_out"] = fit.held_out
     header = {
         "model": describe(fit.model),
+        "frozen": frozen(fit.model),
         "schema": dataclasses.asdict(fit.model.schema) if getattr(fit.model, "schema", None) else None,
         "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
         "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
@@ -119,6 +120,9 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
     if saved != wanted:
         raise ValueError(f"{path} is a fit of {saved}, expected one of {wanted}, the model it is to be read into")
     _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
+    if "frozen" in header:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in header["frozen"])
     if header.get("schema"):
         levels = (words if words is None else tuple(words) for words in header["schema"]["levels"])
         model.schema = Schema(tuple(header["schema"]["columns"]), tuple(levels))
@@ -132,6 +136,12 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
         optima=tuple(Optimum(**optimum) for optimum in header["optima"]),
         **{name: header[name] for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
     )
+
+
+def frozen(model: Any) -> list[str]:
+    """The unconstrained tensors that are held fixed, by name."""
+    named = model.named_parameters() if hasattr(model, "named_parameters") else ()
+    return [name for name, parameter in named if not parameter.requires_grad]
 
 
 def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:

@@ -15,7 +15,7 @@ from ..models import Collapse, Rows
 from ..models.randomness import gpus, reseed
 from .evaluate import held_out_bound
 from .progress import Report
-from .stopping import EARLY, best_pass
+from .stopping import EARLY, FROZEN, best_pass
 
 
 @runtime_checkable
@@ -190,6 +190,9 @@ class Task:
 
     def _reason(self, run: Run) -> str | None:
         """The reason to stop after the last pass, or None."""
+        moves = [parameter.requires_grad for parameter in run.model.parameters()]
+        if moves and not any(moves):
+            return FROZEN
         try:
             reason = self.engine.stop(run.bounds, self.max_passes)
         except ArithmeticError:

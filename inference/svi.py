@@ -165,15 +165,13 @@ class SVISteps:
     def __init__(self, engine: SVI, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator):
         self.engine, self.model, self.rows, self.generator = engine, model, rows, generator
         parameters = [p for p in model.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError(f"{type(model).__name__} has no parameter that may move: there is nothing to fit")
         if isinstance(model, torch.nn.Module):
             model.train()  # dropout and batch statistics as in training, however the model comes
         for parameter in parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
             parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
         said = engine.learning_rate
         self.rate: float = getattr(model, "learning_rate", LEARNING_RATE) if said is None else said
-        self.optimizer = torch.optim.Adam(parameters, lr=self.rate, fused=True)
+        self.optimizer = torch.optim.Adam([{"params": parameters}], lr=self.rate, fused=True)
         self.all_steps = max_passes * (1 if engine.batch_size is None else -(-rows.positive // engine.batch_size))
         self.passes = 0  # yielded
         self.steps = 0  # of the optimizer

@@ -5,7 +5,8 @@ mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a
 puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from pyro.nn.module import pyro_method
 from torch.distributions import transform_to
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+Module = TypeVar("Module", bound="Recorded")
 
 _TABLES = ("_params", "_constraints", "_param_to_name")
 
@@ -51,11 +53,13 @@ def as_made(part: Any) -> str:
 
 
 class Recorded(PyroModule):
-    """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew, and whether
-    its parameters were ever set. Setting one takes a tensor of the parameter's shape, inside its constraint."""
+    """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew, whether its
+    parameters were ever set, and which are frozen. Setting one takes a tensor of the parameter's shape, inside its
+    constraint."""
 
     arguments: tuple[tuple, dict[str, Any]]
     names_set: set[str]  # parameters that are more than the constructor's placeholders
+    constants: tuple[str, ...] = ()  # parameters that are frozen by what the model is
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
@@ -64,7 +68,45 @@ class Recorded(PyroModule):
         return self
 
     def __repr__(self) -> str:
-        return as_made(self)
+        positional, named = self.arguments
+        given = [value for value in (*positional, *named.values()) if isinstance(value, torch.nn.Module)]
+        elsewhere = {*self.constants, *(id(p) for module in given for p in module.parameters())}  # those say so
+        frozen = [n for n, p in self._names().items() if not p.requires_grad and not {n, id(p)} & elsewhere]
+        return as_made(self) + (f".freeze({', '.join(map(repr, frozen))})" if frozen else "")
+
+    def freeze(self: Module, *names: str) -> Module:
+        """Hold parameters where they are: EM, SVI, restarts and any Pyro loop leave them. Returns the module itself.
+
+        names: "weights", "family.loc" and so on, or as much of the path as says which one, "loc"; the name of a module
+        inside, such as "decoder", stands for all its parameters. Set their values before a fit. What is held is torch's
+        `requires_grad` of the unconstrained tensor. Raises ValueError for names of no parameter, or of several.
+        """
+        for parameter in self._called(names).values():
+            parameter.requires_grad_(False)
+        return self
+
+    def thaw(self: Module, *names: str) -> Module:
+        """Let frozen parameters move again, by the names of `freeze`. Returns the module itself."""
+        called = self._called(names)
+        if stuck := sorted(called.keys() & set(self.constants)):
+            raise ValueError(f"the {stuck[0]} of {type(self).__name__} never move, expected other names")
+        for parameter in called.values():
+            parameter.requires_grad_(True)
+        return self
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether a parameter of this very module is held where it is."""
+        return not getattr(self, f"{name}_unconstrained").requires_grad
+
+    def require_frozen_set(self) -> None:
+        """Raise ValueError if a frozen parameter was never set, and would be held at the constructor's placeholder."""
+        for path, part in self.named_modules():
+            for name in part._pyro_params if isinstance(part, Recorded) else ():
+                if part.is_frozen(name) and name not in {*part.names_set, *part.constants}:
+                    raise ValueError(
+                        f"{f'{path}.{name}'.lstrip('.')} is frozen but was never set, expected a value to hold: assign "
+                        "it before the fit, or thaw it"
+                    )
 
     @property
     def is_set(self) -> bool:
@@ -74,6 +116,24 @@ class Recorded(PyroModule):
     def recorded(self) -> list["Recorded"]:
         """This module and all of this kind inside it."""
         return [part for part in self.modules() if isinstance(part, Recorded)]
+
+    def _names(self) -> dict[str, torch.nn.Parameter]:
+        """All parameters, here and inside, by their paths."""
+        return {name.removesuffix("_unconstrained"): parameter for name, parameter in self.named_parameters()}
+
+    def _called(self, names: Iterable[str]) -> dict[str, torch.nn.Parameter]:
+        """The parameters that are called by these names, or by the beginnings or ends of theirs."""
+        own, found = self._names(), {}
+        for name in names or [""]:
+            inside = [path for path in own if f"{path}.".startswith(f"{name}.")]
+            called = inside or [path for path in own if _is_short_for(str(name), path)]
+            if not inside and len(called) != 1:
+                raise ValueError(
+                    f"got {name!r} as the name of a parameter, which {'several have' if called else 'none has'}, "
+                    f"expected {' or '.join(map(repr, called or own))}"
+                )
+            found |= {path: own[path] for path in called}
+        return found
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
@@ -95,4 +155,41 @@ class Recorded(PyroModule):
                 if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
                     raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
             self.names_set.add(name)
+            if torch.equal(value, old):
+                return  # not through its constraint and back: the bits stay
         super().__setattr__(name, value)
+
+
+def _is_short_for(short: str, path: str) -> bool:
+    """Whether a name is a path of which some parts but the last are left out: loc, family.loc of family.normal.loc."""
+    parts, rest = short.split("."), iter(path.split("."))
+    return path.split(".")[-1] == parts[-1] and all(part in rest for part in parts)
+
+
+@contextmanager
+def holding(kept: Iterable[tuple[Recorded, str]]) -> Iterator[None]:
+    """In the body these parameters, each of a module and by name, are frozen."""
+    free = [getattr(part, f"{name}_unconstrained") for part, name in kept if not part.is_frozen(name)]
+    try:
+        for parameter in free:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in free:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def put_back(module: Recorded) -> Iterator[None]:
+    """Frozen parameters, in the module and inside, come out of the body as they went in, to the bit."""
+    frozen = [
+        (part, name, getattr(part, name).detach().clone(), getattr(part, f"{name}_unconstrained").detach().clone())
+        for part in module.recorded()
+        for name in part._pyro_params
+        if part.is_frozen(name)
+    ]
+    yield
+    for part, name, value, unconstrained in frozen:
+        if not torch.equal(getattr(part, name), value):
+            getattr(part, f"{name}_unconstrained").data = unconstrained
+            setattr(part, name, value)  # where they are measured anew

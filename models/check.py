@@ -9,6 +9,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from ._module import put_back
 from .family import Family
 from .initialize import softened
 from .missing import look
@@ -26,8 +27,9 @@ def check_family(family: Family, x: Any, seed: int = 0) -> None:
     """Check that a family of your own keeps the contract, on rows x (n, d) that it might have given.
 
     It must give log densities of its rows, sums that add up, an M-step that raises the expected log-likelihood to where
-    its gradient is zero, the same for rows with missing cells if it takes some, and members that can be relabelled,
-    copied and drawn from. The family itself is not changed.
+    its gradient is zero, also of the other parameters where one is frozen, if the family says that it is `conditional`;
+    the same for rows with missing cells if it takes some; and members that can be relabelled, copied and drawn from.
+    The family itself is not changed.
     Raises ValueError at the first thing that does not hold, in one sentence. For all three kinds of family: exact,
     with a second latent variable, or generalized (steps by the gradient).
     """
@@ -71,6 +73,10 @@ def _check(name: str, family: Family, x: Any, seed: int) -> None:
         gone = torch.rand(x.shape, generator=generator) < GONE
         gone[0] = True
         _check_missing(name, family, x.masked_fill(gone, torch.nan), r)
+    for path in family._names() if family.conditional else ():
+        held = copy.deepcopy(family)
+        held.start(x, r.flip(1))  # another value than the best for r
+        _check_maximize(f"{name}, {path} frozen", held.freeze(path), x, r)
     _check_members(name, family, x, r)
 
 
@@ -143,13 +149,15 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str 
     """From other parameters than the best for r, M-steps must lead to a point without slope and never down."""
     weight = r.sum(0)
     if not x.isnan().any():
-        family.start(x, r.flip(1))
+        with put_back(family):
+            family.start(x, r.flip(1))
     value, total = _expected(family, x, r), look(family, x)[1](r)
     for _ in range(STEPS):
         before, length = copy.deepcopy(family.state_dict()), 1.0
         total = look(family, x)[1](r)
         while True:
-            family.maximize(weight, total) if length == 1 else family.maximize(weight, total, length)
+            with put_back(family):
+                family.maximize(weight, total) if length == 1 else family.maximize(weight, total, length)
             ahead = _expected(family, x, r)
             if ahead >= value - 1e-13 * (1 + abs(value)) or not family.generalized or length < 1e-6:
                 break
@@ -165,16 +173,18 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str 
         if gain <= 1e-14 * (1 + abs(value)):
             break
     flat = FLAT if not family.generalized and torch.equal(total, look(family, x)[1](r)) else NEAR
-    parameters = list(family.parameters())
+    parameters = {label: parameter for label, parameter in family._names().items() if parameter.requires_grad}
+    if not parameters:
+        return
     with torch.enable_grad():
-        slopes = torch.autograd.grad(_terms(family, x, r), parameters, allow_unused=True)
-    for (label, parameter), slope in zip(family.named_parameters(), slopes, strict=True):
+        slopes = torch.autograd.grad(_terms(family, x, r), list(parameters.values()), allow_unused=True)
+    for (label, parameter), slope in zip(parameters.items(), slopes, strict=True):
         if slope is None:
             continue
         steep = float(torch.where(parameter.isinf(), 0.0, slope).abs().max() / weight.sum())
         if not steep <= flat:
             raise ValueError(
-                f"{name}: where maximize() ends, {label.removesuffix('_unconstrained')} still has a slope of "
+                f"{name}: where maximize() ends, {label} still has a slope of "
                 f"{steep:.2g} nats per row, expected at most {flat:g}: match() does not maximize the expected "
                 "log-likelihood"
             )

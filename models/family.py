@@ -52,6 +52,8 @@ class Family(Recorded):
     takes_missing: bool = False  # whether rows may have NaN, for cells that were not seen
     repeatable: bool = False  # whether the hooks keep to `copies`, so that restarts can run in one tensor
     copies: int = 1  # of one family, side by side: member c * k + j is member j of copy c, of a mixture of its own
+    conditional: bool = False  # whether, where some parameters are frozen, `maximize` finds the best of the others
+    place: str | None = None  # the parameter (k, d) that says where the members are, if there is one
     expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
 
     # what a family must say
@@ -188,6 +190,23 @@ class Family(Recorded):
                 parameter.data[empty] = before[name][empty]
         return None
 
+    def require_conditional(self) -> None:
+        """Raise TypeError if only some parameters are frozen and `maximize` does not say that it can do with that."""
+        frozen = {name: self.is_frozen(name) for name in self._pyro_params}
+        if any(frozen.values()) and not all(frozen.values()) and not self.conditional:
+            raise TypeError(
+                f"{', '.join(n for n in frozen if frozen[n])} of {type(self).__name__} is frozen and "
+                f"{', '.join(n for n in frozen if not frozen[n])} is not, expected a maximize() that finds the best of "
+                "these given the others, as `conditional = True` in the class says: write it, or fit by SVI()"
+            )
+        for part in self.children():
+            if isinstance(part, Family):
+                part.require_conditional()
+
+    def places(self) -> Float[Tensor, "k d"] | None:
+        """Where the members are, in the space of the rows, if that is frozen; else None."""
+        return getattr(self, self.place).detach() if self.place and self.is_frozen(self.place) else None
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters, from some rows and the share of each component in them: one M-step."""
         self.maximize(responsibilities.sum(0), self.summarize(x, responsibilities))
@@ -238,11 +257,12 @@ class Family(Recorded):
                 part.permute(order)
 
     def free_parameters(self) -> int:
-        """How many numbers are free to vary."""
+        """How many numbers are free to vary: those of frozen parameters are not."""
         return sum(
             _free(constraint, getattr(module, f"{name}_unconstrained"))
             for module in self.recorded()
             for name, (constraint, _) in module._pyro_params.items()
+            if not module.is_frozen(name)
         )
 
 

@@ -39,6 +39,7 @@ class FamilyOf(Family):
     """
 
     generalized = True
+    conditional = True
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class FamilyOf(Family):
                 self.shared |= {"unit"}
                 kind = ScaledCholesky(self)
             setattr(self, name, PyroParam(start.clone(), kind))
+        self.place = "loc" if "loc" in self.names and self.loc.shape == (components, features) else None
         if not self.names:
             raise ValueError(
                 f"{distribution.__name__} has no parameter with a constraint of its own, expected a distribution whose "
@@ -155,6 +157,12 @@ class FamilyOf(Family):
         score, outer = score.reshape(k, b, q), outer.reshape(k, b, q, q)
         if self.prior is not None:
             score, outer = score + self._prior_score(), outer + torch.eye(q, dtype=outer.dtype) / k
+        if any(map(self.is_frozen, self.names)):  # the step of the others alone
+            free = self._blocks(
+                {n: torch.full_like(getattr(self, n + "_unconstrained"), not self.is_frozen(n)) for n in self.names}
+            ).bool()
+            score = torch.where(free, score, 0.0)
+            outer = torch.where(free.unsqueeze(-1) & free.unsqueeze(-2), outer, torch.eye(q, dtype=outer.dtype))
         ridge = 1e-9 * outer.diagonal(dim1=-2, dim2=-1) + 1e-300  # of each by itself: they may differ in units
         factor, _ = torch.linalg.cholesky_ex(outer + torch.diag_embed(ridge))
         step = torch.cholesky_solve(score.unsqueeze(-1), factor).squeeze(-1).nan_to_num()
@@ -173,6 +181,7 @@ class FamilyOf(Family):
         them, and it is the centre of the weak prior.
         """
         prior, self.prior = self.prior, None
+        frozen = {name: getattr(self, name).detach().clone() for name in self.names if self.is_frozen(name)}
         alike = responsibilities.mean(1, keepdim=True).expand_as(responsibilities)
         for name in self.names:
             if hasattr(self, f"{name}_origin"):
@@ -182,13 +191,13 @@ class FamilyOf(Family):
             share = responsibilities.sum(1) / responsibilities.sum()
             spread = (share @ x**2 - (share @ x) ** 2).clamp(min=0).sqrt()
             self.unit = torch.where(spread > 0, spread, 1.0)
-        self._begin(x, alike)
+        self._begin(x, alike, frozen)
         self._measure(x, alike)
         self._settle(x, alike)
         self.prior = prior
         if prior == "weak":
             self.weak_centre = self._where()[0].clone()
-        self._begin(x, responsibilities)
+        self._begin(x, responsibilities, frozen)
         self._settle(x, responsibilities)
 
     def log_prior(self) -> Float[Tensor, ""]:
@@ -330,10 +339,10 @@ class FamilyOf(Family):
                 setattr(self, f"{name}_unit", torch.where(torch.isfinite(mine), mine, 1.0))
                 setattr(self, name, own)
 
-    def _begin(self, x: Tensor, responsibilities: Tensor) -> None:
-        """The best of some guesses."""
+    def _begin(self, x: Tensor, responsibilities: Tensor, frozen: Mapping[str, Tensor]) -> None:
+        """The best of some guesses, beside frozen parameters."""
         kinds = {name: constraint_of(self.distribution, name) for name in self.names}
         shapes = {name: tuple(getattr(self, name).shape) for name in self.names}
         make = partial(self.distribution, **self.fixed, validate_args=False)  # type: ignore[reportCallIssue]
-        for name, value in best_guess(make, kinds, shapes, x, responsibilities).items():
+        for name, value in best_guess(make, kinds, shapes, x, responsibilities, frozen).items():
             setattr(self, name, value)

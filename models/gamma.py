@@ -15,7 +15,7 @@ from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import require_size
 from .rows import Moments
-from .special import gamma_shape, log1p_deficit, log_gamma_deficit, log_minus_digamma
+from .special import gamma_shape, inverse_digamma, log1p_deficit, log_gamma_deficit, log_minus_digamma
 
 SHARPEST = 1e14  # largest concentration: a standard deviation of a ten-millionth of the mean
 WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
@@ -33,6 +33,7 @@ class Gamma(ExponentialFamily):
     repeatable = True
     expects = "positive numbers"
     takes_missing = True
+    conditional = True
     concentration: Tensor
     rate: Tensor
     unit: Tensor
@@ -77,7 +78,7 @@ class Gamma(ExponentialFamily):
         return torch.cat([-1 - a * excess, 1 - a], -1), constant
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
-        """M-step: the concentration solves one equation, the rate follows from it."""
+        """M-step: the concentration solves one equation (another beside a frozen rate), the rate follows from it."""
         if not self.priors:
             return super().maximize(weight, total)
         own = (weight > 0).unsqueeze(-1)
@@ -107,17 +108,25 @@ class Gamma(ExponentialFamily):
 
     def _solve(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
         """Maximum of the expected log-likelihood plus the log prior. With the rate at its best for a concentration a,
-        (a weight + s) / (sum + r), what is left is one equation in a."""
+        (a weight + s) / (sum + r), what is left is one equation in a; of a frozen rate b, digamma(a) = log b + mean of
+        log x, but for the prior."""
         first, deficit = (total / weight).chunk(2, -1)
         zero = torch.zeros_like(weight)
         shape_of_a, rate_of_a = self._hyper("concentration", zero)
         shape_of_b, rate_of_b = self._hyper("rate", zero)
         above = first + rate_of_b / weight / self.unit  # the mean is (1 + above) unit
-        gap = deficit - log1p_deficit(above) + (above - first)
-        a = gamma_shape(gap, rate_of_a / weight, shape_of_a / weight, shape_of_b / weight)
-        a = a.clamp(1e-8, SHARPEST)
-        self.concentration = a
-        self.rate = (a + shape_of_b / weight) / ((1 + above) * self.unit)
+        a = self.concentration.detach()
+        if not self.is_frozen("concentration"):
+            if self.is_frozen("rate"):
+                logs = (self.rate.detach() * self.unit).log() + first - deficit
+                a = inverse_digamma(logs - rate_of_a / weight, shape_of_a / weight)
+            else:
+                gap = deficit - log1p_deficit(above) + (above - first)
+                a = gamma_shape(gap, rate_of_a / weight, shape_of_a / weight, shape_of_b / weight)
+            a = a.clamp(1e-8, SHARPEST)
+            self.concentration = a
+        if not self.is_frozen("rate"):
+            self.rate = (a + shape_of_b / weight) / ((1 + above) * self.unit)
 
     def _hyper(self, name: str, zero: Tensor) -> tuple[Tensor, Tensor]:
         """Shape - 1 and rate of the prior of a parameter, 0 and 0 without one."""

@@ -37,6 +37,8 @@ class Gaussian(Family):
 
     takes_missing = True
     repeatable = True
+    conditional = True
+    place = "loc"
     origin: Tensor
     unit: Tensor
     blurred: Tensor
@@ -196,7 +198,9 @@ class Gaussian(Family):
         loc, scale = self.loc.detach(), getattr(self, self.shape.name).detach()
         deviation = data.covariance.diagonal().sqrt()
         constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
-        kept = self.variance_floor > 0 or isinstance(self.prior, NormalInverseWishart)
+        kept = (
+            self.variance_floor > 0 or isinstance(self.prior, NormalInverseWishart) or self.is_frozen(self.shape.name)
+        )
         if constant.any() and self.shape.scale_dims > 0 and not kept:
             column = int(constant.nonzero()[0])
             raise ValueError(
@@ -204,7 +208,7 @@ class Gaussian(Family):
                 'NormalInverseWishart prior, or covariance="diag" and a variance_floor ("spherical" allows it as it is)'
             )
         self.unit = torch.where(constant, torch.ones_like(deviation) * (math.sqrt(self.variance_floor) or 1), deviation)
-        self.origin = (loc if centres is None else centres).clone()
+        self.origin = (loc if centres is None or self.is_frozen("loc") else centres).clone()
         names_set = set(self.names_set)
         self.loc = loc
         setattr(self, self.shape.name, scale)
@@ -229,7 +233,7 @@ class Gaussian(Family):
         """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component, or
         singular to rounding. (The average component rather than the data: well separated clusters are thin beside the
         distance between them.)"""
-        if self.tied:
+        if self.tied or self.is_frozen(self.shape.name):
             return self.blurred
         scales = self.scales().detach()
         covariance = self.shape.covariance(scales, self._d).unflatten(0, (self.copies, -1))
@@ -274,6 +278,12 @@ class Gaussian(Family):
             second = second + prior.location_weight * shape.product(centre, centre)
         kept = location_weight <= 0  # a component without weight keeps its parameters
         offset = torch.where(kept.unsqueeze(-1), self._offset().detach(), first / location_weight.unsqueeze(-1))
+        if self.is_frozen("loc"):
+            offset = self._offset().detach()
+            second = second + 2 * shape.product(location_weight.unsqueeze(-1) * offset - first, offset)
+        if self.is_frozen(shape.name):
+            scale = getattr(self, shape.name).detach()
+            return self._place(offset, self._is_hidden(scale[None] if self.tied else scale, offset).unsqueeze(-1))
         scatter = second - location_weight.unsqueeze(-1) * shape.product(offset, offset)
         if self.tied:
             scatter = scatter.unflatten(0, (self.copies, -1)).sum(1)
@@ -300,8 +310,6 @@ class Gaussian(Family):
             scale, definite = shape.scale(covariance + floor, d)
             if not (definite | kept).all():
                 raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
-            self.origin = self.origin + torch.where(hidden, offset, 0.0)
-            offset = torch.where(hidden, 0.0, offset)
         self.blurred = self._each(blurred).contiguous()  # its own memory: a state is put back into it
         if self.variance_floor:
             scale = scale.clamp(min=self._least)  # to the last bit
@@ -311,8 +319,14 @@ class Gaussian(Family):
         # as they are inside: checks and maps to and fro would cost more calls than all the rest
         stored = getattr(self, f"{shape.name}_unconstrained")
         stored.data = transform_to(self._pyro_params[shape.name][0]).inv(scale.reshape(stored.shape))
-        self.loc_unconstrained.data = offset / self.unit
-        self.names_set.update({"loc", shape.name})
+        self.names_set.add(shape.name)
+        self._place(offset, hidden)
+
+    def _place(self, offset: Tensor, hidden: Tensor) -> None:
+        """Set the locations, measured from themselves where they are `hidden` (k, 1)."""
+        self.origin = self.origin + torch.where(hidden, offset, 0.0)
+        self.loc_unconstrained.data = torch.where(hidden, 0.0, offset) / self.unit
+        self.names_set.add("loc")
 
     def _is_hidden(self, scale: Tensor, offset: Tensor) -> Tensor:
         """(k,) which components the last sums show blurred: those far from their origin, and those that have become

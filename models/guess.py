@@ -20,11 +20,13 @@ def best_guess(
     shapes: Mapping[str, tuple[int, ...]],
     x: Float[Tensor, "n d"],
     responsibilities: Float[Tensor, "n k"],
+    known: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """The combination of guesses with the highest expected log-likelihood, for each component by itself, and for each
     column where `make` gives distributions of numbers.
 
-    make: parameters by name to a distribution; kinds, shapes: of each parameter, its constraint and its shape.
+    make: parameters by name to a distribution; kinds, shapes: of each parameter, its constraint and its shape; known:
+    the values of those that are.
     """
     some = responsibilities.sum(0) > 0  # a component without rows starts as all together
     responsibilities = torch.where(some, responsibilities, responsibilities.sum(1, keepdim=True))
@@ -34,7 +36,10 @@ def best_guess(
     row = responsibilities.sum(1) / responsibilities.sum()
     centred = x - row @ x
     whole = (centred * row.unsqueeze(1)).T @ centred
-    choices = [_guesses(kinds[name], shapes[name], x, share, mean, variance, whole) for name in kinds]
+    choices = [
+        [known[name]] if name in known else _guesses(kinds[name], shapes[name], x, share, mean, variance, whole)
+        for name in kinds
+    ]
     some = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT)).long()
     y, r = x[some], responsibilities[some]
     best: Any = None

@@ -53,8 +53,9 @@ def kmeans_plus_plus(
         share = squared * mass
         most = share.max()
         if not most > 0:
+            distinct = len(torch.unique(x[mass > 0], dim=0))  # of known centres some may be the same
             raise ValueError(
-                f"the data have {len(centres)} distinct rows (of positive weight), expected at least one for each of "
+                f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
                 f"{components} components: use fewer components"
             )
         candidates = x[
@@ -89,12 +90,14 @@ def draw_start(
     generators: Sequence[torch.Generator],
     coordinates: Callable[[Tensor], Tensor],
     softness: float,
+    places: Float[Tensor, "k d"] | None = None,
 ) -> Start:
     """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
     known label belong to it alone, and their mean is its centre. Missing cells are filled for the start only.
 
     generators: one for each start; several are for tables that need no sample. coordinates: where rows (n, d) lie for
-    this, (n, c); softness: the share of each row spread evenly over all.
+    this, (n, c); softness: the share of each row spread evenly over all; places: (k, d) where the components are, if
+    that is known: these are the centres then.
     """
     sample = rows.sample(generators[0])
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
@@ -108,14 +111,18 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    centres = torch.stack([kmeans_plus_plus(y, sample.weights, components, g, known) for g in generators])
+    if places is None:
+        centres = torch.stack([kmeans_plus_plus(y, sample.weights, components, g, known) for g in generators])
+    else:
+        centres = coordinates(places).unsqueeze(0)
     responsibilities = softened(y, centres, softness)  # (starts, n, k)
     if gone.any():
         x = donated(x, responsibilities[0].argmax(1), mass, generators[0])
     nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(1).reshape(-1, 1)
     whole = mass @ x / mass.sum()  # a known centre may have no row of its own
-    places = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), whole)
+    if places is None:
+        places = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), whole)
     responsibilities[:, labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
     # the sample stands for all rows

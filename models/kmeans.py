@@ -66,6 +66,7 @@ class KMeans(Mixture):
     """
 
     softness = 0.0
+    constants = ("weights",)
 
     def __init__(self, components: int, features: int):
         super().__init__(Gaussian(components, features, "tied-spherical"))
@@ -125,13 +126,14 @@ class KMeans(Mixture):
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
         """Centres to the means of their rows, scale^2 to the mean squared distance of a cell. Of the rows furthest from
-        their centres, each empty cluster takes one, which leaves its own."""
+        their centres, each empty cluster takes one, which leaves its own. Frozen centres stay."""
         if not isinstance(statistics, HardStatistics):
             raise TypeError(f"got {type(statistics).__name__}, expected the HardStatistics of KMeans.expect")
         weight, total, distortion = statistics.weight.clone(), statistics.total.clone(), statistics.distortion
         centres = self.loc.detach().clone()
         empty = (weight == 0).nonzero().squeeze(1).tolist()
-        for i in statistics.squared.argsort(descending=True).tolist() if empty else []:
+        frozen = self.family.is_frozen("loc")
+        for i in statistics.squared.argsort(descending=True).tolist() if empty and not frozen else []:
             old, row, own = int(statistics.cluster[i]), statistics.rows[i], statistics.row_weight[i]
             if not empty or statistics.squared[i] <= 0 or not 0 < own < weight[old]:
                 continue
@@ -140,21 +142,19 @@ class KMeans(Mixture):
             weight[new], centres[new] = own, row
             distortion = distortion - own * statistics.squared[i]
         step = total / weight.clamp(min=torch.finfo(weight.dtype).tiny).unsqueeze(1)
-        distortion = distortion - weight @ step.square().sum(1)  # the mean is nearer to its rows than any other point
+        if not frozen:
+            self.loc = centres + step
+            distortion = distortion - weight @ step.square().sum(1)  # the mean is nearer to its rows than other points
         cells = statistics.total_weight * centres.shape[1]
         least = (LEAST_SCALE * self.family.unit.mean()) ** 2  # type: ignore[operator]
-        self.loc = centres + step
-        self.family.scale = (distortion / cells).clamp(min=least).sqrt()  # type: ignore[assignment]
+        if not self.family.is_frozen("scale"):
+            self.family.scale = (distortion / cells).clamp(min=least).sqrt()  # type: ignore[assignment]
 
     def summary(
         self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:
         """The centres, in the order of their first column, and the standard deviation that all share."""
         return super().summary(columns, levels).drop(columns="weight")
-
-    def free_parameters(self) -> int:
-        """The centres and the scale."""
-        return self.family.free_parameters()
 
     def check(self) -> None:
         """Nothing to find: clusters of one row each are a distortion of 0, not a failure."""
@@ -193,9 +193,6 @@ class KMeans(Mixture):
 
     def batch(self, rows: Any, generators: Any) -> None:
         """None: its restarts run in turn."""
-
-    def _weigh(self, counts: Tensor) -> None:
-        """The weights stay equal."""
 
     def _coordinates(self, x: Tensor, data: Moments) -> Tensor:
         return x - data.mean  # distances as the distortion has them

@@ -18,7 +18,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from ._module import Recorded, local_params
+from ._module import Recorded, holding, local_params, put_back
 from .base import Collapse, Statistics
 from .batch import Batch
 from .estep import allowed, sum_blocks
@@ -113,9 +113,9 @@ class Mixture(Recorded):
             x = self._table(x)
             return dist.Categorical(logits=self._logits(x, self._known(labels, len(x))))
 
-    def predict(self, x: Any) -> Int[Tensor, " n"]:
-        """The likeliest component of each row, 0 .. k - 1."""
-        return self.posterior(x).logits.argmax(-1)
+    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"]:
+        """The likeliest component of each row, 0 .. k - 1; the known one where there is a label."""
+        return self.posterior(x, labels).logits.argmax(-1)
 
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """log p(x) of each row in nats (with its label where one is known): the bound is tight. No gradient."""
@@ -150,10 +150,10 @@ class Mixture(Recorded):
     def batch(self, rows: Rows, generators: Sequence[torch.Generator]) -> Batch | None:
         """This mixture, started on these rows, and one new start of its kind from each generator, in one tensor; None
         where the family cannot."""
-        able = (
-            self.family.repeatable and not self.generalized and not rows.gaps.cells
-        )  # starts fill gaps each by itself
-        return Batch(self, rows, generators) if able else None
+        frozen = any(not parameter.requires_grad for parameter in self.parameters())
+        if not self.family.repeatable or self.generalized or frozen or rows.gaps.cells:  # each start fills its own gaps
+            return None
+        return Batch(self, rows, generators)
 
     @torch.no_grad()
     def impute(self, x: Any) -> Imputed:
@@ -198,8 +198,8 @@ class Mixture(Recorded):
         return (x, z) if labels else x
 
     def free_parameters(self) -> int:
-        """Those of the family and k - 1 weights."""
-        return self.family.free_parameters() + len(self.weights) - 1
+        """Those of the family and k - 1 weights, but for frozen ones."""
+        return self.family.free_parameters() + (0 if self.is_frozen("weights") else len(self.weights) - 1)
 
     # the two steps of EM
 
@@ -212,11 +212,14 @@ class Mixture(Recorded):
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
-        """M-step: weights in proportion to their responsibilities, the family from its statistics."""
-        if length == 1:
-            self.family.maximize(statistics.weight, statistics.total)
-        else:
-            self.family.maximize(statistics.weight, statistics.total, length)
+        """M-step: weights in proportion to their responsibilities, the family from its statistics. Of parameters of
+        which some are frozen the best of the others (ECM: Meng & Rubin, Biometrika 80 (1993), 267-278)."""
+        self.family.require_conditional()
+        with put_back(self.family):
+            if length == 1:
+                self.family.maximize(statistics.weight, statistics.total)
+            else:
+                self.family.maximize(statistics.weight, statistics.total, length)
         self._weigh(statistics.weight)
 
     @property
@@ -230,6 +233,7 @@ class Mixture(Recorded):
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the names and units of the data; then, unless parameters are set and redraw=False, draw new ones:
         weighted k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and its `start`.
+        Frozen parameters stay; where they say where the components are, these are the centres.
 
         x: (n, d) as `fit` takes it. Raises ValueError for other columns, fewer rows than components or fewer distinct
         ones, and cells that the family cannot give.
@@ -245,13 +249,21 @@ class Mixture(Recorded):
         moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
         for chunk in rows.chunks():
             self._allow(chunk.x, rows.columns, chunk.numbers)
-        keep = [] if redraw else [(part, name) for part in self.recorded() for name in part.names_set]
-        if keep and self.family.is_set:
+        self.require_frozen_set()
+        keep = [
+            (part, name) for part in self.recorded() for name in part.names_set if not redraw or part.is_frozen(name)
+        ]
+        if self.family.is_set and not (redraw and any(p.requires_grad for p in self.family.parameters())):
+            if redraw:
+                self._weigh(torch.ones(k, dtype=torch.float64))
             return self.family.anchor(None, moments)
         own = [(module, name, getattr(module, name).detach().clone()) for module, name in keep]
-        start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness)
-        self.family.anchor(start.places, moments)
-        self.family.start(start.x, start.responsibilities)
+        with holding(keep):
+            places = self.family.places()
+            start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, places)
+            self.family.anchor(start.places, moments)
+            with put_back(self.family):
+                self.family.start(start.x, start.responsibilities)
         self._weigh(start.responsibilities.sum(0))
         for module, name, value in own:  # some parameters were set: those stand, the others are drawn
             setattr(module, name, value)
@@ -358,7 +370,8 @@ class Mixture(Recorded):
 
     def _weigh(self, counts: Float[Tensor, " k"]) -> None:
         """The M-step of the weights."""
-        self.weights = self._shares(counts)
+        if not self.is_frozen("weights"):
+            self.weights = self._shares(counts)
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)

@@ -39,6 +39,8 @@ class NegativeBinomial(Family):
     expects = COUNTS
     generalized = True
     takes_missing = True
+    conditional = True
+    place = "mean"
     mean: Tensor
     concentration: Tensor
 
@@ -91,21 +93,26 @@ class NegativeBinomial(Family):
         without weight keeps its parameters."""
         *sums, weight = total.chunk(4, -1)  # weight (k, d): of the cells that are seen
         own, weight = weight > 0, weight.clamp(min=1e-300)
-        mean, deficit, loss = (torch.where(own, part / weight, 0.0) for part in sums)
+        average, deficit, loss = (torch.where(own, part / weight, 0.0) for part in sums)
+        mean = self.mean.detach() if self.is_frozen("mean") else average
         before, most = self.concentration.detach(), POISSON * mean.clamp(min=1)
+        if self.is_frozen("concentration"):
+            self.mean = torch.where(own, mean, self.mean.detach())
+            return
+        over = average - mean
         prior = torch.zeros(2, 1, 1, dtype=mean.dtype)
         if self.priors:  # shape - 1 and rate, for each row
             hyper = [self.priors.hyper("concentration", name) for name in ("concentration", "rate")]
             prior = torch.stack([(hyper[0] - 1) / weight, hyper[1] / weight])
         if length == 1:
-            first, second = _slopes(before, mean, deficit, *prior)
+            first, second = _slopes(before, mean, over, deficit, *prior)
             step = torch.where(second + loss < 0, -first / (second + loss), first.sign())
             step = torch.where(first.abs() < NOISE * (1 + mean), 0.0, step)
             new = before * step.nan_to_num().clamp(-2.0, 2.0).exp()
         else:
             new = before
             for _ in range(100):
-                first, second = _slopes(new, mean, deficit, *prior)
+                first, second = _slopes(new, mean, over, deficit, *prior)
                 step = (-first / second.clamp(max=-1e-300)).clamp(-2.0, 2.0)
                 new = torch.minimum((new * step.exp()).clamp(min=LEAST), most)
                 if ((new == most) | (step.abs() < 1e-13)).all():
@@ -147,8 +154,12 @@ class NegativeBinomial(Family):
         ]
 
 
-def _slopes(c: Tensor, mean: Tensor, deficit: Tensor, pull: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """The first two derivatives in log c, per row, of EM's bound: m - c log(1 + m / c) - deficit + pull - slope c."""
+def _slopes(
+    c: Tensor, mean: Tensor, over: Tensor, deficit: Tensor, pull: Tensor, slope: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The first two derivatives in log c, per row, of EM's bound: m - c log(1 + m / c) - deficit + pull - slope c, and
+    over m / (c + m), with `over` what the rows have in the mean above a frozen m."""
     u = mean / c
-    short = log1p_deficit(u)
-    return c * short - deficit + pull - slope * c, c * (short - u / (1 + u) * u) - slope * c
+    short, share = log1p_deficit(u), u / (1 + u)
+    first = c * short - deficit + pull - slope * c + over * share
+    return first, c * (short - share * u) - slope * c - over * share / (1 + u)

@@ -146,11 +146,22 @@ class PPCA(ContinuousLatent):
         # [z; 1] [z; 1]' and x [z; 1]'
         gram = torch.cat([torch.cat([zz, z[:, None]], 1), torch.cat([z, n.reshape(1)])[None]])
         cross = torch.cat([xz, x[:, None]], 1)
-        coefficients = torch.cholesky_solve(cross.T, torch.linalg.cholesky(gram)).T
-        self.loading = coefficients[:, :q]
-        self.loc = self.origin + coefficients[:, q]
-        variance = (xx.squeeze() - (coefficients * cross).sum()) / (n * d)
-        self.scale = variance.clamp(min=ROUNDING * xx.squeeze() / (n * d)).sqrt()
+        coefficients = torch.cat([self.loading, (self.unit * self.loc_unconstrained)[:, None]], 1).detach()
+        frozen = torch.tensor([self.is_frozen("loading")] * q + [self.is_frozen("loc")])
+        held, free = frozen.nonzero().squeeze(1), (~frozen).nonzero().squeeze(1)
+        if len(free):  # of what the held coefficients leave
+            rest = cross[:, free] - coefficients[:, held] @ gram[held][:, free]
+            coefficients[:, free] = torch.cholesky_solve(rest.T, torch.linalg.cholesky(gram[free][:, free])).T
+        if not self.is_frozen("loading"):
+            self.loading = coefficients[:, :q]
+        if not self.is_frozen("loc"):
+            self.loc = self.origin + coefficients[:, q]
+        if self.is_frozen("scale"):
+            return
+        left = xx.squeeze() - (coefficients * cross).sum()
+        if len(held):  # (else the coefficients are orthogonal to what they leave)
+            left = left - (coefficients * (cross - coefficients @ gram)).sum()
+        self.scale = (left / (n * d)).clamp(min=ROUNDING * xx.squeeze() / (n * d)).sqrt()
 
     # starting, checking, turning
 
@@ -162,7 +173,9 @@ class PPCA(ContinuousLatent):
         self._unlabelled(rows.labels)
         self._require_columns(rows)
         self.schema = rows.schema or self.schema
-        own = {} if redraw else {name: getattr(self, name).detach().clone() for name in self.names_set}
+        self.require_frozen_set()
+        kept = [name for name in self.names_set if not redraw or self.is_frozen(name)]
+        own = {name: getattr(self, name).detach().clone() for name in kept}
         self._anchor(rows)
         spread = self.unit.squeeze() / 2**0.5
         drawn = torch.randn(self.features, self.latent, generator=generator, dtype=torch.float64)
@@ -183,9 +196,10 @@ class PPCA(ContinuousLatent):
         self.loading = left * lengths * torch.where(largest < 0, -1.0, 1.0)
 
     def free_parameters(self) -> int:
-        """d + d q + 1, less the q (q - 1) / 2 of a rotation of z."""
+        """d of loc, d q of the loading less the q (q - 1) / 2 of a rotation of z, 1 of the scale; 0 of frozen ones."""
         d, q = self.features, self.latent
-        return d + d * q - q * (q - 1) // 2 + 1
+        numbers = {"loc": d, "loading": d * q - q * (q - 1) // 2, "scale": 1}
+        return sum(number for name, number in numbers.items() if not self.is_frozen(name))
 
     # inside
 
@@ -197,12 +211,13 @@ class PPCA(ContinuousLatent):
         return (x - self.origin) - self.unit * self.loc_unconstrained
 
     def _anchor(self, rows: Rows) -> None:
-        """Measure from the mean of the data, in the root mean variance of a column."""
+        """Measure from the mean of the data (from a frozen loc), in the root mean variance of a column."""
         names_set = set(self.names_set)
         kept = {name: getattr(self, name).detach().clone() for name in ("loc", "loading")}
         mean, variance = rows.spread.mean, rows.spread.variance.mean()
         self._require_noise(variance, mean.square().mean() * torch.finfo(torch.float64).eps)
-        self.origin, self.unit = mean.to(self.origin), variance.sqrt().reshape(1).to(self.unit)
+        centre = kept["loc"] if self.is_frozen("loc") else mean  # which keeps its bits there
+        self.origin, self.unit = centre.to(self.origin), variance.sqrt().reshape(1).to(self.unit)
         for name, value in kept.items():
             setattr(self, name, value)
         self.names_set = names_set  # measured anew, not set

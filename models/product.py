@@ -144,6 +144,14 @@ class Product(Family):
         for family, part in self._split(total):
             family.maximize(weight, part) if length == 1 else family.maximize(weight, part, length)
 
+    def places(self) -> Float[Tensor, "k d"] | None:
+        """Those of the groups, if all are frozen."""
+        each = [family.places() for family in self._families]
+        known = [place for place in each if place is not None]
+        if len(known) < len(each):
+            return None
+        return torch.cat(known, -1)[:, torch.tensor([j for group in self.columns for j in group]).argsort()]
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """The start of each group."""
         for family, y in self._each(x):

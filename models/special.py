@@ -89,6 +89,20 @@ def gamma_shape(
     return torch.where(finite, a, torch.inf)
 
 
+def inverse_digamma(value: Tensor, pull: Tensor | float = 0.0) -> Tensor:
+    """The a > 0 with digamma(a) - pull / a = value, pull >= 0: the shape of gamma rows of known rate, with mean log
+    `value` at rate 1. The left side is concave in log a, so that Newton's steps there go one way from the second on,
+    beginning at Minka's approximation (2000, Estimating a Dirichlet distribution, appendix C)."""
+    a = torch.where(value >= -2.22, value.exp() + 0.5, -1 / (value.clamp(max=-2.0) + 0.5772156649015329)) + pull
+    for _ in range(100):
+        excess = torch.digamma(a) - pull / a - value
+        step = (-excess / (1 + _trigamma_excess(a) + pull / a)).clamp(-2.0, 2.0)
+        a = a * step.exp()
+        if float(step.abs().max()) < 1e-14:
+            break
+    return a
+
+
 def _stirling(a: Tensor) -> Tensor:
     """log Gamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2) for a > 64, to 1e-19."""
     square = a**-2

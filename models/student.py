@@ -40,6 +40,7 @@ class StudentT(Family):
 
     takes_missing = True
     repeatable = True
+    conditional = True
     dof: Tensor
     normal: Gaussian
 
@@ -167,9 +168,10 @@ class StudentT(Family):
         """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom: a Newton
         step, or if that was too long (length below 1) the step of EM, which never is."""
         curvature, scaled, logs = total[:, -3:].unbind(-1)
-        expanded = self.normal.prior is None and not self.normal.tied
+        frozen = self.normal.is_frozen(self.normal.shape.name)
+        expanded = self.normal.prior is None and not self.normal.tied and not frozen
         self.normal.maximize(scaled, total[:, :-3], scatter_weight=scaled if expanded else weight)
-        if not self.estimated:
+        if not self.estimated or self.is_frozen("dof"):
             return
         some, rows, dof = weight > 0, weight.clamp(min=1e-300), self.dof.detach()
         mean, curvature, logs = scaled / rows, curvature / rows, logs / rows
@@ -178,6 +180,10 @@ class StudentT(Family):
         else:
             new = 2 * gamma_shape((mean.clamp(min=1e-300).log() if expanded else mean - 1) - logs)
         self.dof = torch.where(some, new.clamp(FEWEST, GAUSSIAN), dof)
+
+    def places(self) -> Float[Tensor, "k d"] | None:
+        """The locations, if they are frozen."""
+        return self.normal.places()
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters: those of a Gaussian."""

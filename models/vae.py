@@ -111,7 +111,7 @@ class VAE(ContinuousLatent):
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the names of the columns and, where the ready-made parts were not fitted before, the units of the data;
-        with redraw=True draw new weights for every layer that can (`reset_parameters`)."""
+        with redraw=True draw new weights for every layer that can (`reset_parameters`), but keep frozen ones."""
         rows = as_rows(x, weights)
         self._unlabelled(rows.labels)
         self._require_columns(rows)
@@ -122,13 +122,19 @@ class VAE(ContinuousLatent):
         self._require_digits(spread)
         if self.anchored and not redraw:
             return
+        frozen = [
+            (parameter, parameter.detach().clone()) for parameter in self.parameters() if not parameter.requires_grad
+        ]
         if redraw:
             with fixed_seed(int(torch.randint(2**62, (), generator=generator)), gpus(self)):
                 for part in self.modules():
                     if hasattr(part, "reset_parameters"):  # as torch's own layers have it
                         part.reset_parameters()  # type: ignore[reportCallIssue]
+            for parameter, value in frozen:
+                parameter.data = value
         for part in (self.encoder, self.decoder):
-            if isinstance(part, Network):
+            settled = self.anchored and not any(parameter.requires_grad for parameter in part.parameters())
+            if isinstance(part, Network) and not settled:
                 part.anchor(spread)
         self.anchored = torch.ones_like(self.anchored)
 
