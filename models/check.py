@@ -11,12 +11,14 @@ from torch import Tensor
 
 from .family import Family
 from .initialize import softened
+from .missing import look
 from .rows import Rows
 
 CLOSE = 1e-8  # relative: two ways to compute one number
 FLAT = 1e-6  # nats per row: the steepest slope that counts as none after an exact M-step
 NEAR = 1e-2  # and after many that go there by degrees, or to a kink
 STEPS = 200  # how many
+GONE = 0.2  # the share of cells that is missing in the check of missing cells
 
 
 @torch.no_grad()
@@ -24,7 +26,8 @@ def check_family(family: Family, x: Any, seed: int = 0) -> None:
     """Check that a family of your own keeps the contract, on rows x (n, d) that it might have given.
 
     It must give log densities of its rows, sums that add up, an M-step that raises the expected log-likelihood to where
-    its gradient is zero, and members that can be relabelled, copied and drawn from. The family itself is not changed.
+    its gradient is zero, the same for rows with missing cells if it takes some, and members that can be relabelled,
+    copied and drawn from. The family itself is not changed.
     Raises ValueError at the first thing that does not hold, in one sentence. For all three kinds of family: exact,
     with a second latent variable, or generalized (steps by the gradient).
     """
@@ -64,6 +67,10 @@ def _check(name: str, family: Family, x: Any, seed: int) -> None:
     _check_log_prob(name, family, x)
     _check_sums(name, family, x, r)
     _check_maximize(name, family, x, r)
+    if family.takes_missing:
+        gone = torch.rand(x.shape, generator=generator) < GONE
+        gone[0] = True
+        _check_missing(name, family, x.masked_fill(gone, torch.nan), r)
     _check_members(name, family, x, r)
 
 
@@ -132,14 +139,15 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
         raise ValueError(f"{name}: visit() differs from log_prob and summarize, expected the same numbers")
 
 
-def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor) -> None:
+def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str = "") -> None:
     """From other parameters than the best for r, M-steps must lead to a point without slope and never down."""
     weight = r.sum(0)
-    family.start(x, r.flip(1))
-    value, total = _expected(family, x, r), family.summarize(x, r)
+    if not x.isnan().any():
+        family.start(x, r.flip(1))
+    value, total = _expected(family, x, r), look(family, x)[1](r)
     for _ in range(STEPS):
         before, length = copy.deepcopy(family.state_dict()), 1.0
-        total = family.summarize(x, r)
+        total = look(family, x)[1](r)
         while True:
             family.maximize(weight, total) if length == 1 else family.maximize(weight, total, length)
             ahead = _expected(family, x, r)
@@ -149,13 +157,14 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor) -> None:
             length /= 2
         if not ahead >= value - CLOSE * (1 + abs(value)):
             raise ValueError(
-                f"{name}: maximize() lowers the expected log-likelihood, from {value:.6g} to {ahead:.6g} nats: match() "
-                "does not set the parameters with E[T(x)] = mean"
+                f"{name}: maximize() lowers the expected log-likelihood {which}from {value:.6g} to {ahead:.6g} nats: "
+                "match() does not set the parameters with E[T(x)] = mean"
+                + (", or expected_statistics() is not E[T(x)]" if which else "")
             )
         gain, value = ahead - value, ahead
         if gain <= 1e-14 * (1 + abs(value)):
             break
-    flat = FLAT if not family.generalized and torch.equal(total, family.summarize(x, r)) else NEAR
+    flat = FLAT if not family.generalized and torch.equal(total, look(family, x)[1](r)) else NEAR
     parameters = list(family.parameters())
     with torch.enable_grad():
         slopes = torch.autograd.grad(_terms(family, x, r), parameters, allow_unused=True)
@@ -169,6 +178,28 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor) -> None:
                 f"{steep:.2g} nats per row, expected at most {flat:g}: match() does not maximize the expected "
                 "log-likelihood"
             )
+
+
+def _check_missing(name: str, family: Family, x: Tensor, r: Tensor) -> None:
+    """Rows with missing cells: those without any say nothing, and M-steps raise the likelihood of what is seen."""
+    log_prob, summarize = look(family, x)
+    if not torch.isfinite(log_prob).any(-1).all():
+        raise ValueError(
+            f"{name}: some rows with missing cells have no finite log density, expected that of seen cells"
+        )
+    if not _same(log_prob[:1], torch.zeros_like(log_prob[:1])):
+        raise ValueError(
+            f"{name}: a row without any cell has log density {float(log_prob[0, 0].detach()):.3g}, expected 0: "
+            "marginal(x) is the density of the seen cells alone"
+        )
+    whole = ~x.isnan().any(1)
+    if not torch.isfinite(summarize(r)).all():
+        raise ValueError(
+            f"{name}: the sums of rows with missing cells are not finite, expected those of E[T(x) | seen]"
+        )
+    if whole.any() and not _same(log_prob[whole], family.log_prob(x[whole])):
+        raise ValueError(f"{name}: rows without missing cells change beside rows with some")
+    _check_maximize(name, family, x, r, "of the seen cells ")
 
 
 def _check_members(name: str, family: Family, x: Tensor, r: Tensor) -> None:
@@ -200,7 +231,7 @@ def _check_members(name: str, family: Family, x: Tensor, r: Tensor) -> None:
 
 def _terms(family: Family, x: Tensor, r: Tensor) -> Tensor:
     """Expected log-likelihood plus log prior."""
-    return torch.where(r > 0, r * family.log_prob(x), 0.0).sum() + family.log_prior()
+    return torch.where(r > 0, r * look(family, x)[0], 0.0).sum() + family.log_prior()
 
 
 def _expected(family: Family, x: Tensor, r: Tensor) -> float:

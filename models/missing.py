@@ -23,6 +23,8 @@ from .intake import is_category
 if TYPE_CHECKING:
     from .family import Family, Summarize
 
+DRAWN_CELLS = 1 << 22  # cells times components drawn at a time
+
 
 def look(family: Family, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
     """Of rows with or without missing cells, at the parameters as they stand: log p(seen cells | z = k) in nats,
@@ -166,3 +168,11 @@ def imputed(
             values[:, column], uncertainty[:, column] = torch.tensor(codes, dtype=x.dtype)[which], 1 - largest
     gone = x.isnan()
     return Imputed(torch.where(gone, values, x), torch.where(gone, uncertainty, 0.0), table)
+
+
+def drawn_missing(family: Family, x: Float[Tensor, "m n d"], z: Int[Tensor, "m n"]) -> Float[Tensor, "m n d"]:
+    """Tables x with their missing cells drawn given the seen ones and z, as many tables at a time as take little
+    memory."""
+    size = max(1, DRAWN_CELLS // (x[0].numel() * family.components))
+    parts = zip(x.split(size), z.split(size), strict=True)
+    return torch.cat([family.draw_missing(a.flatten(0, 1), b.flatten()).reshape(a.shape) for a, b in parts])

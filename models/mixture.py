@@ -24,7 +24,7 @@ from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights, first_cell
-from .missing import Imputed, Seen, imputed, look
+from .missing import Imputed, Seen, drawn_missing, imputed, look
 from .rows import Moments, Rows, as_rows
 from .schema import Schema, conform
 
@@ -157,14 +157,13 @@ class Mixture(Recorded):
         if not isinstance(draws, Integral) or draws < 1:
             raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
         gone = x.isnan().any(1)
-        found = x.repeat(int(draws), 1, 1)
         with torch.random.fork_rng(enabled=seed is not None, devices=[]):
             if seed is not None:
                 torch.manual_seed(seed)
+            found = x.repeat(int(draws), 1, 1)
             if gone.any():
-                z = dist.Categorical(logits=self._logits(x[gone], None))
-                for table in found:
-                    table[gone] = self.family.draw_missing(x[gone], z.sample())
+                z = dist.Categorical(logits=self._logits(x[gone], None)).sample((int(draws),))
+                found[:, gone] = drawn_missing(self.family, found[:, gone], z)
         return found
 
     def sample(self, n: int, seed: int | None = None, labels: bool = False) -> Any:

@@ -221,8 +221,8 @@ class Rows:
         return self._n if self.weights is None else int((self.weights > 0).sum())
 
     def sample(self, generator: torch.Generator, size: int = SAMPLE_ROWS) -> Chunk:
-        """All rows if there are at most `size`, else that many of positive weight, drawn evenly without replacement
-        (of a DataLoader, those that come first)."""
+        """All rows of positive weight if there are at most `size`, else that many, drawn evenly without replacement (of
+        a DataLoader, those that come first)."""
         if isinstance(self._x, DataLoader):
             kept, seen = [], 0
             for chunk in self.chunks():
@@ -231,8 +231,10 @@ class Rows:
                 if seen >= size:
                     break
             return Chunk(torch.cat(kept), None, None)
-        if self._n <= size:
+        if self.weights is None and self._n <= size:
             return self._read(slice(0, self._n))
+        if self.weights is not None and self.positive <= size:
+            return self._read((self.weights > 0).nonzero().squeeze(1))
         order = torch.randperm(self._n, generator=generator)
         if self.weights is not None:
             order = order[self.weights[order] > 0]
