@@ -157,7 +157,7 @@ class Family(Recorded):
         """`marginal`, and from responsibilities (n, k) what `complete` gives (k, s): so that both can share work."""
         return self.marginal(x), lambda responsibilities: self.complete(x, responsibilities)
 
-    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+    def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each cell given the seen cells of its row and z = k: seen ones are what they are."""
         moments, gone = self.moments(), x.isnan().unsqueeze(1)
         variance = moments.covariance.diagonal(dim1=-2, dim2=-1)

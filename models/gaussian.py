@@ -157,7 +157,7 @@ class Gaussian(Family):
         given, offset = self.given(x), self._offset().detach()
         return given.log_prob, lambda r: given.sums(offset, r, r)
 
-    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+    def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each cell given the seen cells of its row and z = k."""
         given = self.given(x)
         return torch.where(x.isnan().unsqueeze(1), given.mean + self.loc, x.unsqueeze(1)), given.variance
@@ -169,10 +169,10 @@ class Gaussian(Family):
         beyond the conditional mean given its own seen cells (Matheron's rule), `widths` times as much."""
         row = torch.arange(len(x))
         drawn = self.component(z).sample()
-        beyond = drawn - self.conditional(torch.where(x.isnan(), torch.nan, drawn))[0][row, z]
+        beyond = drawn - self.moments_given(torch.where(x.isnan(), torch.nan, drawn))[0][row, z]
         if widths is not None:
             beyond = beyond * widths.unsqueeze(-1)
-        return torch.where(x.isnan(), self.conditional(x)[0][row, z] + beyond, x)
+        return torch.where(x.isnan(), self.moments_given(x)[0][row, z] + beyond, x)
 
     def maximize(
         self,

@@ -151,7 +151,7 @@ def imputed(
     family: Family, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"], table: pd.DataFrame
 ) -> Imputed:
     """The missing cells of rows from what each member says of them given the seen ones; table: the same rows."""
-    mean, variance = family.conditional(x)
+    mean, variance = family.moments_given(x)
     values = torch.einsum("nk,nkd->nd", responsibilities, mean)
     spread = torch.einsum("nk,nkd->nd", responsibilities, variance + (mean - values.unsqueeze(1)).square())
     uncertainty = spread.sqrt()

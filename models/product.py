@@ -108,12 +108,12 @@ class Product(Family):
         log_prob = torch.as_tensor(sum(part for part, _ in looks))
         return log_prob, lambda r: torch.cat([summarize(r) for _, summarize in looks], -1)
 
-    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+    def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Means and variances of the groups, with their columns in their places."""
         means = torch.empty(len(x), self.components, self.features, dtype=x.dtype)
         variances = torch.empty_like(means)
         for (family, y), group in zip(self._each(x), self.columns, strict=True):
-            means[..., list(group)], variances[..., list(group)] = family.conditional(y)
+            means[..., list(group)], variances[..., list(group)] = family.moments_given(y)
         return means, variances
 
     def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:

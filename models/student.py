@@ -130,10 +130,10 @@ class StudentT(Family):
 
         return self._density(given.log_prob, given.squared, given.seen), pack
 
-    def conditional(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
+    def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each cell given the seen ones, those of a t distribution with dof + seen cells degrees
         of freedom: infinite for dof + seen <= 2."""
-        mean, variance = self.normal.conditional(x)
+        mean, variance = self.normal.moments_given(x)
         given = self.normal.given(x)
         dof = self.dof.detach() + given.seen
         factor = torch.where(dof > 2, (self.dof.detach() + given.squared) / (dof - 2).clamp(min=1e-300), torch.inf)

@@ -394,7 +394,7 @@ def test_draws_have_the_conditional_mean_and_variance(name):
     case = TABLE[name]
     family = case.set(case.model()).family
     x = torch.as_tensor(torn(case.data(8)[0], 0.5, 3))
-    mean, variance = (part.detach() for part in family.conditional(x))
+    mean, variance = (part.detach() for part in family.moments_given(x))
     gone = x.isnan()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
