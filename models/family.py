@@ -138,6 +138,11 @@ class Family(Recorded):
                 parameter.data[empty] = before[name][empty]
         return None
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """`total` of before the last `maximize`, as the family measures now: for one whose `statistics` move with its
+        parameters. Raises TypeError if statistics say nothing at other parameters."""
+        return total
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters, from some rows and the share of each component in them: one M-step."""
         self.maximize(responsibilities.sum(0), self.summarize(x, responsibilities))

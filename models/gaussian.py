@@ -14,7 +14,7 @@ from torch.distributions import Distribution, constraints
 from .base import Collapse
 from .covariance import SHAPES
 from .family import Family, Visit, require_size
-from .fused import FAR, FusedPass, log_density, moments, squared_size
+from .fused import FAR, FusedPass, log_density, moments, shift, squared_size
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .units import Located, ScaledCholesky
@@ -73,6 +73,7 @@ class Gaussian(Family):
         k, d = components, features
         self._k, self._d = k, d
         self._blurred = torch.zeros(k, dtype=torch.bool)  # whose covariance the last M-step could not resolve
+        self._moved: Tensor | None = None  # how far the last M-step moved the origins
         # statistics and parameters are measured from `origin` (one for each component) in `unit` (one for each column)
         self.register_buffer("origin", torch.zeros(k, d, dtype=torch.float64))
         self.register_buffer("unit", torch.ones(d, dtype=torch.float64))
@@ -150,6 +151,10 @@ class Gaussian(Family):
         what the scatter is divided by, where that is not `weight`."""
         self._solve(weight, total, self._conjugate(), scatter_weight)
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """Sums about the origins of before the last M-step to sums about those of now."""
+        return total if self._moved is None else shift(self.shape, weight, total, self._moved)
+
     @property
     def block_rows(self) -> int:
         """How many rows a pass takes at a time: their products stay in cache between its two GEMMs."""
@@ -214,6 +219,7 @@ class Gaussian(Family):
         self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None, scatter_weight: Tensor | None = None
     ) -> None:
         shape, k, d = self.shape, self._k, self._d
+        self._moved = None
         first, second = total.split([d, shape.size(d)], -1)
         location_weight, scatter_weight = weight, weight if scatter_weight is None else scatter_weight
         if prior is not None:
@@ -245,7 +251,8 @@ class Gaussian(Family):
             scale, definite = shape.scale(covariance + (floor.amax(0) if self.tied else floor), d)
             if not (definite | kept).all():
                 raise self._collapse(None if self.tied else int((~(definite | kept)).nonzero()[0]))
-            self.origin = self.origin + torch.where(hidden, offset, 0.0)
+            self._moved = torch.where(hidden, offset, 0.0)
+            self.origin = self.origin + self._moved
             offset = torch.where(hidden, 0.0, offset)
         self._blurred = blurred.expand(k)
         old = getattr(self, shape.name).detach()

@@ -152,6 +152,10 @@ class PPCA(ContinuousLatent):
         variance = (xx.squeeze() - (coefficients * cross).sum()) / (n * d)
         self.scale = variance.clamp(min=ROUNDING * xx.squeeze() / (n * d)).sqrt()
 
+    def carry(self, statistics: Statistics) -> Statistics:
+        """The same: all are measured from the one `origin`."""
+        return statistics
+
     # starting, checking, turning
 
     @torch.no_grad()
