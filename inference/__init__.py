@@ -1,4 +1,4 @@
-"""How a model is fitted and compared: EM, SVI, and everything on one scale, nats per row."""
+"""How a model is fitted and compared: EM, online EM, SVI, and everything on one scale, nats per row."""
 
 from .align import align
 from .compare import Comparison, compare
@@ -9,6 +9,7 @@ from .fit import Fit, Optimum, fit
 from .gap import Gap, elbo_gap
 from .gap_report import GapReport, gap_report
 from .kl import kl
+from .online import OnlineEM
 from .restart import Engine
 from .svi import SVI
 
@@ -21,6 +22,7 @@ __all__ = [
     "Fit",
     "Gap",
     "GapReport",
+    "OnlineEM",
     "Optimum",
     "align",
     "compare",

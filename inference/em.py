@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import reduce
-from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..models import Rows, Statistics, SupportsEM
+from .evaluate import expectation
+from .squarem import SquaremSteps
 from .stopping import FALL, GAIN, ROUNDED, WRONG, gain_left
 
+LEAPS = 8  # passes by which an accelerated run is judged: some leaps, some that were not made, and steps between
 SHORTEST = 1e-6  # the fraction of a step below which it is not tried any shorter
 Evaluate = Callable[[], tuple[Statistics, Tensor]]
 
@@ -24,24 +25,30 @@ class EM:
     """Expectation maximization (Dempster, Laird & Rubin 1977). Where a model's M-step is a step uphill instead of the
     maximum (`generalized`), it is shortened until the bound does not fall.
 
+    accelerate: None, or "squarem": after every few passes leap ahead along their path (`SquaremSteps`; Varadhan &
+    Roland 2008), many times faster where EM creeps. A leap that would lower the bound is a pass that changes nothing.
     tol: stop when the bound has less than this left to gain, in nats per row, judged from its last gains (Aitken's
     extrapolation); 0.0 runs all passes. The bound is flat at its top, so that parameters are known to about the square
     root of tol, in units of the data.
     """
 
     tol: float = 1e-9
+    accelerate: Literal["squarem"] | None = None
 
     def __post_init__(self):
+        if self.accelerate not in (None, "squarem"):
+            raise ValueError(f"accelerate is {self.accelerate!r}, expected None or 'squarem'")
         if not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}, expected nats per row of at least 0")
 
-    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> EMSteps:
+    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> EMSteps | SquaremSteps:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
         if not isinstance(model, SupportsEM):
             raise TypeError(
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
-        return EMSteps(model, rows)
+        plain = EMSteps(model, rows.merged)  # rows that are alike have the same posterior
+        return plain if self.accelerate is None else SquaremSteps(plain)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None. Raises ArithmeticError if the bound has fallen."""
@@ -54,7 +61,8 @@ class EM:
                 "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
                 "reading, as Binarized does, which is for SVI"
             )
-        if self.tol > 0 and len(bounds) > 2 and (left := gain_left(bounds[-3:])) < self.tol:
+        stride = 1 if self.accelerate is None else LEAPS
+        if self.tol > 0 and len(bounds) > 2 * stride and (left := gain_left(bounds[::-stride][2::-1])) < self.tol:
             return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
         return None
 
@@ -72,14 +80,14 @@ class EMSteps:
 
     def __next__(self) -> Tensor:
         if self.last is None:
-            self.last = self._evaluate()
+            self.last = expectation(self.model, self.rows)
         elif self.model.generalized:
             _, before = self.last
-            self.last = _step(self.model, *self.last, self.gain, self._evaluate)
+            self.last = _step(self.model, *self.last, self.gain, lambda: expectation(self.model, self.rows))
             self.gain = float(self.last[1] - before)
         else:
             self.model.maximize(self.last[0])
-            self.last = self._evaluate()
+            self.last = expectation(self.model, self.rows)
         return self.last[1]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -101,11 +109,6 @@ class EMSteps:
         sums = {field.name: state[f"statistics.{field.name}"].to(getattr(own, field.name)) for field in fields(own)}
         self.last = replace(own, **sums), state["bound"].to(own.bound)
         self.gain = float(state["gain"])
-
-    def _evaluate(self) -> tuple[Statistics, Tensor]:
-        """The E-step of all rows, and the bound in nats per row."""
-        statistics = reduce(add, (self.model.expect(*chunk.arguments) for chunk in self.rows.chunks()))
-        return statistics, (statistics.bound + self.model.global_term().detach()) / statistics.total_weight
 
 
 def _step(

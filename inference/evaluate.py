@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models import LatentModel, Rows
+from ..models import LatentModel, Rows, Statistics, SupportsEM
 
 EVALUATION_ROWS = 1 << 13  # rows evaluated at a time: their (rows, k, d) differences stay in memory
 
@@ -15,6 +18,12 @@ EVALUATION_ROWS = 1 << 13  # rows evaluated at a time: their (rows, k, d) differ
 def data_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
     """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row; on the CPU, whatever the model."""
     return (_total(model, rows) + model.global_term().detach().cpu().double()) / rows.total_weight
+
+
+def expectation(model: SupportsEM, rows: Rows) -> tuple[Statistics, Float[Tensor, ""]]:
+    """The E-step of all rows: their statistics, and `data_bound`, which comes with them."""
+    statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
+    return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
 
 
 @torch.no_grad()

@@ -21,13 +21,14 @@ from .. import models
 from ..models.schema import Schema
 from .em import EM
 from .fit import Fit, Optimum
+from .online import OnlineEM
 from .svi import SVI
 
 FORMAT = 1
 KEY = "lowerbound"  # the metadata entry that holds the JSON
 FIT, CHECKPOINT = "fit", "checkpoint"  # kinds of file
 WRITERS = {FIT: "Fit.save", CHECKPOINT: "fit(..., checkpoint=path)"}
-ENGINES = {engine.__name__: engine for engine in (EM, SVI)}
+ENGINES = {engine.__name__: engine for engine in (EM, OnlineEM, SVI)}
 
 
 def save(fit: Fit, path: str | Path) -> None:

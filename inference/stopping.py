@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 GAIN = "converged: less than {tol:g} nats per row left to gain"
 ROUNDED = "converged: no more than rounding left to gain"
-STALL = "converged: the best bound rose by less than {tol:g} nats per row in 50 passes"
+STALL = "converged: the best bound rose by less than {tol:g} nats per row in {passes} passes"
 FROZEN = "nothing to fit: every parameter is frozen"
 EARLY = "stopped early: the held-out bound has not risen in {patience} passes"
 SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
@@ -86,11 +86,7 @@ class SVI:
     def passes(self, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator) -> SVISteps:
         """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
         self._require_fitting(model)
-        if rows.in_batches not in (None, self.batch_size):
-            raise ValueError(
-                f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={self.batch_size}, expected "
-                f"the same: pass SVI(batch_size={rows.in_batches})"
-            )
+        require_batches(self, rows)
         return SVISteps(self, model, rows, max_passes, generator)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
@@ -103,7 +99,7 @@ class SVI:
                 return SETTLED.format(percent=100 * self.decay, tol=NOISY * self.tol, tail=tail)
             return None
         if self.tol > 0 and len(bounds) > 2 * PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:
-            return STALL.format(tol=self.tol)
+            return STALL.format(tol=self.tol, passes=PATIENCE)
         return None
 
     def _require_fitting(self, model: LatentModel) -> None:
@@ -156,6 +152,15 @@ class SVI:
             return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)
 
         return traced
+
+
+def require_batches(engine: Any, rows: Rows) -> None:
+    """Raise ValueError if rows come in batches of another size than the engine's."""
+    if rows.in_batches not in (None, engine.batch_size):
+        raise ValueError(
+            f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={engine.batch_size}, expected "
+            f"the same: pass {type(engine).__name__}(batch_size={rows.in_batches})"
+        )
 
 
 class SVISteps:

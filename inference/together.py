@@ -69,7 +69,8 @@ def _fit_together(task: Task) -> bool:
     a table so small that a pass is calls rather than arithmetic."""
     rows = task.rows
     small = rows.is_fixed and len(rows) * rows.features <= SMALL_TABLE
-    return type(task.engine) is EM and task.validation is None and small and isinstance(task.model, SupportsBatch)
+    plain = type(task.engine) is EM and task.engine.accelerate is None
+    return plain and task.validation is None and small and isinstance(task.model, SupportsBatch)
 
 
 def _run_together(task: Task, restarts: Sequence[int], report: Report, passes: int | None) -> dict[int, Run | Collapse]:
@@ -83,7 +84,7 @@ def _run_together(task: Task, restarts: Sequence[int], report: Report, passes: i
         return {}
     if batch is None:
         return {}
-    chunks = [chunk.arguments for chunk in task.rows.chunks()]
+    chunks = [chunk.arguments for chunk in task.rows.merged.chunks()]
     running = [(restart, Run(None)) for restart in restarts]
     outcomes: dict[int, Run | Collapse] = {}
     best: tuple[int, Run] | None = None

@@ -134,6 +134,11 @@ class SupportsEM(LatentModel, Protocol):
         """
         ...
 
+    def carry(self, statistics: Statistics) -> Statistics:
+        """Statistics of before the last `maximize`, as they would be measured now, so that they can be averaged with or
+        compared to new ones. Raises TypeError where they say nothing at other parameters."""
+        ...
+
     @property
     def generalized(self) -> bool:
         """Whether `maximize` takes a step uphill, which may be too long, instead of going to the maximum."""

@@ -207,6 +207,11 @@ class Family(Recorded):
         """Where the members are, in the space of the rows, if that is frozen; else None."""
         return getattr(self, self.place).detach() if self.place and self.is_frozen(self.place) else None
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """`total` of before the last `maximize`, as the family measures now: for one whose `statistics` move with its
+        parameters. Raises TypeError if statistics say nothing at other parameters."""
+        return total
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters, from some rows and the share of each component in them: one M-step."""
         self.maximize(responsibilities.sum(0), self.summarize(x, responsibilities))

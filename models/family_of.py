@@ -174,6 +174,13 @@ class FamilyOf(Family):
         step = step * (longest.clamp(min=least, max=torch.full_like(least, LONGEST)) / longest)
         self._move(where + torch.where((weight > 0)[:, None, None], length * step, 0.0))
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """Raises TypeError: scores are slopes at the parameters where they were taken."""
+        raise TypeError(
+            "the statistics of FamilyOf are slopes at the parameters as they stand, expected sums that can be averaged "
+            "over steps: fit it with EM() or SVI()"
+        )
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters: the best of some guesses from means and variances, then steps of scoring on these rows.
 

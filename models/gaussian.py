@@ -15,7 +15,7 @@ from .base import Collapse
 from .conditional import Given
 from .covariance import SHAPES
 from .family import Family, Summarize, Visit, require_size
-from .fused import FAR, FusedPass, log_density, moments, squared_sizes
+from .fused import FAR, FusedPass, log_density, moments, shift, squared_sizes
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .units import Located, ScaledCholesky
@@ -78,6 +78,7 @@ class Gaussian(Family):
         self.variance_floor = float(variance_floor)
         k, d = components, features
         self._d = d
+        self._moved: Tensor | None = None  # how far the last M-step moved the origins
         # statistics and parameters are measured from `origin` (one for each component) in `unit` (one for each column)
         self.register_buffer("origin", torch.zeros(k, d, dtype=torch.float64))
         self.register_buffer("unit", torch.ones(d, dtype=torch.float64))
@@ -185,6 +186,10 @@ class Gaussian(Family):
         what the scatter is divided by, where that is not `weight`."""
         self._solve(weight, total, self._conjugate(), scatter_weight)
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """Sums about the origins of before the last M-step to sums about those of now."""
+        return total if self._moved is None else shift(self.shape, weight, total, self._moved)
+
     @property
     def block_rows(self) -> int:
         """How many rows a pass takes at a time: their products stay in cache between its two GEMMs."""
@@ -269,6 +274,7 @@ class Gaussian(Family):
         self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None, scatter_weight: Tensor | None = None
     ) -> None:
         shape, k, d = self.shape, self._k, self._d
+        self._moved = None
         first, second = total.split([d, shape.size(d)], -1)
         location_weight, scatter_weight = weight, weight if scatter_weight is None else scatter_weight
         if prior is not None:
@@ -324,7 +330,8 @@ class Gaussian(Family):
 
     def _place(self, offset: Tensor, hidden: Tensor) -> None:
         """Set the locations, measured from themselves where they are `hidden` (k, 1)."""
-        self.origin = self.origin + torch.where(hidden, offset, 0.0)
+        self._moved = torch.where(hidden, offset, 0.0)
+        self.origin = self.origin + self._moved
         self.loc_unconstrained.data = torch.where(hidden, 0.0, offset) / self.unit
         self.names_set.add("loc")
 

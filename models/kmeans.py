@@ -150,6 +150,13 @@ class KMeans(Mixture):
         if not self.family.is_frozen("scale"):
             self.family.scale = (distortion / cells).clamp(min=least).sqrt()  # type: ignore[assignment]
 
+    def carry(self, statistics: Statistics) -> Statistics:
+        """Raises TypeError: sums of whole rows jump as a row changes sides, and lead nowhere between two passes."""
+        raise TypeError(
+            "KMeans sends each row to one centre, so that its statistics jump and have no averages or directions, as "
+            "online or accelerated EM expects: fit it with EM(), which ends after finitely many passes"
+        )
+
     def summary(
         self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -221,6 +222,11 @@ class Mixture(Recorded):
             else:
                 self.family.maximize(statistics.weight, statistics.total, length)
         self._weigh(statistics.weight)
+
+    @torch.no_grad()
+    def carry(self, statistics: Statistics) -> Statistics:
+        """Statistics of before the last M-step, as the family measures now."""
+        return replace(statistics, total=self.family.carry(statistics.weight, statistics.total))
 
     @property
     def generalized(self) -> bool:

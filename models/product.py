@@ -152,6 +152,10 @@ class Product(Family):
             return None
         return torch.cat(known, -1)[:, torch.tensor([j for group in self.columns for j in group]).argsort()]
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """Those of each group."""
+        return torch.cat([family.carry(weight, part) for family, part in self._split(total)], -1)
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """The start of each group."""
         for family, y in self._each(x):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from .intake import as_labels, as_tensor, as_weights, first_cell, is_category
+from .merge import alike, cells, distinct, hashes
 from .schema import Schema, conform
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
@@ -246,6 +247,23 @@ class Rows:
         return self._read(order[:size].sort().values)
 
     @cached_property
+    def merged(self) -> Rows:
+        """The distinct rows, of the summed weights of those that are alike in cells (NaN is like NaN) and label, if
+        that makes at most half as many; else these rows. Only of tables in memory."""
+        if not isinstance(self._x, (Tensor, np.ndarray, pd.DataFrame)) or isinstance(self._x, np.memmap):
+            return self
+        parts = [slice(start, start + CHUNK_ROWS) for start in range(0, self._n, CHUNK_ROWS)]
+        number, first = distinct(np.concatenate([hashes(self._cells(part)) for part in parts]))
+        if 2 * len(first) > self._n:
+            return self
+        pattern = self._read(first)
+        wanted = cells(pattern.x, pattern.labels)
+        if not all(alike(self._cells(part), wanted[number[part]]) for part in parts):
+            return self  # two patterns of one hash: as rare as it gets
+        weights = torch.bincount(number, self.weights, minlength=len(first)).double()
+        return Rows(pattern.x, weights, pattern.labels, dtype=self._dtype, missing=self._missing)
+
+    @cached_property
     def moments(self) -> Moments:
         """Mean and covariance of all rows, in two passes, so that a far offset costs no digits. Of columns with missing
         cells, over those that are seen; the covariances of pairs are shrunk to stay those of a distribution."""
@@ -292,6 +310,10 @@ class Rows:
                 "numbers, expected variances below 1e308: rescale it to another unit"
             )
         self._read_before = True
+
+    def _cells(self, part: slice) -> Float[Tensor, "n c"]:
+        chunk = self._read(part)
+        return cells(chunk.x, chunk.labels)
 
     @cached_property
     def _converted(self) -> Tensor:

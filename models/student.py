@@ -185,6 +185,10 @@ class StudentT(Family):
         """The locations, if they are frozen."""
         return self.normal.places()
 
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """The sums of the Gaussian inside, whose rows count r u; the others stay."""
+        return torch.cat([self.normal.carry(total[:, -2], total[:, :-3]), total[:, -3:]], -1)
+
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters: those of a Gaussian."""
         self.normal.start(x, responsibilities)
