@@ -106,7 +106,7 @@ def test_one_look_at_a_stream_of_100_000_rows():
     """Within 0.001 nats per row of batch EM, on the same rows."""
     x = simulated(100_000, draw=1)
     model = seed(GaussianMixture(3, 2), x[:1000])
-    best = fit(model, x, EM()).bounds[-1]
+    best = float(fit(model, x, EM()).bounds[-1])
     batches = (x[start : start + 500] for start in range(0, len(x), 500))
     foretold = list(OnlineEM().follow(model, batches))
     assert len(foretold) == 200

@@ -56,8 +56,8 @@ def e_steps(weight, rates, x):
 
 
 def test_the_deaths_of_the_london_times_in_a_twentieth_of_the_e_steps():
-    """From Varadhan & Roland's start, and from three as the R packages draw them. (Of a hundred such starts about one in
-    nine has a ratio below 20: these few are no statistic.)"""
+    """From Varadhan & Roland's start, and from three as the R packages draw them. (Of a hundred such starts
+    about one in nine has a ratio below 20: these few are no statistic.)"""
     x = load("deaths")
     starts = [(0.3, [1.0, 2.5]), (0.607, [2.918, 2.174]), (0.857, [0.134, 2.919]), (0.3, [1.691, 0.113])]
     assert all(plain_e_steps(*start) > 20 * e_steps(*start, x) for start in starts)
