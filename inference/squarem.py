@@ -77,10 +77,9 @@ class SquaremSteps:
         try:
             self._place(trial, goal)
             last = expectation(trial, self.plain.rows)
-            rises = bool(last[1] >= self.plain.last[1])
-        except (ArithmeticError, ValueError, torch.linalg.LinAlgError):  # parameters or rows have become impossible
-            rises = False
-        if not rises:
+        except (ArithmeticError, ValueError, torch.linalg.LinAlgError):  # type: ignore[reportPrivateImportUsage]
+            last = None  # parameters or rows have become impossible
+        if last is None or not last[1] >= self.plain.last[1]:
             self.path = self.path[-1:]
             return
         self._place(self.model, goal)

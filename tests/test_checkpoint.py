@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from test_fit import repeated
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lowerbound.inference import EM, SVI, fit, load
+from lowerbound.inference import EM, SVI, OnlineEM, fit, load
 from lowerbound.models import (
     PPCA,
     VAE,
@@ -95,6 +95,20 @@ RUNS = {
         SVI(batch_size=20),
         {"max_passes": 4, "restarts": 3},
     ),
+    "squarem": (lambda: GaussianMixture(3, 2), X, EM(accelerate="squarem"), {"max_passes": 30, "restarts": 2}),
+    "squarem, generalized": (
+        lambda: NegativeBinomialMixture(2, 2),
+        COUNTS,
+        EM(accelerate="squarem"),
+        {"max_passes": 20},
+    ),
+    "online": (
+        lambda: GaussianMixture(2, 2, prior="weak"),
+        X,
+        OnlineEM(batch_size=30),
+        {"max_passes": 8, "weights": WEIGHTS, "labels": LABELS, "restarts": 2},
+    ),
+    "online, shuffled": (lambda: GaussianMixture(2, 2), shuffled(), OnlineEM(batch_size=20), {"max_passes": 5}),
     "shuffled": (lambda: GaussianMixture(2, 2), shuffled(), SVI(batch_size=20), {"max_passes": 5, "restarts": 2}),
     "shuffled, by em": (lambda: GaussianMixture(2, 2), shuffled(), EM(tol=0.0), {"max_passes": 5, "restarts": 2}),
 }
@@ -461,6 +475,9 @@ def test_an_engine_that_is_a_generator_works_without_a_checkpoint(tmp_path):
 STEPS = {
     "em": (EM(), lambda: GaussianMixture(2, 2), X),
     "generalized": (EM(), lambda: NegativeBinomialMixture(2, 2), COUNTS),
+    "squarem": (EM(accelerate="squarem"), lambda: GaussianMixture(2, 2), X),
+    "squarem, generalized": (EM(accelerate="squarem"), lambda: NegativeBinomialMixture(2, 2), COUNTS),
+    "online": (OnlineEM(batch_size=40), lambda: GaussianMixture(2, 2), X),
     "svi": (SVI(batch_size=40), lambda: GaussianMixture(2, 2), X),
 }
 
