@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -101,8 +103,12 @@ RUNS = {
 
 
 def run(name, checkpoint=None):
+    """Without a checkpoint restarts of EM would run side by side, and round in another way."""
     model, x, engine, options = RUNS[name]
-    return fit(model(), x, engine, seed=1, checkpoint=checkpoint, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        if checkpoint is None and "restarts" in options:
+            checkpoint = Path(folder) / "whole.ckpt"
+        return fit(model(), x, engine, seed=1, checkpoint=checkpoint, **options)
 
 
 @contextmanager
