@@ -434,7 +434,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_there_is_no_pickle_inside(of_another):
     assert b'"kind\\": \\"checkpoint' in of_another[:100_000]
     for name in (b"pickle", b"torch.", b"builtins"):
-        assert name not in of_another.replace(b"torch.float", b"")
+        assert name not in of_another.replace(b"torch.float", b"").replace(b"torch.bool", b"")  # the kinds of numbers
 
 
 # engines of one's own
