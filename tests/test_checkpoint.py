@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -115,8 +117,12 @@ RUNS = {
 
 
 def run(name, checkpoint=None):
+    """Without a checkpoint restarts of EM would run side by side, and round in another way."""
     model, x, engine, options = RUNS[name]
-    return fit(model(), x, engine, seed=1, checkpoint=checkpoint, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        if checkpoint is None and "restarts" in options:
+            checkpoint = Path(folder) / "whole.ckpt"
+        return fit(model(), x, engine, seed=1, checkpoint=checkpoint, **options)
 
 
 @contextmanager
@@ -442,7 +448,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 def test_there_is_no_pickle_inside(of_another):
     assert b'"kind\\": \\"checkpoint' in of_another[:100_000]
     for name in (b"pickle", b"torch.", b"builtins"):
-        assert name not in of_another.replace(b"torch.float", b"")
+        assert name not in of_another.replace(b"torch.float", b"").replace(b"torch.bool", b"")  # the kinds of numbers
 
 
 # engines of one's own
