@@ -1,6 +1,7 @@
 """How a model is fitted and compared: EM, SVI, and everything on one scale, nats per row."""
 
 from .align import align
+from .bootstrap import Bootstrap, bootstrap
 from .compare import Comparison, compare
 from .em import EM
 from .evidence import Evidence, evidence
@@ -11,10 +12,12 @@ from .gap_report import GapReport, gap_report
 from .kl import kl
 from .restart import Engine
 from .svi import SVI
+from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
     "EM",
     "SVI",
+    "Bootstrap",
     "Comparison",
     "Engine",
     "Evidence",
@@ -22,7 +25,9 @@ __all__ = [
     "Gap",
     "GapReport",
     "Optimum",
+    "StandardErrors",
     "align",
+    "bootstrap",
     "compare",
     "elbo_gap",
     "evidence",
@@ -30,4 +35,5 @@ __all__ = [
     "gap_report",
     "kl",
     "load",
+    "standard_errors",
 ]

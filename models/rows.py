@@ -99,6 +99,10 @@ class Rows:
         table = conform(self._x, model)
         return self if table is self._x else Rows(table, self.weights, self.labels, dtype=self._dtype)
 
+    def weighted(self, weights: Any) -> Rows:
+        """The same rows with other weights: of a resample, or of part of them."""
+        return Rows(self._x, weights, self.labels, dtype=self._dtype)
+
     def __len__(self) -> int:
         return self._n
 
