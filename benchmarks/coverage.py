@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Simulate, print, write JSON; 1 if the intervals of the first design, the headline, miss their rate."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
     parser.add_argument("--sets", type=int, default=500, help="simulated data sets of each design (default 500)")
-    parser.add_argument("--bootstrapped", type=int, default=100, help="how many of them by bootstrap, too (default 100)")
+    parser.add_argument("--bootstrapped", type=int, default=100, help="of them by bootstrap, too (default 100)")
     parser.add_argument("--repeats", type=int, default=200, help="resamples of each of these (default 200)")
     options = parser.parse_args(arguments)
     console = Console(width=max(100, Console().width))

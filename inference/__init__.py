@@ -11,6 +11,7 @@ from .gap import Gap, elbo_gap
 from .gap_report import GapReport, gap_report
 from .kl import kl
 from .restart import Engine
+from .select import Selection, select
 from .svi import SVI
 from .uncertainty import StandardErrors, standard_errors
 
@@ -25,6 +26,7 @@ __all__ = [
     "Gap",
     "GapReport",
     "Optimum",
+    "Selection",
     "StandardErrors",
     "align",
     "bootstrap",
@@ -35,5 +37,6 @@ __all__ = [
     "gap_report",
     "kl",
     "load",
+    "select",
     "standard_errors",
 ]

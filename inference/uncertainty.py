@@ -168,8 +168,8 @@ def _require_evidence(model: LatentModel, rows: Rows) -> None:
     evidence = model.evidence(x)
     if evidence is None or not torch.allclose(model.bound(x), evidence, rtol=1e-9, atol=1e-9):
         raise TypeError(
-            f"the bound of {type(model).__name__} is below log p(x), expected a model that is fitted by its likelihood: "
-            "the curvature of a bound is not the information in the rows; use bootstrap"
+            f"the bound of {type(model).__name__} is below log p(x), expected a model fitted by its likelihood: the "
+            "curvature of a bound is not the information in the rows; use bootstrap"
         )
 
 
