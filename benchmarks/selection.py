@@ -81,6 +81,11 @@ DESIGNS = {
         )
         for shape, factors in MIXING.items()
     },
+    "two Gaussians 2.5 standard deviations apart, n = 300": Design(
+        "K=2",
+        lambda: {f"K={k}": GaussianMixture(k, 1, "tied-spherical") for k in range(1, 5)},
+        gaussians([[[1.0]], [[1.0]]], [[0], [2.5]], 300),
+    ),
     "two Poissons, rates 2 and 10, n = 300": Design(
         "K=2", lambda: {f"K={k}": PoissonMixture(k, 1) for k in range(1, 5)}, counts
     ),

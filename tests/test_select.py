@@ -12,12 +12,7 @@ from scipy.special import xlogy
 
 from lowerbound import datasets
 from lowerbound.inference import EM, select
-from lowerbound.models import (
-    PPCA,
-    CategoricalMixture,
-    GaussianMixture,
-    PoissonMixture,
-)
+from lowerbound.models import PPCA, CategoricalMixture, GaussianMixture, PoissonMixture
 
 QUICK = {"restarts": 2, "max_passes": 30}
 
@@ -168,7 +163,7 @@ def test_a_continuous_latent_has_no_entropy():
     x = datasets.load("iris")
     found = select(x, [PPCA(4, 1), GaussianMixture(1, 4)], folds=None, **QUICK)
     table = found.frame()
-    assert list(table.index)[0] == "PPCA(4, 1)"
+    assert table.index[0] == "PPCA(4, 1)"
     assert math.isnan(table.icl.iloc[0]) and math.isnan(table.entropy.iloc[0])
     assert table.log_likelihood.iloc[1] == pytest.approx(-379.9146, abs=1e-4)  # published: see FIGURES
     assert len(found.plot().axes) == 2 and set(found.winners()) == {"bic", "icl"}

@@ -213,8 +213,8 @@ def test_degrees_of_freedom_without_an_end_have_none():
 
 
 def test_intervals_cover_at_their_rate():
-    """Of 40 data sets each of six numbers is missed by at most 7 intervals of 95 %, and all of them together by at least
-    2 of 240: at the nominal rate the first fails in .1 % of all seeds for each number, the second in less than .1 %."""
+    """Of 40 data sets each of six numbers is missed by at most 7 intervals of 95 %, and all together by at least 2 of
+    240: at the nominal rate the first fails in .1 % of all seeds for each number, the second in less than .1 %."""
     missed = np.zeros(6, dtype=int)
     truth = [0.4, 0.6, 0.0, 6.0, 1.0, 1.5]
     for seed in range(40):
