@@ -1,6 +1,7 @@
 """How a model is fitted and compared: EM, online EM, SVI, and everything on one scale, nats per row."""
 
 from .align import align
+from .bootstrap import Bootstrap, bootstrap
 from .compare import Comparison, compare
 from .em import EM
 from .evidence import Evidence, evidence
@@ -11,11 +12,14 @@ from .gap_report import GapReport, gap_report
 from .kl import kl
 from .online import OnlineEM
 from .restart import Engine
+from .select import Selection, select
 from .svi import SVI
+from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
     "EM",
     "SVI",
+    "Bootstrap",
     "Comparison",
     "Engine",
     "Evidence",
@@ -24,7 +28,10 @@ __all__ = [
     "GapReport",
     "OnlineEM",
     "Optimum",
+    "Selection",
+    "StandardErrors",
     "align",
+    "bootstrap",
     "compare",
     "elbo_gap",
     "evidence",
@@ -32,4 +39,6 @@ __all__ = [
     "gap_report",
     "kl",
     "load",
+    "select",
+    "standard_errors",
 ]

@@ -206,7 +206,7 @@ def make(model: str, rows: Any, choices: Choices, device: str | None) -> Any:
         raise ValueError(f"--device is {device!r}, expected one that torch has here: {error}") from error
 
 
-def require_taken(models: Sequence[str], choices: Choices) -> None:
+def require_taken(models: Sequence[str], choices: Any) -> None:
     """Raise ValueError for an option that none of the models takes."""
     for field in fields(choices):
         value = getattr(choices, field.name)

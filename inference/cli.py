@@ -1,4 +1,4 @@
-"""The command line: `lowerbound compare`, `lowerbound fit`, `lowerbound impute`, `lowerbound datasets`.
+"""The command line: `lowerbound compare`, `fit`, `select`, `impute`, `datasets`.
 
 What takes seconds to import is imported by the commands, so that --help answers at once.
 """
@@ -6,8 +6,6 @@ What takes seconds to import is imported by the commands, so that --help answers
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from .choices import (
-    BATCH,
-    COMPONENTS,
     ENGINES,
-    HIDDEN,
-    LATENT,
     MODELS,
     PRIORS,
     Choices,
@@ -31,6 +25,26 @@ from .choices import (
     require_used,
     tables,
 )
+from .options import (
+    BatchSize,
+    Components,
+    Covariance,
+    Data,
+    Device,
+    Hidden,
+    Latent,
+    LearningRate,
+    MaxPasses,
+    Model,
+    Models,
+    Prior,
+    Quiet,
+    Restarts,
+    Seed,
+    VarianceFloor,
+    plainly,
+)
+from .select_command import select
 
 app = typer.Typer(
     help="Fit latent variable models by EM and by SVI, and compare them on one scale: nats per row.",
@@ -38,49 +52,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
-
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set, or a .csv, .parquet or .npy file.")]
-Models = Annotated[str, typer.Option("--model", help=f"One or, comma-separated, more of {', '.join(MODELS)}.")]
-Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
-Components = Annotated[
-    int | None,
-    typer.Option("--components", "-k", min=1, help="How many components of a mixture.", show_default=str(COMPONENTS)),
-]
-Covariance = Annotated[
-    str | None,
-    typer.Option(
-        help="Of gaussian, student and mixed: full, tied, diag, spherical, tied-diag or tied-spherical.",
-        show_default="full",
-    ),
-]
-Prior = Annotated[
-    str, typer.Option(help="none: maximum likelihood; weak: a prior that keeps components from collapse.")
-]
-Latent = Annotated[
-    int | None,
-    typer.Option(min=1, help="Latent dimensions of ppca and vae.", show_default=f"half the columns, at most {LATENT}"),
-]
-Hidden = Annotated[
-    str | None,
-    typer.Option(help="Sizes of the hidden layers of vae, comma-separated.", show_default=",".join(map(str, HIDDEN))),
-]
-VarianceFloor = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Of vae, and of gaussian without correlations (diag, ...): the least variance, in squared units.",
-        show_default="vae: a hundredth of the mean variance of a column",
-    ),
-]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a step of SVI.", show_default=f"all; vae: {BATCH}")]
-LearningRate = Annotated[float | None, typer.Option(help="First step of SVI.", show_default="0.05; vae: 0.001")]
-Device = Annotated[
-    str | None, typer.Option(help="Where networks are trained, such as cuda or cuda:1.", show_default="the processor")
-]
-Restarts = Annotated[int, typer.Option(min=1, help="Independent starts, of which the best is kept.")]
-MaxPasses = Annotated[int, typer.Option(min=1, help="Passes over the data at most.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32, help="The same seed, the same start for every engine.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
 @app.command()
@@ -111,7 +82,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Fit one model by several engines, or several models, print how they compare, and write a report."""
-    with _plainly():
+    with plainly():
         models = listing(model, MODELS, "--model")
         chosen = None if engines is None else listing(engines, ENGINES, "--engines")
         choices = _choices(components, covariance, prior, latent, hidden, variance_floor)
@@ -170,7 +141,7 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Fit a model by one engine, print its components, and save it to a file."""
-    with _plainly():
+    with plainly():
         chosen = engine or pick(model, MODELS, "--model").engines[0]
         pick(chosen, ENGINES, "--engine")
         choices = _choices(components, covariance, prior, latent, hidden, variance_floor)
@@ -202,6 +173,9 @@ def fit(
         typer.echo("\n\n".join(part for part in parts if part))
 
 
+app.command()(select)
+
+
 @app.command()
 def impute(
     data: Data,
@@ -217,7 +191,7 @@ def impute(
     quiet: Quiet = False,
 ) -> None:
     """Fill in missing cells by a mixture fitted to the rest, and write how uncertain each of them is."""
-    with _plainly():
+    with plainly():
         pick(model, MODELS, "--model")
         rows, *_ = tables(data, [model], 0.0, seed)
         if not rows.gaps.cells:
@@ -240,7 +214,7 @@ def impute(
 @app.command()
 def datasets() -> None:
     """List the built-in data sets."""
-    with _plainly():
+    with plainly():
         from ..datasets import load, names
 
         width = max(map(len, names()))
@@ -308,21 +282,3 @@ def _fit(
         model, rows, ENGINES[engine](settings),
         restarts=restarts, max_passes=max_passes, seed=seed, progress=show, checkpoint=checkpoint,
     )  # fmt: skip
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
-        message = " ".join(str(error).split())
-        if isinstance(error, OSError) and error.strerror:
-            message = f"{error.strerror}: {error.filename}"
-        typer.echo(f"error: {message}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was written", err=True)
-        raise typer.Exit(130) from None

@@ -104,7 +104,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
             f"{rows.gaps.first}, and {whole[0]}, a {type(fits[whole[0]].model).__name__}, takes none that misses a "
             "cell: compare on whole rows, such as x.dropna(), or leave it out"
         )
-    _require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
+    require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
     others = None if held_out is None else as_rows(held_out, model=first if rows.schema is None else rows)
     if others is not None and others.features != rows.features:
         raise ValueError(f"the rows held out have {others.features} columns, expected {rows.features} as the others")
@@ -117,7 +117,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     return Comparison(rows, dict(fits), scores, pd.DataFrame(pairs, columns=columns))
 
 
-def _require_one_measure(found: dict[str, list[str]], rows: Rows) -> None:
+def require_one_measure(found: dict[str, list[str]], rows: Rows) -> None:
     """Raise ValueError, naming two fits and where they differ, unless all measure each column alike."""
     for (first, ours), (second, theirs) in itertools.combinations(found.items(), 2):
         differ = [j for j, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1]

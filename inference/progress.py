@@ -34,3 +34,19 @@ def reporter(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[
 
         yield report
         bar.update(task, total=bar.tasks[task].completed)  # a run that converged early is done, not cut off
+
+
+@contextmanager
+def counter(show: bool, total: int) -> Iterator[Callable[[str, int], None]]:
+    """A function to tell of fits that are done, of so many: (of what, how many more)."""
+    if not show:
+        yield lambda name, more: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} fits"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda name, more: bar.update(task, description=name, advance=more)

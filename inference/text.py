@@ -81,7 +81,7 @@ def left_out(count: int, rest: str) -> str:
     return f"{count} more numbers of each component: {rest}."
 
 
-def heading(comparison: Comparison) -> str:
+def heading(comparison: Any) -> str:
     """How much data the fits are compared on."""
     rows = comparison.x
     columns = ", ".join(rows.columns[:4]) + (", ..." if rows.features > 4 else "")

@@ -127,6 +127,10 @@ class Rows:
             return self
         return Rows(table, self.weights, self.labels, dtype=self._dtype, missing=missing)
 
+    def weighted(self, weights: Any) -> Rows:
+        """The same rows with other weights: of a resample, or of part of them."""
+        return Rows(self._x, weights, self.labels, dtype=self._dtype, missing=self._missing)
+
     def __len__(self) -> int:
         return self._n
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are not installed: they live in the checkout
-from benchmarks import gaussian_pass, other_families, restarts
+from benchmarks import coverage, gaussian_pass, other_families, restarts, selection
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +64,17 @@ def test_restarts_agree_with_scikit_learn_before_they_are_timed(monkeypatch, tmp
     assert all(abs(side["gap"]) < 1e-6 for side in sides.values())
     assert sides["scikit-learn, comparable"]["gap"] <= max(written["gap"], 1e-12)
     assert "times as fast as scikit-learn" in capsys.readouterr().out
+
+
+def test_the_simulations_run_and_write_what_they_found(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(coverage, "DESIGNS", dict(list(coverage.DESIGNS.items())[:1]))
+    monkeypatch.setattr(coverage, "RESULTS", tmp_path / "coverage.json")
+    code = coverage.main(["--sets", "3", "--bootstrapped", "1", "--repeats", "5"])
+    (found,) = json.loads(coverage.RESULTS.read_text())["designs"].values()
+    assert found["sets"] == 3 and found["bootstrapped"] == 1 and len(found["information"]) == 6
+    assert code == int("TOO FAR" in capsys.readouterr().out)
+    name = "two tied Gaussians in 2 dimensions, n = 300"
+    monkeypatch.setattr(selection, "DESIGNS", {name: selection.DESIGNS[name]})
+    monkeypatch.setattr(selection, "RESULTS", tmp_path / "selection.json")
+    assert selection.main(["--sets", "1", "--folds", "2"]) == 0
+    assert json.loads(selection.RESULTS.read_text())["designs"][name]["share"]["bic"] == 1

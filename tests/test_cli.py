@@ -442,3 +442,50 @@ def test_a_variance_floor_is_refused_where_the_columns_have_none(run):
         run("compare", "binary_digits", "--model", "vae", "--variance-floor", 5, "--quiet"),
         "--variance-floor is 5.0, but columns of 0 and 1 have none",
     )
+
+
+def test_select_prints_the_table_and_writes_it_with_its_picture(run, tmp_path):
+    options = ["-k", "1-2", "--covariance", "full,tied", "--restarts", 2, "--folds", 3, "--quiet"]
+    result = run("select", "faithful", *options)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(file.name for file in (tmp_path / "report").iterdir()) == ["selection.csv", "selection.png"]
+    table = pd.read_csv(tmp_path / "report" / "selection.csv", index_col="candidate", keep_default_na=False)
+    assert list(table.index) == ["full, K=1", "full, K=2", "tied, K=1", "tied, K=2"]
+    assert float(table["bic"]["full, K=2"]) == pytest.approx(2322.192, abs=2e-3)  # mclust, with its sign turned
+    assert float(table["bic"]["tied, K=2"]) == pytest.approx(2 * 1140.1868 + 8 * np.log(272), abs=2e-3)
+    assert "best by BIC: full, K=2" in result.stdout and "* 2322.19" in result.stdout
+    assert run("select", "faithful", "-k", "1", "--folds", 0, "--restarts", 1, "--quiet").exit_code == 0  # over its own
+
+
+def test_select_takes_several_models(run, tmp_path):
+    options = ["--model", "gaussian,ppca", "-k", "1", "--covariance", "diag", "--latent", "1,2", "--prior", "weak"]
+    result = run("select", "iris", *options, "--restarts", 1, "--folds", 0, "--max-passes", 5, "--out", "a", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(tmp_path / "a" / "selection.csv", index_col="candidate")
+    assert list(table.index) == ["gaussian, diag, K=1", "ppca, latent 1", "ppca, latent 2"]
+    assert list(table["free_parameters"]) == [8, 4 + 4 + 1, 4 + 8 - 1 + 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-k", "5-1"], ["--components is '5-1', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "two"], ["--components is 'two'"]),
+        (["-k", "0-2"], ["--components is '0-2'"]),
+        (["-k", "2,2"], ["--components is '2,2'"]),
+        (["--covariance", "fulll"], ["covariance is 'fulll'"]),
+        (["--model", "ppca", "-k", "1-2"], ["--components is '1,2', but --model ppca has none"]),
+        (["--model", "vae", "--latent", "1"], ["EM needs expect"]),
+        (["--folds", "1"], ["folds is 1, expected None or a whole number from 2 to 272"]),
+        (["--engine", "hmc"], ["--engine is 'hmc'"]),
+        (["--out", "file"], ["cannot write the selection to file: file is a file"]),
+        (["--out", "other"], ["other: it holds another selection.csv"]),
+    ],
+)
+def test_bad_options_of_select_are_refused_in_one_sentence(run, tmp_path, options, words):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "selection.csv").write_text("mine")
+    assert refused(run("select", "faithful", "--restarts", 1, "--quiet", *options), *words)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "other"]
+    assert (tmp_path / "other" / "selection.csv").read_text() == "mine"

@@ -1,0 +1,72 @@
+"""The options that the commands have in common, and how they say what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from .choices import BATCH, COMPONENTS, HIDDEN, LATENT, MODELS
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set, or a .csv, .parquet or .npy file.")]
+Models = Annotated[str, typer.Option("--model", help=f"One or, comma-separated, more of {', '.join(MODELS)}.")]
+Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
+Components = Annotated[
+    int | None,
+    typer.Option("--components", "-k", min=1, help="How many components of a mixture.", show_default=str(COMPONENTS)),
+]
+Covariance = Annotated[
+    str | None,
+    typer.Option(
+        help="Of gaussian, student and mixed: full, tied, diag, spherical, tied-diag or tied-spherical.",
+        show_default="full",
+    ),
+]
+Prior = Annotated[
+    str, typer.Option(help="none: maximum likelihood; weak: a prior that keeps components from collapse.")
+]
+Latent = Annotated[
+    int | None,
+    typer.Option(min=1, help="Latent dimensions of ppca and vae.", show_default=f"half the columns, at most {LATENT}"),
+]
+Hidden = Annotated[
+    str | None,
+    typer.Option(help="Sizes of the hidden layers of vae, comma-separated.", show_default=",".join(map(str, HIDDEN))),
+]
+VarianceFloor = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Of vae, and of gaussian without correlations (diag, ...): the least variance, in squared units.",
+        show_default="vae: a hundredth of the mean variance of a column",
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a step of SVI.", show_default=f"all; vae: {BATCH}")]
+LearningRate = Annotated[float | None, typer.Option(help="First step of SVI.", show_default="0.05; vae: 0.001")]
+Device = Annotated[
+    str | None, typer.Option(help="Where networks are trained, such as cuda or cuda:1.", show_default="the processor")
+]
+Restarts = Annotated[int, typer.Option(min=1, help="Independent starts, of which the best is kept.")]
+MaxPasses = Annotated[int, typer.Option(min=1, help="Passes over the data at most.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32, help="The same seed, the same start for every engine.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
+        message = " ".join(str(error).split())
+        if isinstance(error, OSError) and error.strerror:
+            message = f"{error.strerror}: {error.filename}"
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was written", err=True)
+        raise typer.Exit(130) from None
