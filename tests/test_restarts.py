@@ -186,8 +186,8 @@ class Brittle(Gaussian):
     fewest = 20.0
 
     def maximize(self, weight, total, length=1.0, scatter_weight=None):
-        self.blurred = torch.ones_like(self.blurred)  # what a broken step leaves behind must not be seen
         if (weight < self.fewest).any():
+            self.origin = self.origin + 3.0  # what a broken step leaves behind must not be seen
             raise Collapse("a component is too small", int((weight < self.fewest).nonzero()[0]))
         super().maximize(weight, total, length, scatter_weight)
 
