@@ -162,7 +162,8 @@ def select(
     table = pd.DataFrame.from_dict(scores, orient="index", columns=COLUMNS).rename_axis("candidate")
     table["degenerate"] = [degenerate.get(name, "") for name in scores]
     table["restarts"] = restarts
-    table = table.astype({"best_found": int, "collapsed": int, "restarts": int})
+    numbers = [name for name in COLUMNS if name not in ("converged", "degenerate")]
+    table = table.astype(dict.fromkeys(numbers, float) | {"best_found": int, "collapsed": int, "restarts": int})
     table["converged"] = table["converged"].fillna(False).astype(bool)
     if parts:
         cross_validated(table, unseen, rows)

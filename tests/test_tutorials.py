@@ -80,6 +80,23 @@ NUMBERS = {
         "right['all three'] > max(right['speed'], right['showers'], right['sky'])": (True, 0),
         "robust['bic'].idxmin() == 'student'": (True, 0),
     },
+    "04_choosing_k_and_trusting_it": {
+        "150 * ends['bound'][0]": (-180.1855, 1e-3),  # mclust VVV,3 on iris
+        "int(ends['runs'].sum() + collapsed)": (100, 0),
+        "spikes.loc[6:8, 'its rows'].max() < 4": (True, 0),
+        "len(set(chosen.values()))": (1, 0),  # all say "tied, K=3", the truth
+        "opinions['bic'], opinions['icl'], opinions['held_out']": ([3, 2, 3], 0),
+        "best_bic == 'tied, K=3'": (True, 0),  # mclust: EEE,3
+        "best_icl[-1] == '2'": (True, 0),
+        "geyser.frame().loc['tied, K=3', 'bic']": (
+            2314.316,
+            0.1,
+        ),  # mclust's sign is the other one; its run stops early
+        "both.loc['family.loc[0, 0]', 's.e., information']": (0.0314, 2e-3),
+        "float((both.iloc[:, 1] / both.iloc[:, 2]).median())": (1, 0.15),
+        "int(again.sum())": (20, 0),
+        "int(again[[name for name in again.index if name.endswith('K=1')]].sum())": (0, 0),
+    },
     "05_missing_cells_and_partial_labels": {
         "closed_form_error": (0, 1e-12),  # all labels known: counts, means and covariances
         "float(held['truth'] - held['Z known']) > 0": (True, 0),
