@@ -19,7 +19,7 @@ compare: .venv/.installed
 	.venv/bin/lowerbound compare faithful --components 2 --engines em,svi --out report
 
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check

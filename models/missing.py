@@ -152,21 +152,28 @@ def imputed(
 ) -> Imputed:
     """The missing cells of rows from what each member says of them given the seen ones; table: the same rows."""
     mean, variance = family.moments_given(x)
-    values = torch.einsum("nk,nkd->nd", responsibilities, mean)
-    spread = torch.einsum("nk,nkd->nd", responsibilities, variance + (mean - values.unsqueeze(1)).square())
-    uncertainty = spread.sqrt()
+    share = responsibilities.unsqueeze(-1)
+    values = torch.where(share > 0, share * mean, 0.0).sum(1)
+    spread = variance + (mean - values.unsqueeze(1)).square()  # infinite for some families, of whoever has no share too
+    uncertainty = torch.where(share > 0, share * spread, 0.0).sum(1).sqrt()
     for profile in family.profiles():
         if profile.levels is None:
             continue
         probability = responsibilities @ profile.values
         for column in set(profile.columns):
             own = [i for i, j in enumerate(profile.columns) if j == column]
-            codes, share = [float(profile.levels[i]) for i in own], probability[:, own]
+            codes, chance = [float(profile.levels[i]) for i in own], probability[:, own]
             if len(own) == 1:  # of 0 and 1, where only the probability of one is told
-                codes, share = [1 - codes[0], codes[0]], torch.cat([1 - share, share], -1)
-            largest, which = share.max(-1)
+                codes, chance = [1 - codes[0], codes[0]], torch.cat([1 - chance, chance], -1)
+            largest, which = chance.max(-1)
             values[:, column], uncertainty[:, column] = torch.tensor(codes, dtype=x.dtype)[which], 1 - largest
     gone = x.isnan()
+    if not values[gone].isfinite().all():
+        column = int((gone & ~values.isfinite()).any(0).nonzero()[0])
+        raise ValueError(
+            f"column {column} has no mean under {type(family).__name__}, expected one to fill cells with: take the "
+            "median of draw_missing(x, draws)"
+        )
     return Imputed(torch.where(gone, values, x), torch.where(gone, uncertainty, 0.0), table)
 
 

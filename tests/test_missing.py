@@ -605,3 +605,19 @@ def test_check_family_finds_a_wrong_expectation():
 
     with pytest.raises(ValueError, match="a row without any cell has log density"):
         check_family(Alone(2, 2), TABLE["poisson"].data(80)[0])
+
+
+def test_a_family_without_a_mean_is_filled_by_draws_only():
+    x = torn(data(60, 1), 0.2)
+    model = fit(Mixture(FamilyOf(dist.Cauchy, 1, 1)), x, EM(), max_passes=20).model
+    with pytest.raises(ValueError, match=r"column 0 has no mean under FamilyOf, expected one .* draw_missing"):
+        model.impute(x)
+    assert model.draw_missing(x, 3, seed=0).isfinite().all()
+
+
+def test_tails_too_heavy_for_a_variance_are_infinitely_uncertain():
+    model = Mixture(StudentT(2, 1, dof=1.5))
+    model.weights, model.family.loc, model.family.scale_tril = [0.5, 0.5], [[0.0], [4.0]], torch.ones(2, 1, 1)
+    filled = model.impute([[float("nan")], [1.0]])
+    assert filled.values.flatten().tolist() == [2.0, 1.0]
+    assert filled.uncertainty.flatten().tolist() == [float("inf"), 0.0]

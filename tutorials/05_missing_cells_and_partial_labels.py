@@ -338,8 +338,8 @@ accuracy = pd.Series(right).unstack()[["no labels", "15 labels"]]
 (100 * accuracy).round(1).rename_axis("per cent of species right")
 
 # %% [markdown]
-# With labels the components also have the names you gave them: component 0 *is* setosa, whatever the start. And all of
-# it was one likelihood: of the cells and the labels that were seen.
+# These groups are found without labels, too. What fifteen labels add are names: component 0 *is* setosa, whatever the
+# start. And all of it was one likelihood: of the cells and the labels that were seen.
 #
 # Everything here works alike for every family with independent columns, for Gaussians and Student-t of any covariance,
 # and for tables of mixed columns, with row weights and priors, by EM and by SVI.
