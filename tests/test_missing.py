@@ -163,7 +163,7 @@ def test_gradient_is_finite_and_that_of_finite_differences(name):
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @settings(deadline=None, max_examples=10)
-@given(seed=st.integers(0, 1000), share=st.sampled_from([0.1, 0.5, 0.9]), cells=st.sampled_from([1, 40, 1 << 22]))
+@given(seed=st.integers(0, 1000), share=st.sampled_from([0.1, 0.5, 0.8]), cells=st.sampled_from([1, 40, 1 << 22]))
 def test_rows_add_however_they_are_cut(covariance, seed, share, cells):
     """Few and many patterns, one at a time or all together: the same sums, and those of brute force."""
     x = torn(data(40, 3, seed % 7), share, seed)
