@@ -305,8 +305,14 @@ CHANGES = {
     "max_passes": ({"max_passes": 6}, "max_passes 5, this run has max_passes 6"),
     "patience": ({"patience": 5}, "patience 9, this run has patience 5"),
     "no patience": ({"patience": None}, "patience 9, this run has patience None"),
-    "tol": ({"engine": EM(1e-3)}, r"engine EM\(tol=1e-09, accelerate=None\), this run has engine EM\(tol=0\.001, accelerate=None\)"),
-    "engine": ({"engine": SVI()}, r"engine EM\(tol=1e-09, accelerate=None\), this run has engine SVI\(elbo='sampled', .*\)"),
+    "tol": (
+        {"engine": EM(1e-3)},
+        r"engine EM\(tol=1e-09, accelerate=None\), this run has engine EM\(tol=0\.001, accelerate=None\)",
+    ),
+    "engine": (
+        {"engine": SVI()},
+        r"engine EM\(tol=1e-09, accelerate=None\), this run has engine SVI\(elbo='sampled', .*\)",
+    ),
     "components": ({"model": GaussianMixture(3, 2)}, r"model .*2.*, this run has model .*3"),
     "structure": ({"model": GaussianMixture(2, 2, "diag")}, r"model .*, this run has model .*diag"),
     "prior": ({"model": GaussianMixture(2, 2, prior="weak")}, r"model .*, this run has model .*weak"),

@@ -85,7 +85,7 @@ NUMBERS = {
         "int(ends['runs'].sum() + collapsed)": (100, 0),
         "spikes.loc[6:8, 'its rows'].max() < 4": (True, 0),
         "len(set(chosen.values()))": (1, 0),  # all say "tied, K=3", the truth
-        "opinions['bic'], opinions['icl'], opinions['held_out']": ([3, 2, 3], 0),
+        "[opinions[name] for name in ('bic', 'icl', 'held_out')]": ([3, 2, 3], 0),
         "best_bic == 'tied, K=3'": (True, 0),  # mclust: EEE,3
         "best_icl[-1] == '2'": (True, 0),
         "geyser.frame().loc['tied, K=3', 'bic']": (

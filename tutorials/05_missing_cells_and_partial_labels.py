@@ -163,7 +163,7 @@ def describe(model):
     return {
         "nats per row of the whole table": float(model.bound(faithful).mean()),
         "s.d. of long waits": float(at.covariance[model.weights.argmax(), 1, 1].sqrt()),
-        "weight of long eruptions": float(model.weights.max()),
+        "weight of long eruptions": float(model.weights.detach().max()),
     }
 
 
@@ -299,7 +299,7 @@ for name, lost_wait in {"long eruptions (seen)": seen_decides, "long waits (unse
     holes = faithful.copy()
     holes[lost_wait, 1] = np.nan
     one = fit(GaussianMixture(2, 2), holes, EM(), restarts=10).model
-    estimate = float(one.weights @ one.family.loc[:, 1])
+    estimate = float((one.weights @ one.family.loc[:, 1]).detach())
     rows[name] = {"missing": lost_wait.sum(), "rows left": np.nanmean(holes[:, 1]), "mixture": estimate}
 means = pd.DataFrame(rows).T.assign(truth=faithful[:, 1].mean()).rename_axis("waits are missing for")
 means.round(1)
@@ -327,10 +327,10 @@ for k in range(3):
 hidden_species = known < 0
 
 right = {}
-for name, table in {"all cells": measured, "a fifth missing": holes}.items():
+for name, cells in {"all cells": measured, "a fifth missing": holes}.items():
     for labelled, labels in {"no labels": None, "15 labels": known}.items():
-        fitted = fit(GaussianMixture(3, 4, "tied"), table, EM(), labels=labels, restarts=10).model
-        guess = fitted.predict(table).numpy()
+        fitted = fit(GaussianMixture(3, 4, "tied"), cells, EM(), labels=labels, restarts=10).model
+        guess = fitted.predict(cells).numpy()
         if labels is None:  # components without names: give each the species most of its flowers have
             guess = np.array([np.bincount(species[guess == k], minlength=3).argmax() for k in range(3)])[guess]
         right[name, labelled] = (guess == species)[hidden_species].mean()
