@@ -1,6 +1,6 @@
 """How many E-steps SQUAREM needs where EM creeps: the deaths of the London Times, two Poisson components.
 
-Run as `python -m benchmarks.accelerated` (two minutes): from Varadhan & Roland's start and from 30 random ones, as the R
+Run as `python -m benchmarks.accelerated` (two minutes): from Varadhan & Roland's start and 30 random ones, as the R
 packages draw them, until the log-likelihood is within 1e-8 nats of the published one. Rejected leaps are counted.
 """
 
