@@ -62,7 +62,11 @@ class EM:
                 "reading, as Binarized does, which is for SVI"
             )
         stride = 1 if self.accelerate is None else LEAPS
-        if self.tol > 0 and len(bounds) > 2 * stride and (left := gain_left(bounds[::-stride][2::-1])) < self.tol:
+        if (
+            self.tol > 0
+            and len(bounds) > 2 * stride
+            and (left := gain_left(bounds[-1 - 2 * stride :: stride])) < self.tol
+        ):
             return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
         return None
 

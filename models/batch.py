@@ -151,5 +151,5 @@ def _own(family: Family) -> list[Tensor]:
 
 
 def _own_of(part: Family) -> list[Tensor]:
-    parameters = [getattr(part, f"{name}_unconstrained") for name in part._pyro_params]
-    return parameters + [tensor for name, tensor in part.named_buffers(recurse=False) if name not in part.shared]
+    parameters = [part._parameters[f"{name}_unconstrained"] for name in part._pyro_params]
+    return parameters + [tensor for name, tensor in part._buffers.items() if name not in part.shared]  # type: ignore

@@ -54,7 +54,7 @@ class Given:
         for part in self.parts:
             rows = slice(start, start + len(part.mean))
             y = part.mean + offset  # (n, k, d)
-            first = torch.stack([moments(self.shape, y[:, j].T, r[rows, j]) for j in range(len(offset))])
+            first = moments(self.shape, y.permute(1, 2, 0), r[rows].T)
             share = first.new_zeros(part.covariance.shape[:2]).index_add_(0, part.pattern, spread[rows])
             first[:, offset.shape[1] :] += torch.einsum("pk,pks->ks", share, part.covariance)
             total, start = total + first, rows.stop

@@ -26,8 +26,8 @@ class Diagonal:
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:
-        """The weighted sum of S(y) over n, (s,)."""
-        return (y * y) @ weight
+        """The weighted sums of S(y) (..., d, n) over n, (..., s)."""
+        return ((y * y) @ weight.unsqueeze(-1)).squeeze(-1)
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
@@ -104,8 +104,8 @@ class Spherical:
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:
-        """The weighted sum of S(y) over n, (1,)."""
-        return ((y * y) @ weight).sum(0, keepdim=True)
+        """The weighted sums of S(y) (..., d, n) over n, (..., 1)."""
+        return ((y * y) @ weight.unsqueeze(-1)).sum(-2)
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:

@@ -40,13 +40,13 @@ class Full:
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:
-        """The weighted sum of S(y) over n, (s,), without forming S(y)."""
-        return Full.pack((y * weight) @ y.T)
+        """The weighted sums of S(y) (..., d, n) over n, (..., s), without forming S(y)."""
+        return Full.pack((y * weight.unsqueeze(-2)) @ y.mT)
 
     @staticmethod
     def pack(matrix: Tensor) -> Tensor:
         """The upper triangle of symmetric (..., d, d) as (..., s)."""
-        return matrix.flatten(-2)[..., _places(matrix.shape[-1])[0]]
+        return matrix.flatten(-2).index_select(-1, _places(matrix.shape[-1])[0])
 
     @staticmethod
     def unpack(packed: Tensor, d: int) -> Tensor:

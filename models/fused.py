@@ -37,13 +37,15 @@ class FusedPass:
         shifts = torch.stack([mean, origin - self.centre], -1)
         columns = squared_sizes(shape, scales, torch.cat([torch.diag(unit).expand(k, d, d), shifts], -1))
         size = torch.maximum(columns[:, :d].sum(1), columns[:, d:].amax(1))
-        near, self.to_origin = size < FAR, origin - self.centre
+        near, self.to_origin, squared = size < FAR, origin - self.centre, columns[:, d]
         self.near, self.far = slice(None), []
         if not near.all():
             self.near, self.far = near.nonzero().squeeze(-1), (size >= FAR).nonzero().squeeze(-1).tolist()
             mean, scales, self.to_origin = mean[self.near], scales[self.near], self.to_origin[self.near]
+            squared = squared[self.near]
         self.coefficients = -0.5 * torch.cat(shape.coefficients(scales, mean), -1)  # (near, s)
-        self.constant = log_density(shape, scales, mean.unsqueeze(-1))  # at the centre: (near, 1)
+        # log density at the centre, (near, 1)
+        self.constant = (-0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)).unsqueeze(-1)
         self.buffer = torch.empty(0, 0, dtype=torch.float64)
 
     def __call__(self, x: Float[Tensor, "n d"]):
@@ -86,9 +88,9 @@ def log_density(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
     return -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d).unsqueeze(-1) + squared)
 
 
-def moments(shape: Shape, y: Float[Tensor, "d n"], weight: Float[Tensor, " n"]) -> Float[Tensor, " s"]:
-    """The weighted sum of T(y) over n, without forming T(y)."""
-    return torch.cat([y @ weight, shape.gram(y, weight)])
+def moments(shape: Shape, y: Float[Tensor, "*k d n"], weight: Float[Tensor, "*k n"]) -> Float[Tensor, "*k s"]:
+    """The weighted sums of T(y) over n, without forming T(y)."""
+    return torch.cat([(y @ weight.unsqueeze(-1)).squeeze(-1), shape.gram(y, weight)], -1)
 
 
 def shift(shape: Shape, weight: Tensor, total: Tensor, by: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from .rows import Moments
 from .units import Located, ScaledCholesky
 
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
+SUMMED = 1 << 18  # cells times members whose centred values are held at a time
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
@@ -138,9 +139,9 @@ class Gaussian(Family):
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
-        return torch.stack(
-            [moments(self.shape, x.T - o[:, None], r) for o, r in zip(self.origin, responsibilities.T, strict=True)]
-        )
+        size = max(1, SUMMED // x.numel()) if len(x) else self._k  # members at a time
+        pairs = zip(self.origin.split(size), responsibilities.T.split(size), strict=True)
+        return torch.cat([moments(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
 
     def visit(self) -> Visit:
         """The fused pass: one GEMM for all log densities, one for all sums."""

@@ -16,6 +16,7 @@ from .missing import donated
 from .rows import Rows
 
 CELLS = 1 << 16  # rows times columns times centres whose differences are made at a time
+DISTANCES = 1 << 20  # rows times centres whose distances are held at a time
 
 Model = TypeVar("Model", bound=LatentModel)
 
@@ -33,38 +34,46 @@ def kmeans_plus_plus(
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     components: int,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     known: dict[int, Float[Tensor, " d"]] | None = None,
-) -> Float[Tensor, "k d"]:
-    """k centres: rows of x, each next one drawn with probability proportional to weight times squared distance to the
-    nearest so far. Of 2 + log k candidates at a time the one that leaves the smallest distortion is kept, as
-    scikit-learn does. `known` centres stand from the beginning, each under the number of its component.
+) -> Float[Tensor, "starts k d"]:
+    """k centres for each generator: rows of x, each next one drawn with probability proportional to weight times
+    squared distance to the nearest so far. Of 2 + log k candidates at a time the one that leaves the smallest
+    distortion is kept, as scikit-learn does. `known` centres stand from the beginning, each under the number of its
+    component.
 
     Arthur & Vassilvitskii, SODA 2007. Raises ValueError if x has fewer than k distinct rows of positive weight.
     """
+    tries = 2 + int(math.log(components))
+    size = max(1, DISTANCES // (tries * len(x)))  # starts at a time
+    if len(generators) > size:
+        parts = [generators[i : i + size] for i in range(0, len(generators), size)]
+        return torch.cat([kmeans_plus_plus(x, weights, components, part, known) for part in parts])
     mass = torch.ones(len(x), dtype=x.dtype) if weights is None else weights
-    centres = dict(known or {})
+    centres = {j: centre.expand(len(generators), -1) for j, centre in (known or {}).items()}
     if not centres:
-        centres[0] = x[torch.multinomial(mass, 1, generator=generator)[0]]
-    squared = _squared_distances(x, torch.stack(list(centres.values()))).amin(0)
+        centres[0] = x[torch.cat([torch.multinomial(mass, 1, generator=g) for g in generators])]
+    nearest = torch.stack([_squared_distances(x, centre) for centre in centres.values()]).amin(0)  # (starts, n)
     for component in range(components):
         if component in centres:
             continue
-        share = squared * mass
-        most = share.max()
-        if not most > 0:
+        share = nearest * mass
+        most = share.amax(1, keepdim=True)
+        if not (most > 0).all():
             distinct = len(torch.unique(x[mass > 0], dim=0))  # of known centres some may be the same
             raise ValueError(
                 f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
                 f"{components} components: use fewer components"
             )
-        candidates = x[
-            torch.multinomial(share / most, 2 + int(math.log(components)), replacement=True, generator=generator)
+        drawn = [
+            torch.multinomial(own, tries, replacement=True, generator=g)
+            for own, g in zip(share / most, generators, strict=True)
         ]
-        nearest = torch.minimum(squared, _squared_distances(x, candidates))  # (candidates, n)
-        best = int((nearest @ mass).argmin())
-        centres[component], squared = candidates[best], nearest[best]
-    return torch.stack([centres[component] for component in range(components)])
+        candidates = x[torch.cat(drawn)]
+        left = torch.minimum(nearest.unsqueeze(1), _squared_distances(x, candidates).unflatten(0, (-1, tries)))
+        best = torch.arange(len(generators)), (left @ mass).min(1).indices
+        centres[component], nearest = candidates.unflatten(0, (-1, tries))[best], left[best]
+    return torch.stack([centres[component] for component in range(components)], 1)
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
@@ -112,7 +121,7 @@ def draw_start(
         if j >= 0
     }
     if places is None:
-        centres = torch.stack([kmeans_plus_plus(y, sample.weights, components, g, known) for g in generators])
+        centres = kmeans_plus_plus(y, sample.weights, components, generators, known)
     else:
         centres = coordinates(places).unsqueeze(0)
     responsibilities = softened(y, centres, softness)  # (starts, n, k)
