@@ -85,14 +85,20 @@ def bootstrap(
     A resample is the table itself with multinomial row weights. Of rows with weights w, which count as w rows each, as
     many are drawn as they count, sum(w), each with probability w / sum(w): the bootstrap of the repeated rows. (Where
     sum(w) is no whole number, the next one, scaled back to the same total.) Components are aligned to those of the fit,
-    row by row of the table. A probability of exactly 0 stays there. of: as `standard_errors` takes it. Efron &
-    Tibshirani, An Introduction to the Bootstrap (1993).
+    row by row of the table, unless labels or frozen parameters say which is which. A probability of exactly 0 stays
+    there. of: as `standard_errors` takes it. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
 
     Raises what the last repeat raised if all of them degenerate, and ValueError for fewer than 2 repeats.
     """
     if not isinstance(repeats, Integral) or repeats < 2:
         raise ValueError(f"repeats is {repeats!r}, expected a whole number of at least 2")
+    parameters = dict(fit.model.named_parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError("every parameter of the fit is frozen, expected some that vary from resample to resample")
     rows = as_rows(x, weights, labels, fit.model)
+    named = rows.labels is not None and bool((rows.labels >= 0).any())
+    constants = {f"{name}_unconstrained" for name in getattr(fit.model, "constants", ())}
+    held = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
     random = np.random.default_rng(seed)
     found: dict[str, list[Tensor]] = {}
     failures: list[str] = []
@@ -107,7 +113,8 @@ def bootstrap(
             last = error
             continue
         unconverged += not again.converged
-        for name, value in _values(_aligned(fit.model, again.model, rows), of).items():
+        model = again.model if named or held else _aligned(fit.model, again.model, rows)
+        for name, value in _values(model, of).items():
             found.setdefault(name, []).append(value)
     if len(failures) > repeats - 2:
         assert last is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
             raise ValueError(
                 f"{name} was fitted to columns or categories in another order than {leader}, expected fits to one table"
             )
-    whole = [name for name, entry in fits.items() if not takes_missing(entry.model)]
-    if whole and rows.gaps.cells:
-        raise ValueError(
-            f"{rows.gaps.first}, and {whole[0]}, a {type(fits[whole[0]].model).__name__}, takes none that misses a "
-            "cell: compare on whole rows, such as x.dropna(), or leave it out"
-        )
+    require_whole({name: entry.model for name, entry in fits.items()}, rows)
     require_one_measure({name: measures(entry.model, rows) for name, entry in fits.items()}, rows)
     others = None if held_out is None else as_rows(held_out, model=first if rows.schema is None else rows)
     if others is not None and others.features != rows.features:
@@ -115,6 +111,16 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     ]
     columns = ["first", "second", "parameter_distance", "posterior_kl"]
     return Comparison(rows, dict(fits), scores, pd.DataFrame(pairs, columns=columns))
+
+
+def require_whole(models: Mapping[str, Any], rows: Rows) -> None:
+    """Raise ValueError if cells are missing that one of the models cannot do without."""
+    whole = [name for name, model in models.items() if not takes_missing(model)]
+    if whole and rows.gaps.cells:
+        raise ValueError(
+            f"{rows.gaps.first}, and {whole[0]}, a {type(models[whole[0]]).__name__}, takes none that misses a cell: "
+            "compare on whole rows, such as x.dropna(), or leave it out"
+        )
 
 
 def require_one_measure(found: dict[str, list[str]], rows: Rows) -> None:

@@ -36,10 +36,15 @@ def held_out_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
 def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
     """sum_i w_i bound_i, added up in float64 on the CPU."""
     total = torch.zeros((), dtype=torch.float64)
-    for chunk in rows.chunks(EVALUATION_ROWS):
+    for chunk in rows.chunks(evaluation_rows(rows)):
         bound = model.bound(chunk.x, chunk.labels).double()
         total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
     return total
+
+
+def evaluation_rows(rows: Rows) -> int:
+    """How many rows to evaluate at a time: of each with missing cells a model may hold (k, d, d) numbers."""
+    return max(1, EVALUATION_ROWS // rows.features) if rows.gaps.cells else EVALUATION_ROWS
 
 
 def gradient_norm(model: LatentModel, rows: Rows) -> float:
@@ -59,7 +64,7 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
                 total += part.cpu()
 
     with torch.enable_grad():
-        for chunk in rows.chunks(EVALUATION_ROWS):
+        for chunk in rows.chunks(evaluation_rows(rows)):
             bound = model.objective(chunk.x, chunk.labels).double()
             accumulate(bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
         term = model.global_term()

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 
 from ..models import Collapse, LatentModel, Rows
-from ..models.rows import as_rows
-from .compare import measures, require_one_measure
+from ..models.rows import as_rows, takes_missing
+from .compare import measures, require_one_measure, require_whole
 from .criteria import cross_validated, densities, score
 from .em import EM
 from .fit import Fit, fit
@@ -118,11 +118,13 @@ def select(
     for all candidates; each is scored by a fit to the others, again the best of `restarts`. None leaves that out.
 
     Raises ValueError, in one sentence, for candidates of different measures, which cannot be ranked: a probability and
-    a density. A candidate that collapses is an entry of `degenerate`, no error.
+    a density; and for one that takes no missing cells where there are some. A candidate that collapses is an entry of
+    `degenerate`, no error.
     """
     candidates = _named(models)
-    first = next(iter(candidates.values()))
+    first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
+    require_whole(candidates, rows)
     parts = _folds(rows, folds, seed)
     options: dict[str, Any] = {"restarts": restarts, "max_passes": max_passes, "seed": seed}
     fits: dict[str, Fit] = {}

@@ -78,7 +78,8 @@ def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, o
     tensors = [parameter.unconstrained for parameter in parameters]
     size = sum(tensor.numel() for tensor in tensors)
     if not 0 < size <= MOST:
-        raise ValueError(f"the model has {size} parameters that are not frozen, expected 1 to {MOST}: use bootstrap")
+        cure = ": use bootstrap" if size else ", or there is nothing to be unsure of: thaw some"
+        raise ValueError(f"the model has {size} parameters that are not frozen, expected 1 to {MOST}{cure}")
     _require_evidence(model, rows)
     gradient, hessian = slope_and_curvature(model, rows, parameters)
     moving = torch.cat([parameter.moves()[1] for parameter in parameters])

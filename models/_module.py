@@ -124,7 +124,7 @@ class Recorded(PyroModule):
     def _called(self, names: Iterable[str]) -> dict[str, torch.nn.Parameter]:
         """The parameters that are called by these names, or by the beginnings or ends of theirs."""
         own, found = self._names(), {}
-        for name in names or [""]:
+        for name in names or own:
             inside = [path for path in own if f"{path}.".startswith(f"{name}.")]
             called = inside or [path for path in own if _is_short_for(str(name), path)]
             if not inside and len(called) != 1:
@@ -188,8 +188,10 @@ def put_back(module: Recorded) -> Iterator[None]:
         for name in part._pyro_params
         if part.is_frozen(name)
     ]
-    yield
-    for part, name, value, unconstrained in frozen:
-        if not torch.equal(getattr(part, name), value):
-            getattr(part, f"{name}_unconstrained").data = unconstrained
-            setattr(part, name, value)  # where they are measured anew
+    try:
+        yield
+    finally:
+        for part, name, value, unconstrained in frozen:
+            if not torch.equal(getattr(part, name), value):
+                getattr(part, f"{name}_unconstrained").data = unconstrained
+                setattr(part, name, value)  # where they are measured anew

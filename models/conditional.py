@@ -15,7 +15,7 @@ from .covariance import Shape
 from .full import Full
 from .fused import moments
 
-CELLS = 1 << 22  # numbers of one intermediate result that are held at a time, 32 MiB
+CELLS = 1 << 20  # numbers of one intermediate result that are held at a time, 8 MiB
 
 
 class Given:

@@ -199,8 +199,8 @@ class Family(Recorded):
                 f"{', '.join(n for n in frozen if not frozen[n])} is not, expected a maximize() that finds the best of "
                 "these given the others, as `conditional = True` in the class says: write it, or fit by SVI()"
             )
-        for part in self.children():
-            if isinstance(part, Family):
+        for part in self.modules():
+            if isinstance(part, Family) and part is not self:
                 part.require_conditional()
 
     def places(self) -> Float[Tensor, "k d"] | None:

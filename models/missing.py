@@ -23,8 +23,6 @@ from .intake import is_category
 if TYPE_CHECKING:
     from .family import Family, Summarize
 
-DRAWN_CELLS = 1 << 22  # cells times components drawn at a time
-
 
 def look(family: Family, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
     """Of rows with or without missing cells, at the parameters as they stand: log p(seen cells | z = k) in nats,
@@ -41,6 +39,13 @@ def look(family: Family, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"],
     return log_prob, lambda r: sums(r[gone]) + family.summarize(x[whole], r[whole])
 
 
+def log_density(family: Family, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+    """The first half of `look`, some rows at a time, as all of them together might take much memory."""
+    if not x.isnan().any():
+        return family.log_prob(x)
+    return torch.cat([look(family, part)[0] for part in x.split(family.block_rows)])
+
+
 def seen_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     """log p(seen cells | z = k) under independent columns, `Distribution.to_event(1)` of batch shape (k, d)."""
     cell = component.base_dist
@@ -51,7 +56,7 @@ def seen_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k
         if cell.support.is_discrete
         else transform_to(cell.support)(torch.zeros((), dtype=x.dtype))
     )
-    log_prob = cell.log_prob(torch.where(gone, inside, x).unsqueeze(-2))
+    log_prob = cell.log_prob(torch.where(gone.unsqueeze(-2), inside, x.unsqueeze(-2)))
     return torch.where(gone.unsqueeze(-2), 0.0, log_prob).sum(-1)
 
 
@@ -71,7 +76,9 @@ def donated(
         gone = x[:, column].isnan()
         everywhere = torch.where(gone, 0.0, mass)
         if not (everywhere > 0).any():
-            raise ValueError(f"column {column} has no value in any of the rows, expected some: drop the column")
+            raise ValueError(
+                f"column {column} has no value in any of the rows that the start looks at, expected some: drop it"
+            )
         for j in cluster[gone].unique().tolist():
             mine = gone & (cluster == j)
             near = torch.where(cluster == j, everywhere, 0.0)
@@ -98,7 +105,7 @@ class Seen(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p of the seen cells of rows (n, d) under z (..., n), or (..., 1)."""
-        log_prob = look(self.family, value)[0]  # (n, k)
+        log_prob = log_density(self.family, value)  # (n, k)
         z = self.z.expand(torch.broadcast_shapes(self.z.shape, value.shape[:1]))
         return log_prob.expand(*z.shape, -1).gather(-1, z.unsqueeze(-1)).squeeze(-1)
 
@@ -151,11 +158,14 @@ def imputed(
     family: Family, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"], table: pd.DataFrame
 ) -> Imputed:
     """The missing cells of rows from what each member says of them given the seen ones; table: the same rows."""
-    mean, variance = family.moments_given(x)
-    share = responsibilities.unsqueeze(-1)
-    values = torch.where(share > 0, share * mean, 0.0).sum(1)
-    spread = variance + (mean - values.unsqueeze(1)).square()  # infinite for some families, of whoever has no share too
-    uncertainty = torch.where(share > 0, share * spread, 0.0).sum(1).sqrt()
+    values, uncertainty = torch.empty_like(x), torch.empty_like(x)
+    for start in range(0, len(x), family.block_rows):
+        rows = slice(start, start + family.block_rows)
+        mean, variance = family.moments_given(x[rows])
+        share = responsibilities[rows].unsqueeze(-1)
+        values[rows] = torch.where(share > 0, share * mean, 0.0).sum(1)
+        spread = variance + (mean - values[rows].unsqueeze(1)).square()  # of one without a share it may be infinite
+        uncertainty[rows] = torch.where(share > 0, share * spread, 0.0).sum(1).sqrt()
     for profile in family.profiles():
         if profile.levels is None:
             continue
@@ -178,8 +188,7 @@ def imputed(
 
 
 def drawn_missing(family: Family, x: Float[Tensor, "m n d"], z: Int[Tensor, "m n"]) -> Float[Tensor, "m n d"]:
-    """Tables x with their missing cells drawn given the seen ones and z, as many tables at a time as take little
+    """Tables x with their missing cells drawn given the seen ones and z, as many rows at a time as take little
     memory."""
-    size = max(1, DRAWN_CELLS // (x[0].numel() * family.components))
-    parts = zip(x.split(size), z.split(size), strict=True)
-    return torch.cat([family.draw_missing(a.flatten(0, 1), b.flatten()).reshape(a.shape) for a, b in parts])
+    parts = zip(x.flatten(0, 1).split(family.block_rows), z.flatten().split(family.block_rows), strict=True)
+    return torch.cat([family.draw_missing(rows, own) for rows, own in parts]).reshape(x.shape)

@@ -26,7 +26,7 @@ from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights, first_cell
-from .missing import Imputed, Seen, drawn_missing, imputed, look
+from .missing import Imputed, Seen, drawn_missing, imputed, log_density
 from .rows import Moments, Rows, as_rows
 from .schema import Schema, conform
 
@@ -267,10 +267,14 @@ class Mixture(Recorded):
         with holding(keep):
             places = self.family.places()
             start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, places)
+            share = start.responsibilities
+            if places is not None and redraw:  # these centres draw nothing: let the other parameters begin elsewhere
+                share = share * torch.rand(share.shape, generator=generator, dtype=share.dtype)
+                share = share * (start.responsibilities.sum(1) / share.sum(1)).unsqueeze(1).nan_to_num()
             self.family.anchor(start.places, moments)
             with put_back(self.family):
-                self.family.start(start.x, start.responsibilities)
-        self._weigh(start.responsibilities.sum(0))
+                self.family.start(start.x, share)
+        self._weigh(share.sum(0))
         for module, name, value in own:  # some parameters were set: those stand, the others are drawn
             setattr(module, name, value)
         return None
@@ -333,7 +337,7 @@ class Mixture(Recorded):
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
-        joint = look(self.family, x)[0] + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
+        joint = log_density(self.family, x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
@@ -355,10 +359,12 @@ class Mixture(Recorded):
         # a cell that is not finite shows in the bound
         x = as_tensor(conform(x, self), self.family.features, finite=False)
         weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
-        if weights is None:
-            return x, weights, labels
-        kept = weights > 0
-        return x[kept], weights[kept], None if labels is None else labels[kept]
+        if weights is not None:
+            kept = weights > 0
+            x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
+        if x.sum().isnan():  # a family may take no missing cells, or not in these columns
+            self._allow(as_tensor(x, missing=self.takes_missing) if len(x) else x, None)
+        return x, weights, labels
 
     def _possible(self, x: Any, statistics: Made) -> Made:
         """The same statistics. Raises ArithmeticError if a row has probability zero under every component."""

@@ -132,11 +132,12 @@ class StudentT(Family):
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each cell given the seen ones, those of a t distribution with dof + seen cells degrees
-        of freedom: infinite for dof + seen <= 2."""
+        of freedom: infinite for dof + seen <= 2, and no mean, NaN, for dof + seen <= 1."""
         mean, variance = self.normal.moments_given(x)
         given = self.normal.given(x)
         dof = self.dof.detach() + given.seen
         factor = torch.where(dof > 2, (self.dof.detach() + given.squared) / (dof - 2).clamp(min=1e-300), torch.inf)
+        mean = torch.where((dof > 1).unsqueeze(-1) | ~x.isnan().unsqueeze(1), mean, torch.nan)
         return mean, torch.where(variance > 0, variance * factor.unsqueeze(-1), 0.0)
 
     def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:

@@ -15,6 +15,7 @@ from pyro.nn import PyroParam
 from scipy import optimize, special, stats
 from torch.distributions import constraints
 
+from lowerbound import datasets
 from lowerbound.inference import EM, SVI, fit, load
 from lowerbound.models import (
     PPCA,
@@ -34,6 +35,7 @@ from lowerbound.models import (
     StudentTMixture,
     check_family,
 )
+from lowerbound.models import seed as begun
 from lowerbound.models.special import inverse_digamma
 
 PAIRS = [
@@ -472,3 +474,13 @@ def test_checkpoints_know_what_is_frozen(tmp_path):
         ValueError, match=r"is of frozen parameters family.normal.loc_unconstrained, this run has .* none"
     ):
         fit(copy.deepcopy(model).thaw("loc"), x, EM(), **settings)
+
+
+def test_restarts_with_frozen_places_begin_elsewhere():
+    model = GaussianMixture(2, 2)
+    model.family.loc = [[2.0, 55.0], [4.3, 80.0]]
+    x = datasets.load("faithful")
+    starts = [begun(copy.deepcopy(model).freeze("loc"), x, s).family.scale_tril.detach() for s in range(3)]
+    assert not torch.allclose(starts[0], starts[1], rtol=1e-3) and not torch.allclose(starts[1], starts[2], rtol=1e-3)
+    first = fit(model.freeze("loc"), x, EM(), restarts=4)
+    assert first.optima[0].count == 4  # and meet at the top

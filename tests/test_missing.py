@@ -621,3 +621,32 @@ def test_tails_too_heavy_for_a_variance_are_infinitely_uncertain():
     filled = model.impute([[float("nan")], [1.0]])
     assert filled.values.flatten().tolist() == [2.0, 1.0]
     assert filled.uncertainty.flatten().tolist() == [float("inf"), 0.0]
+
+
+def test_a_group_that_takes_none_is_named_by_expect_too():
+    model = Mixture(Product(Gaussian(2, 1), FamilyOf(dist.MultivariateNormal, 2, 2)))
+    x = np.random.default_rng(0).standard_normal((40, 3))
+    model = fit(model, x, EM(), max_passes=2).model
+    x[4, 2] = np.nan
+    with pytest.raises(ValueError, match="row 4, column 2 holds nan, expected"):
+        model.expect(x)
+
+
+def test_supports_that_hold_numbers_of_their_own():
+    scale = torch.tensor(0.5, dtype=torch.float64)
+    x = torn(0.5 + np.random.default_rng(0).exponential(size=(101, 2)), 0.2)
+    model = fit(
+        Mixture(FamilyOf(dist.Pareto, 2, 2, parameters=["alpha"], fixed={"scale": scale})), x, EM(), max_passes=20
+    ).model
+    alpha = model.family.alpha.detach().numpy()
+    cells = stats.pareto.logpdf(x[:, None], alpha, scale=0.5)
+    joint = np.nansum(np.where(np.isnan(x)[:, None], 0, cells), -1) + np.log(model.weights.detach().numpy())
+    np.testing.assert_allclose(model.bound(x), logsumexp(joint, axis=1), atol=1e-9)
+
+
+def test_tails_too_heavy_for_a_mean_are_not_filled():
+    model = Mixture(StudentT(1, 2, dof=0.5))
+    model.weights, model.family.loc, model.family.scale_tril = [1.0], torch.zeros(1, 2), torch.eye(2)[None]
+    with pytest.raises(ValueError, match="column 0 has no mean"):
+        model.impute([[float("nan"), float("nan")]])
+    assert model.impute([[float("nan"), 1.0]]).values.isfinite().all()

@@ -12,7 +12,7 @@ from scipy.special import xlogy
 
 from lowerbound import datasets
 from lowerbound.inference import EM, select
-from lowerbound.models import PPCA, CategoricalMixture, GaussianMixture, PoissonMixture
+from lowerbound.models import PPCA, CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
 
 QUICK = {"restarts": 2, "max_passes": 30}
 
@@ -195,3 +195,12 @@ def test_the_number_of_components_is_found():
         models = {f"K={k}": GaussianMixture(k, 2, "tied") for k in (2, 3, 4)}
         hits += select(clusters(120, seed), models, EM(1e-5), folds=None, restarts=2).best() == "K=3"
     assert hits >= 4
+
+
+def test_candidates_that_take_no_missing_cells_are_named_before_any_is_fitted():
+    x = np.random.default_rng(0).standard_normal((40, 2))
+    x[3, 0] = np.nan
+    for names in (("a", "b"), ("b", "a")):
+        models = {"a": KMeans(2, 2), "b": GaussianMixture(2, 2)}
+        with pytest.raises(ValueError, match=r"row 3, column 0 .*, and a, a KMeans, takes none that misses a cell"):
+            select(x, {name: models[name] for name in names}, folds=None)

@@ -288,3 +288,25 @@ def test_repeats_that_degenerate_are_counted_and_told():
     assert f"{40 - done} more degenerated and are left out, such as: " in str(found)
     with pytest.raises(ValueError, match=r"repeats is 1, expected a whole number of at least 2"):
         bootstrap(fitted, x, 1)
+
+
+def test_components_that_labels_or_frozen_parameters_name_are_not_relabelled():
+    """Two components alike: resamples would swap them, were they not named. The draws are those of the group means."""
+    rng = np.random.default_rng(0)
+    y, labels = rng.standard_normal((200, 1)), np.arange(200) % 2
+    fitted = fit(GaussianMixture(2, 1, "spherical"), y, EM(), labels=labels)
+    found = bootstrap(fitted, y, repeats=30, labels=labels, seed=1).draws["family.loc"][..., 0]
+    random, rows = np.random.default_rng(1), Rows(y, None, labels)
+    for draw in found:
+        w = resample(rows, random).numpy()
+        means = [np.average(y[labels == k, 0], weights=w[labels == k]) for k in (0, 1)]
+        np.testing.assert_allclose(draw, means, atol=1e-9)
+
+
+def test_nothing_to_resample_where_all_is_frozen():
+    x = np.random.default_rng(0).standard_normal((30, 1))
+    fitted = fit(fit(GaussianMixture(1, 1), x, EM()).model.freeze(), x, EM())
+    with pytest.raises(ValueError, match="every parameter of the fit is frozen, expected some that vary"):
+        bootstrap(fitted, x, repeats=3)
+    with pytest.raises(ValueError, match=r"0 parameters that are not frozen.*thaw some"):
+        standard_errors(fitted, x)
