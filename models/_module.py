@@ -124,7 +124,7 @@ class Recorded(PyroModule):
     def _called(self, names: Iterable[str]) -> dict[str, torch.nn.Parameter]:
         """The parameters that are called by these names, or by the beginnings or ends of theirs."""
         own, found = self._names(), {}
-        for name in names or own:
+        for name in names or [""]:
             inside = [path for path in own if f"{path}.".startswith(f"{name}.")]
             called = inside or [path for path in own if _is_short_for(str(name), path)]
             if not inside and len(called) != 1:

@@ -274,7 +274,7 @@ class Mixture(Recorded):
             self.family.anchor(start.places, moments)
             with put_back(self.family):
                 self.family.start(start.x, share)
-        self._weigh(share.sum(0))
+        self._weigh(start.responsibilities.sum(0))
         for module, name, value in own:  # some parameters were set: those stand, the others are drawn
             setattr(module, name, value)
         return None
