@@ -16,6 +16,7 @@ from torch import Tensor
 from ..models import Rows
 from ..models.rows import as_rows
 from .align import align
+from .evaluate import data_bound
 from .fit import Fit
 from .fit import fit as fit_model
 from .information import values_of
@@ -88,7 +89,8 @@ def bootstrap(
     row by row of the table, unless labels or frozen parameters say which is which. A probability of exactly 0 stays
     there. of: as `standard_errors` takes it. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
 
-    Raises what the last repeat raised if all of them degenerate, and ValueError for fewer than 2 repeats.
+    Raises what the last repeat raised if all of them degenerate, and ValueError for fewer than 2 repeats or for other
+    rows than those of the fit.
     """
     if not isinstance(repeats, Integral) or repeats < 2:
         raise ValueError(f"repeats is {repeats!r}, expected a whole number of at least 2")
@@ -96,6 +98,12 @@ def bootstrap(
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ValueError("every parameter of the fit is frozen, expected some that vary from resample to resample")
     rows = as_rows(x, weights, labels, fit.model)
+    found_there, bound = float(data_bound(fit.model, rows)), float(fit.bounds[-1])
+    if not abs(found_there - bound) <= 1e-6 * (1 + abs(bound)):
+        raise ValueError(
+            f"the fit ended at {bound:.6f} nats per row and has {found_there:.6f} on these rows, expected the rows, "
+            "weights and labels that it was made on"
+        )
     named = rows.labels is not None and bool((rows.labels >= 0).any())
     constants = {f"{name}_unconstrained" for name in getattr(fit.model, "constants", ())}
     held = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())

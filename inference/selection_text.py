@@ -38,7 +38,8 @@ def text(selection: Selection) -> str:
         wanted = [0, *block]
         parts.append(_table([header[i] for i in wanted], [[line[i] for i in wanted] for line in lines]))
     if winners:
-        notes = ["* best: lowest BIC, lowest ICL, highest on rows held out (cross-validation)"]
+        how = {"bic": "lowest BIC", "icl": "lowest ICL", "held_out": "highest on rows held out (cross-validation)"}
+        notes = ["* best: " + ", ".join(how[criterion] for criterion in winners)]
         if doubtful:
             notes.append(DOUBTFUL)
         parts.append("\n".join(notes))

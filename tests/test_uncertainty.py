@@ -310,3 +310,11 @@ def test_nothing_to_resample_where_all_is_frozen():
         bootstrap(fitted, x, repeats=3)
     with pytest.raises(ValueError, match=r"0 parameters that are not frozen.*thaw some"):
         standard_errors(fitted, x)
+
+
+def test_rows_of_another_fit_are_refused():
+    x = datasets.load("faithful").to_numpy()
+    fitted = fit(GaussianMixture(2, 2), x, EM())
+    for other in (x[:100], x[:, ::-1].copy()):
+        with pytest.raises(ValueError, match=r"the fit ended at -4\.155\d+ nats per row and has .* on these rows"):
+            bootstrap(fitted, other, repeats=3)

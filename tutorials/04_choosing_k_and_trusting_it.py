@@ -188,8 +188,8 @@ print(f"BIC: {best_bic}; ICL: {best_icl}")
 display(geyser.plot("bic"))
 
 # %% [markdown]
-# The R package mclust comes to the same winner by BIC, three components of one shape (its `EEE,3`). The third sits on
-# top of one of the others: the long eruptions are not quite Gaussian. ICL counts groups.
+# The R package mclust comes to the same winner by BIC, three components of one shape (its `EEE,3`). The third is on the
+# flank of one of the others: the long eruptions are not quite Gaussian. ICL counts groups.
 
 # %% [markdown]
 # ## 6. How far off? Standard errors and the bootstrap
@@ -229,8 +229,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# They agree where the theory holds: well separated components, many rows. Where they do not, believe the bootstrap, and
-# where the bootstrap loses components on the way (it counts those), believe neither.
+# They agree on weights and locations, and less on the scales, which are far from normal with so few rows. Where they do
+# not agree, believe the bootstrap; where resamples degenerate on the way (it counts those), believe neither.
 
 # %% [markdown]
 # ## 7. Would another table have said the same?
@@ -246,6 +246,6 @@ for repeat in range(20):
 print(again[again > 0].to_string())
 
 # %% [markdown]
-# That there are two groups is beyond doubt. That their *density* takes a third component is likely, not certain; and
-# resampled tables, in which rows occur twice, ask for more components than fresh ones would. Report that along with the
-# winner.
+# No resample does with one component, and none is content with two. How many more the *density* takes is not certain;
+# and resampled tables, in which rows occur twice, ask for more components than fresh ones would. Report that along with
+# the winner.

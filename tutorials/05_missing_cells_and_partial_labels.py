@@ -121,8 +121,8 @@ plt.show()
 
 # %% [markdown]
 # The bars are two standard errors over tables. At 100 % what is left is the price of estimating eleven numbers from 60
-# rows (about $11 / (2 \cdot 60) \approx 0.09$ nats, by Wilks' theorem); everything above that is the price of not
-# knowing $Z$.
+# rows ($11 / (2 \cdot 60) \approx 0.09$ nats by Wilks' theorem, which is for many rows; with 60 it is a little more);
+# everything above that is the price of not knowing $Z$. A few labels of 60 rows hardly show.
 
 # %% [markdown]
 # ## 3. Missing cells, and two ways to get them wrong
@@ -172,7 +172,7 @@ table.round(3)
 
 # %% [markdown]
 # Taking the gaps as they are comes closest to what the whole table would have told. Dropping wastes what the torn rows
-# still say. Filling with means is worse than that: it invents rows.
+# still say, which here is little. Filling with means is much worse: it invents rows.
 
 # %%
 filled = candidates["gaps filled with means"]
