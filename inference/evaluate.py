@@ -44,7 +44,8 @@ def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
 
 def evaluation_rows(rows: Rows) -> int:
     """How many rows to evaluate at a time: of each with missing cells a model may hold (k, d, d) numbers."""
-    return max(1, EVALUATION_ROWS // rows.features) if rows.gaps.cells else EVALUATION_ROWS
+    gaps = rows.is_fixed and rows.gaps.cells  # to look at a table that draws its rows would move what it draws from
+    return max(1, EVALUATION_ROWS // rows.features) if gaps else EVALUATION_ROWS
 
 
 def gradient_norm(model: LatentModel, rows: Rows) -> float:
