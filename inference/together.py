@@ -57,7 +57,7 @@ def short_then_long(task: Task, restarts: int, report: Report, passes: int) -> I
             yield restart, end
         else:
             scores[restart] = task.score(end)
-    for restart in sorted(scores, key=scores.__getitem__, reverse=True):  # made again: the same bits
+    for restart in sorted(scores, key=scores.__getitem__, reverse=True):  # made again, but for rounding
         for _, end in runs(task, [restart], report):
             yield restart, end
             if isinstance(end, Run):
