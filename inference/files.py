@@ -13,6 +13,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.infer import autoguide
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -166,6 +167,10 @@ def describe(value: Any) -> Any:
     if isinstance(value, models.NormalInverseWishart):
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class": type(value).__name__, "positional": [], "named": fields}
+    if isinstance(value, models.PosteriorDraws):
+        return {"class": "PosteriorDraws", "positional": [value.chains, value.draws], "named": {}}
+    if isinstance(value, type) and getattr(autoguide, value.__name__, None) is value:
+        return {"guide": value.__name__}
     if isinstance(value, type):
         kind = "distribution" if _is_known(value) else "class"
         return {kind: value.__name__, **({} if _is_known(value) else {"positional": [], "named": {}})}
@@ -203,7 +208,7 @@ def _classes(description: Any) -> str:
     if not isinstance(description, dict):
         return ""
     if "class" not in description:
-        return str(description.get("distribution", ""))
+        return str(description.get("distribution", description.get("guide", "")))
     inner = _classes([*description["positional"], *description["named"].values()])
     return f"{description['class']} of {inner}" if inner else description["class"]
 
@@ -215,6 +220,8 @@ def _rebuild(description: Any) -> Any:
         return description
     if "mapping" in description:
         return {name: _rebuild(d) for name, d in description["mapping"].items()}
+    if "guide" in description:
+        return getattr(autoguide, description["guide"])
     if "tensor" in description:
         return torch.tensor(description["tensor"], dtype=getattr(torch, description["dtype"]))
     if "distribution" in description:

@@ -1,6 +1,7 @@
 """What is believed about the data: latent variable models, each a Pyro model/guide pair."""
 
 from .base import Collapse, LatentModel, Statistics, SupportsEM
+from .bayesian_mixture import BayesianMixture
 from .bernoulli import Bernoulli
 from .binarized import Binarized
 from .categorical import Categorical
@@ -33,6 +34,7 @@ from .multinomial import Multinomial
 from .negative_binomial import NegativeBinomial
 from .networks import Network
 from .poisson import Poisson
+from .posteriors import PosteriorDraws
 from .ppca import PPCA
 from .prior import NormalInverseWishart
 from .product import Product
@@ -43,6 +45,7 @@ from .vae import VAE, linear_vae
 __all__ = [
     "PPCA",
     "VAE",
+    "BayesianMixture",
     "Bernoulli",
     "BernoulliDecoder",
     "BernoulliMixture",
@@ -78,6 +81,7 @@ __all__ = [
     "NormalInverseWishart",
     "Poisson",
     "PoissonMixture",
+    "PosteriorDraws",
     "Product",
     "Profile",
     "Rows",

@@ -5,7 +5,7 @@ mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a
 puts back what was there, whatever happens: the module's own `torch.nn.Parameter`s are the only truth.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
@@ -22,25 +22,32 @@ Module = TypeVar("Module", bound="Recorded")
 _TABLES = ("_params", "_constraints", "_param_to_name")
 
 
-def local_params(method: Method) -> Method:
-    """A Pyro model or guide method that leaves no trace in the global parameter store.
+@contextmanager
+def own_store() -> Iterator[None]:
+    """In the body the global parameter store is empty; what was in it is put back.
 
     The store's own tables are swapped because `ParamStoreDict.scope()` strips `.unconstrained` from unconstrained
     parameters on the way out, and `pyro.infer.SVI.step` then fails.
     """
+    store = pyro.get_param_store()
+    outside = {table: getattr(store, table) for table in _TABLES}
+    for table in _TABLES:
+        setattr(store, table, {})
+    try:
+        yield
+    finally:
+        for table, content in outside.items():
+            setattr(store, table, content)
+
+
+def local_params(method: Method) -> Method:
+    """A Pyro model or guide method that leaves no trace in the global parameter store."""
     inner = pyro_method(method)
 
     @wraps(method)
     def isolated(*args, **kwargs):
-        store = pyro.get_param_store()
-        outside = {table: getattr(store, table) for table in _TABLES}
-        for table in _TABLES:
-            setattr(store, table, {})
-        try:
+        with own_store():
             return inner(*args, **kwargs)
-        finally:
-            for table, content in outside.items():
-                setattr(store, table, content)
 
     return isolated  # type: ignore[return-value]
 
@@ -60,6 +67,7 @@ class Recorded(PyroModule):
     arguments: tuple[tuple, dict[str, Any]]
     names_set: set[str]  # parameters that are more than the constructor's placeholders
     constants: tuple[str, ...] = ()  # parameters that are frozen by what the model is
+    forms: Mapping[str, Any] = {}  # the constraints of parameters that were taken away by `bare`
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
@@ -113,6 +121,20 @@ class Recorded(PyroModule):
         """Whether every parameter, here and in modules inside, has been set, by hand, by a fit or from a file."""
         return all(part.names_set >= part._pyro_params.keys() for part in self.recorded())
 
+    def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
+        """This module where its parameters have these values, by path, such as {"loc": ...} or {"parts.0.rate": ...}:
+        tensors that gradients flow through; "rate_unconstrained" for one on its other side. It is to be read, not
+        trained: all else is shared."""
+        return _view(self, values, "")
+
+    def bare(self: Module) -> Module:
+        """This module without parameters of its own, for good: values come only by `at`. Returns the module itself."""
+        for part in self.recorded():
+            vars(part)["forms"] = {name: constraint for name, (constraint, _) in part._pyro_params.items()}
+            for name in tuple(part._pyro_params):
+                delattr(part, name)
+        return self
+
     def recorded(self) -> list["Recorded"]:
         """This module and all of this kind inside it."""
         return [part for part in self.modules() if isinstance(part, Recorded)]
@@ -158,6 +180,25 @@ class Recorded(PyroModule):
             if torch.equal(value, old):
                 return  # not through its constraint and back: the bits stay
         super().__setattr__(name, value)
+
+
+def _view(module: torch.nn.Module, values: Mapping[str, torch.Tensor], path: str) -> Any:
+    """A copy that shares all but what `values` says of the module and those inside it."""
+    view = object.__new__(type(module))
+    vars(view).update(vars(module))
+    vars(view)["_modules"] = {
+        name: part and _view(part, values, f"{path}{name}.") for name, part in module._modules.items()
+    }
+    if isinstance(module, Recorded):
+        for name, constraint in {**{n: c for n, (c, _) in module._pyro_params.items()}, **module.forms}.items():
+            value, unconstrained = values.get(f"{path}{name}"), values.get(f"{path}{name}_unconstrained")
+            if unconstrained is not None:
+                value = transform_to(constraint)(unconstrained)
+            elif value is not None:
+                unconstrained = transform_to(constraint).inv(value)
+            if value is not None:
+                vars(view).update({name: value, f"{name}_unconstrained": unconstrained})
+    return view
 
 
 def _is_short_for(short: str, path: str) -> bool:

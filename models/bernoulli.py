@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -13,7 +14,7 @@ from torch.distributions import Beta, Distribution
 
 from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
-from .family import Profile, Visit, require_size
+from .family import Family, Profile, Visit, require_size
 from .joint_codes import BLOCK_ROWS, JointCodes
 from .probabilities import Probability
 from .rows import Moments
@@ -97,6 +98,21 @@ class Bernoulli(ExponentialFamily):
             return None
         a, b = (self.priors.hyper("probs", name) for name in ("concentration1", "concentration0"))
         return a + b - 2, a - 1
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """Of Beta(a, b): the ones, and the zeros."""
+        return {"probs": {"concentration1": total, "concentration0": weight.unsqueeze(-1) - total}}
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """At the log odds E[log odds]."""
+        a, b = beliefs["probs"].concentration1, beliefs["probs"].concentration0
+        logs = torch.stack([torch.digamma(a), torch.digamma(b)])
+        short = logs.logsumexp(0) - torch.digamma(a + b)  # the two expected probabilities do not sum to 1
+        return self.at({"probs_unconstrained": logs[0] - logs[1]}), short.sum(-1)
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """Bernoulli columns, at the mean probabilities."""
+        return dist.Bernoulli(beliefs["probs"].mean).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is neither 0 nor 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,9 +15,10 @@ from torch.distributions import Dirichlet, Distribution
 from .conjugate import Prior, Priors
 from .counts import not_counts
 from .exponential_family import ExponentialFamily
-from .family import Profile, Visit, require_size
+from .family import Family, Profile, Visit, require_size
 from .joint_codes import BLOCK_ROWS, JointCodes
 from .probabilities import Simplexes, log_simplexes
+from .product import Product
 from .rows import Moments
 
 
@@ -120,6 +121,35 @@ class Categorical(ExponentialFamily):
     def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n s"]:
         """T(x), so that squared distances count the columns that differ, twice."""
         return self.statistics(x)
+
+    def beliefs(self, prior: Any, conjugate: bool = True) -> Any:
+        """The prior, and with `conjugate` a posterior of its kind; of columns with different numbers of levels, those
+        of each by itself."""
+        if len(set(self.levels)) == 1:
+            return super().beliefs(prior, conjugate)
+        given = self.priors if prior is None else prior
+        if isinstance(given, Mapping):
+            given = given.get("probs", given)
+        if isinstance(given, Dirichlet):
+            alpha = torch.broadcast_to(given.concentration, self.mask.shape)
+            each: Any = [Dirichlet(alpha[j : j + 1, :n]) for j, n in enumerate(self.levels)]
+        else:
+            each = "weak" if isinstance(given, Priors) else given
+        return Product(*(Categorical(self.components, [n]) for n in self.levels)).beliefs(each, conjugate)
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """Of a Dirichlet: how often each level came."""
+        return {"probs": {"concentration": total.unflatten(-1, self.mask.shape)}}
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """At the probabilities in proportion to exp(E[log probs])."""
+        alpha = beliefs["probs"].concentration
+        logs = torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
+        return self.at({"probs_unconstrained": logs}), logs.logsumexp(-1).sum(-1)
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """Categorical columns, at the mean probabilities."""
+        return dist.Categorical(beliefs["probs"].mean).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is no code of a level of its column."""

@@ -20,11 +20,12 @@ class Priors(nn.Module):
     prior: None; "weak", which the family sets itself, from data if it has to (NaN until then); a distribution, where
     there is one parameter; or distributions by parameter name, the others flat. Hyperparameters are broadcast to shape.
     Raises ValueError if a density has its maximum at a boundary that the likelihood excludes: concentrations must be at
-    least 1.
+    least 1. proper: take any density, for a posterior over the parameters rather than a maximum.
     """
 
-    def __init__(self, prior: Prior, kinds: Mapping[str, tuple[Any, tuple[int, ...]]]):
+    def __init__(self, prior: Prior, kinds: Mapping[str, tuple[Any, tuple[int, ...]]], proper: bool = False):
         super().__init__()
+        self.proper = proper
         self.kinds = dict(kinds)
         self.is_weak = isinstance(prior, str) and prior == "weak"
         given: dict[str, Any] = {}
@@ -57,7 +58,9 @@ class Priors(nn.Module):
             raise ValueError(f"the prior of {name} is {distribution!r}, expected a {kind.__name__}")
         for hyper in kind.arg_constraints:
             value = torch.as_tensor(getattr(distribution, hyper), dtype=torch.float64).detach()
-            if hyper.startswith("concentration") and not (value >= 1).all():
+            if self.proper and not (torch.isfinite(value) & (value > 0)).all():
+                raise ValueError(f"the prior of {name} has {hyper} {value.tolist()}, expected positive numbers")
+            if hyper.startswith("concentration") and not (self.proper or (value >= 1).all()):
                 raise ValueError(
                     f"the prior of {name} has {hyper} {value.tolist()}, expected at least 1: below it the density has "
                     "no maximum inside, so that it belongs to a posterior over parameters, not to MAP"
@@ -76,11 +79,11 @@ class Priors(nn.Module):
             raise ValueError('prior="weak" takes its scale from data, which this model has not seen: fit or seed it')
         return value
 
+    def distribution(self, name: str) -> Distribution:
+        """The prior of a parameter. Raises ValueError while a weak prior has not seen data."""
+        kind, _ = self.kinds[name]
+        return kind(**{hyper: self.hyper(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
+
     def log_prob(self, **parameters: Tensor) -> list[Float[Tensor, "k ..."]]:
         """The log prior densities of these parameters, by name, that have a prior: of each member."""
-        terms = []
-        for name in self.names:
-            kind, _ = self.kinds[name]
-            prior = kind(**{hyper: self.hyper(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
-            terms.append(prior.log_prob(parameters[name]))
-        return terms
+        return [self.distribution(name).log_prob(parameters[name]) for name in self.names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -9,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, constraints
+from torch.distributions import AffineTransform, Distribution, Gamma, constraints
 
 from .conjugate import Prior, Priors
 from .exponential_family import ExponentialFamily
-from .family import Profile, require_size
+from .family import Family, Profile, require_size
 from .rows import Moments
 
 ZERO = 1e-100  # mean over the average component's, below which a component has only rows of zeros
@@ -79,6 +80,20 @@ class Exponential(ExponentialFamily):
         mean = (1 / self.rate.detach()).unflatten(0, (self.copies, -1))
         average = weights.reshape(self.copies, 1, -1) @ mean
         return (mean < ZERO * average).any(-1).flatten()
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """Of Gamma(a, b): the rows, and their sum."""
+        return {"rate": {"concentration": weight.unsqueeze(-1).expand_as(total), "rate": total}}
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """At the rate E[rate]."""
+        a, b = beliefs["rate"].concentration, beliefs["rate"].rate
+        return self.at({"rate": a / b}), (torch.digamma(a) - a.log()).sum(-1)
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """Lomax columns, of density a b^a / (b + x)^(a + 1)."""
+        a, b = beliefs["rate"].concentration, beliefs["rate"].rate
+        return dist.TransformedDistribution(dist.Pareto(b, a), AffineTransform(-b, 1.0)).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
         """What is negative."""

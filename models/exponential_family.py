@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
 from .conjugate import Priors
 from .family import Family, Summarize, Visit
@@ -69,6 +73,36 @@ class ExponentialFamily(Family):
             return (log_prob.add_(_summed(h)) if isinstance(h, Tensor) else log_prob).T, lambda r: r.T @ t
 
         return block
+
+    def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
+        """total . eta - weight A of each member."""
+        eta, constant = self.natural()
+        terms = torch.where(total == 0, 0.0, total * eta)  # 0 log 0 = 0
+        return terms.sum(-1) + weight * _summed(constant.reshape(len(constant), -1))
+
+    # beliefs about the parameters, for a family that has a conjugate prior: of the kinds that `priors` names
+
+    def beliefs(self, prior: Any, conjugate: bool = True) -> Any:
+        """The prior, and with `conjugate` a posterior of its kind."""
+        from .conjugate_beliefs import ConjugateBeliefs
+
+        free = isinstance(prior, Mapping) and not conjugate
+        if free or type(self).gain is ExponentialFamily.gain:
+            return super().beliefs(prior, conjugate)
+        return ConjugateBeliefs(self, prior, conjugate)
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """What rows add to the hyperparameters of each parameter: posterior = prior + gain."""
+        raise NotImplementedError(f"{type(self).__name__} does not write gain(): it has no conjugate prior")
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """The family at eta = E[eta], and A(E[eta]) - E[A] <= 0 of each member: E[log p(x | k)] is the log density of
+        the one plus the other. beliefs: the distributions of the parameters, by name."""
+        raise NotImplementedError(f"{type(self).__name__} does not write expected(): it has no conjugate prior")
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """E[p(x | k)] of each member: a distribution of batch shape (k,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not write predictive(): it has no conjugate prior")
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta) under the prior: a density in the parameters; 0 without one."""

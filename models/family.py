@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -235,6 +235,23 @@ class Family(Recorded):
         columns = range(moments.mean.shape[-1])
         deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
         return [Profile("mean", moments.mean, columns), Profile("s.d.", deviation, columns)]
+
+    def beliefs(self, prior: Any, conjugate: bool = True) -> Any:
+        """What `BayesianMixture` takes for theta: the prior, and with `conjugate` a posterior of its kind. Raises
+        TypeError where the family has none."""
+        if isinstance(prior, Mapping) and not conjugate:
+            from .free_beliefs import FreeBeliefs
+
+            return FreeBeliefs(self, prior)
+        raise TypeError(
+            f"{type(self).__name__} has no conjugate prior, expected a family that has one, such as Gaussian, or a "
+            "prior for each parameter, by name, and a guide, as in prior={...}, guide=AutoNormal"
+        )
+
+    def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
+        """What rows with these sums of responsibilities and statistics have for log probability under each member, but
+        for what no parameter changes; differentiable in the parameters."""
+        raise _missing(self, "expected_log_prob", "for an M-step under any prior")
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """What a conjugate prior adds to the sums of the M-step: weight (s,) and total (s,), or None without one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -226,6 +227,22 @@ class Gaussian(Family):
     def moments(self) -> Moments:
         """Mean (k, d) and covariance (k, d, d) of each component."""
         return Moments(self.loc.detach(), self.shape.matrix(self.scales().detach(), self._d))
+
+    def beliefs(self, prior: Any, conjugate: bool = True) -> Any:
+        """A normal-inverse-Wishart prior, and with `conjugate` a posterior of that kind."""
+        from .gaussian_beliefs import GaussianBeliefs
+
+        if isinstance(prior, Mapping) and not conjugate:
+            return super().beliefs(prior, conjugate)
+        return GaussianBeliefs(self, prior, conjugate)
+
+    def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
+        """-(weight (d log 2 pi + log |Sigma|) + tr(inv(Sigma) scatter about loc)) / 2 of each member."""
+        shape, d, offset = self.shape, self._d, self._offset()
+        first, second = total.split([d, shape.size(d)], -1)
+        scatter = second - 2 * shape.product(first, offset) + weight.unsqueeze(-1) * shape.product(offset, offset)
+        log_det = d * math.log(2 * math.pi) + shape.log_det(self.scales(), d)
+        return -0.5 * (weight * log_det + shape.trace(self.scales(), scatter, d))
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, covariances) under the prior: 0 without one."""

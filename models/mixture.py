@@ -244,17 +244,8 @@ class Mixture(Recorded):
         x: (n, d) as `fit` takes it. Raises ValueError for other columns, fewer rows than components or fewer distinct
         ones, and cells that the family cannot give.
         """
-        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
-        k, d = self.family.components, self.family.features
-        if rows.features != d:
-            raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
-        self.schema = rows.schema or self.schema
-        self._known(rows.labels, len(rows))
-        if len(rows) < k:
-            raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
-        moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
-        for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.numbers)
+        rows, moments = self._looked_at(x, weights)
+        k = self.family.components
         self.require_frozen_set()
         keep = [
             (part, name) for part in self.recorded() for name in part.names_set if not redraw or part.is_frozen(name)
@@ -289,9 +280,7 @@ class Mixture(Recorded):
     @torch.no_grad()
     def permute(self, order: Any) -> None:
         """Relabel the components in place: component j becomes the former component order[j]."""
-        order = torch.as_tensor(order)
-        if sorted(order.tolist()) != list(range(len(self.weights))):
-            raise ValueError(f"got order {order.tolist()}, expected a permutation of 0 .. {len(self.weights) - 1}")
+        order = self._ordered(order)
         self.weights_unconstrained.data = self.weights_unconstrained.data[order]
         self.family.permute(order)
 
@@ -340,6 +329,21 @@ class Mixture(Recorded):
         joint = log_density(self.family, x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
+    def _looked_at(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
+        """The rows of a fit, and their moments: checked, and their names learnt."""
+        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
+        k, d = self.family.components, self.family.features
+        if rows.features != d:
+            raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
+        self.schema = rows.schema or self.schema
+        self._known(rows.labels, len(rows))
+        if len(rows) < k:
+            raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
+        moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
+        for chunk in rows.chunks():
+            self._allow(chunk.x, rows.columns, chunk.numbers)
+        return rows, moments
+
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
         """x as a tensor of numbers that the family can give."""
         x = conform(x, self)
@@ -384,6 +388,12 @@ class Mixture(Recorded):
         """The M-step of the weights."""
         if not self.is_frozen("weights"):
             self.weights = self._shares(counts)
+
+    def _ordered(self, order: Any) -> Int[Tensor, " k"]:
+        order = torch.as_tensor(order)
+        if sorted(order.tolist()) != list(range(len(self.weights))):
+            raise ValueError(f"got order {order.tolist()}, expected a permutation of 0 .. {len(self.weights) - 1}")
+        return order
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)

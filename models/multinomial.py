@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -14,7 +15,7 @@ from torch.distributions import Dirichlet, Distribution
 from .conjugate import Prior, Priors
 from .counts import COUNTS, not_counts
 from .exponential_family import ExponentialFamily
-from .family import Profile, require_size
+from .family import Family, Profile, require_size
 from .probabilities import Simplexes, log_simplexes
 from .rows import Moments
 from .special import log_factorial
@@ -85,6 +86,22 @@ class Multinomial(ExponentialFamily):
         """The average sum of a row, for drawing."""
         if self.learns_trials:
             self.trials = data.mean.sum().round().clamp(min=1).long()
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """Of a Dirichlet: how often each category came."""
+        return {"probs": {"concentration": total}}
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """At eta = E[log probs], which are not quite the logarithms of probabilities: they sum to less than 1."""
+        alpha = beliefs["probs"].concentration
+        logs = torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
+        view = self.at({"probs_unconstrained": logs})
+        vars(view)["natural"] = lambda: (logs, logs.new_zeros(len(logs)))
+        return view, logs.new_zeros(len(logs))
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """Dirichlet-multinomial rows."""
+        return dist.DirichletMultinomial(beliefs["probs"].concentration, int(self.trials), validate_args=False)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""

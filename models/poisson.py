@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -14,7 +15,7 @@ from torch.distributions import Distribution, Gamma, constraints
 from .conjugate import Prior, Priors
 from .counts import COUNTS, not_counts
 from .exponential_family import ExponentialFamily
-from .family import Profile, require_size
+from .family import Family, Profile, require_size
 from .rows import Moments
 from .special import log_factorial
 
@@ -76,6 +77,20 @@ class Poisson(ExponentialFamily):
             # a column of zeros: a prior of mean 0 has no density, and any small one will do
             mean = torch.where(data.mean > 0, data.mean, 1.0)
             self.priors["rate"] = Gamma(1 + mean / k, torch.full_like(mean, 1 / k))
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """Of Gamma(a, b): the counts, and the rows."""
+        return {"rate": {"concentration": total, "rate": weight.unsqueeze(-1).expand_as(total)}}
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """At the rate exp(E[log rate])."""
+        a, b = beliefs["rate"].concentration, beliefs["rate"].rate
+        log_rate = torch.digamma(a) - b.log()
+        return self.at({"rate_unconstrained": log_rate}), (log_rate.exp() - a / b).sum(-1)
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """Negative binomial columns."""
+        return dist.GammaPoisson(beliefs["rate"].concentration, beliefs["rate"].rate).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""

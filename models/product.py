@@ -11,6 +11,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution
 
+from .beliefs import ProductBeliefs
 from .family import Family, Profile, Summarize, Visit
 from .missing import look
 from .rows import Moments
@@ -143,6 +144,14 @@ class Product(Family):
         """The M-step of each group."""
         for family, part in self._split(total):
             family.maximize(weight, part) if length == 1 else family.maximize(weight, part, length)
+
+    def beliefs(self, prior: Any, conjugate: bool = True) -> Any:
+        """Those of each group; prior: "weak", or a list with one for each group."""
+        return ProductBeliefs(self, prior, conjugate)
+
+    def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
+        """Sum of the groups'."""
+        return torch.stack([family.expected_log_prob(weight, part) for family, part in self._split(total)]).sum(0)
 
     def places(self) -> Float[Tensor, "k d"] | None:
         """Those of the groups, if all are frozen."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.transforms import LowerCholeskyTransform, Transform
 
 
@@ -78,6 +78,10 @@ class _Locate(Transform):
     def _inverse(self, y: Tensor) -> Tensor:
         return (y - self.origin) / self.unit
 
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of each vector: the sum of the logarithms of the units."""
+        return self.unit.expand_as(x).log().sum(-1)
+
 
 class _ScaleRows(Transform):
     domain = constraints.independent(constraints.real, 2)
@@ -96,6 +100,7 @@ class _ScaleRows(Transform):
         return torch.as_tensor(self.plain.inv(y / self.family.unit.unsqueeze(-1)))
 
 
+@biject_to.register(Located)
 @transform_to.register(Located)
 def _locate(constraint: Located) -> Transform:
     return _Locate(constraint)

@@ -1,0 +1,278 @@
+"""What is believed about the parameters theta of a family's members: before the data, and in closed form after them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from pyro.nn import PyroModule
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ._module import Recorded
+from .family import Family
+from .rows import Moments
+
+Theta = dict[str, Tensor]  # values of the parameters, by the names of their Pyro sites
+Sites = Iterator[tuple[str, Distribution]]  # in the order in which they are drawn, each given those before it
+
+
+class Beliefs(Recorded):
+    """The prior p(theta) of k members of a family, and the family at any theta.
+
+    likelihood: the family, of which only what is no parameter counts; shared: sites that all members have in common,
+    while others have the component on dim 0. Beliefs that are `conjugate` also hold a posterior q(theta) of the prior's
+    kind, with hyperparameters as `PyroParam`s, and all that variational Bayes needs of it in closed form.
+    """
+
+    likelihood: Family
+    conjugate: bool
+    shared: frozenset[str] = frozenset()
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        raise NotImplementedError
+
+    def prior(self, theta: Theta) -> Sites:
+        """The sites and their distributions; those of later ones may read the values of earlier ones in theta."""
+        raise NotImplementedError
+
+    def supports(self) -> dict[str, tuple[Any, torch.Size]]:
+        """The constraint and the shape of each site, measured in the units of the data where there are some."""
+        raise NotImplementedError
+
+    def values(self, theta: Theta) -> Theta:
+        """Values of the family's parameters, by their paths."""
+        raise NotImplementedError
+
+    def family_at(self, theta: Theta) -> Family:
+        """The family at these parameters."""
+        return self.likelihood.at(self.values(theta))
+
+    def start(
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+    ) -> Theta:
+        """Learn the units of the data, and where theta may begin: from some rows and the share of each member in
+        them."""
+        raise NotImplementedError
+
+    def relabel(self, theta: Theta, order: Int[Tensor, "*s k"]) -> Theta:
+        """theta with member j the former member order[j]; (s, k) orders for s draws of theta."""
+        return {name: value if name in self.shared else taken(value, order) for name, value in theta.items()}
+
+    # of conjugate ones
+
+    def posterior(self, theta: Theta) -> Sites:
+        """The sites of q(theta)."""
+        raise NotImplementedError
+
+    def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
+        """A family and a number of nats for each member with E_q[log p(x | k)] = its log density plus the number."""
+        raise NotImplementedError
+
+    def mean(self) -> Theta:
+        """E_q[theta], for tables and pictures (of a covariance the inverse of the expected precision)."""
+        raise NotImplementedError
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
+        """The posterior of rows with these sums: hyperparameters = those of the prior + statistics."""
+        raise NotImplementedError
+
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """`total` of before the last `maximize`, as it would be measured now."""
+        return total
+
+    def divergence(self) -> Float[Tensor, ""]:
+        """KL(q(theta) || p(theta)) in nats, differentiable in the hyperparameters."""
+        raise NotImplementedError
+
+    def predictive(self, z: Any = ...) -> Distribution:
+        """E_q[p(x | z)], with batch shape that of z."""
+        raise NotImplementedError
+
+    def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log E_q[p(seen cells of x | z = k)] in nats."""
+        raise NotImplementedError
+
+    def permute(self, order: Int[Tensor, " k"]) -> None:
+        """Relabel the members in place."""
+        for name in self._pyro_params:
+            if name not in self.shared:
+                parameter = getattr(self, f"{name}_unconstrained")
+                parameter.data = parameter.data[order]
+
+
+class ProductBeliefs(Beliefs):
+    """Independent beliefs about the groups of columns of a `Product`; the sites of group g end in _g."""
+
+    def __init__(self, product: Any, prior: Any, conjugate: bool = True):
+        super().__init__()
+        families = list(product.parts)
+        if isinstance(prior, Sequence) and not isinstance(prior, str):
+            if len(prior) != len(families):
+                raise ValueError(f"got {len(prior)} priors, expected one for each of {len(families)} groups of columns")
+            each = list(prior)
+        elif prior is None or isinstance(prior, str):
+            each = [prior] * len(families)
+        else:
+            raise ValueError(f"prior is {prior!r}, expected 'weak' or a list, with a prior for each group of columns")
+        self.conjugate = conjugate
+        self.likelihood = remade(product).bare()
+        made = [family.beliefs(own, conjugate) for family, own in zip(families, each, strict=True)]
+        self.parts = PyroModule[torch.nn.ModuleList](made)  # type: ignore[reportArgumentType]
+        for g, part in enumerate(made):  # one object: what a group learns of its units is in the product
+            self.likelihood.parts[g] = part.likelihood  # type: ignore[index]
+        self.shared = frozenset(f"{name}_{g}" for g, part in enumerate(made) for name in part.shared)
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self._parts[0].components
+
+    def prior(self, theta: Theta) -> Sites:
+        """Those of the groups in turn."""
+        return self._sites("prior", theta)
+
+    def posterior(self, theta: Theta) -> Sites:
+        """Those of the groups in turn."""
+        return self._sites("posterior", theta)
+
+    def supports(self) -> dict[str, tuple[Any, torch.Size]]:
+        """Those of the groups."""
+        return {f"{name}_{g}": own for g, part in enumerate(self._parts) for name, own in part.supports().items()}
+
+    def values(self, theta: Theta) -> Theta:
+        """Those of the groups."""
+        return {
+            f"parts.{g}.{path}": value
+            for g, part in enumerate(self._parts)
+            for path, value in part.values(self._own(theta, g)).items()
+        }
+
+    def start(
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+    ) -> Theta:
+        """That of each group."""
+        found: Theta = {}
+        for g, (part, group) in enumerate(zip(self._parts, self._columns, strict=True)):
+            own = Moments(data.mean[group], data.covariance[group][:, group])
+            begun = part.start(x[:, group], share, None if places is None else places[:, group], own)
+            found |= {f"{name}_{g}": value for name, value in begun.items()}
+        return found
+
+    def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
+        """The families of the groups side by side."""
+        each = [part.expected() for part in self._parts]
+        view = self.likelihood.at({})
+        for g, (family, _) in enumerate(each):
+            view.parts._modules[str(g)] = family  # type: ignore[union-attr]
+        return view, torch.stack([short for _, short in each]).sum(0)
+
+    def mean(self) -> Theta:
+        """Those of the groups."""
+        return {f"{name}_{g}": value for g, part in enumerate(self._parts) for name, value in part.mean().items()}
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
+        """Those of the groups."""
+        for part, own in self._split(total):
+            part.maximize(weight, own)
+
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """Those of the groups."""
+        return torch.cat([part.carry(weight, own) for part, own in self._split(total)], -1)
+
+    def divergence(self) -> Float[Tensor, ""]:
+        """The sum of those of the groups."""
+        return torch.stack([part.divergence() for part in self._parts]).sum()
+
+    def predictive(self, z: Any = ...) -> Distribution:
+        """The groups side by side: independent given z, as q(theta) is."""
+        from .side_by_side import SideBySide
+
+        return SideBySide([part.predictive(z) for part in self._parts], self._columns)
+
+    def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """The sum of those of the groups."""
+        pairs = zip(self._parts, self._columns, strict=True)
+        return torch.stack([part.predictive_log_prob(x[:, group]) for part, group in pairs]).sum(0)
+
+    def permute(self, order: Int[Tensor, " k"]) -> None:
+        """Relabel the members of all groups."""
+        for part in self._parts:
+            part.permute(order)
+
+    # inside
+
+    @property
+    def _parts(self) -> list[Beliefs]:
+        return list(self.parts)  # type: ignore[arg-type]
+
+    @property
+    def _columns(self) -> list[list[int]]:
+        return [list(group) for group in self.likelihood.columns]  # type: ignore[union-attr]
+
+    def _own(self, theta: Theta, g: int) -> Theta:
+        end = f"_{g}"
+        return {name.removesuffix(end): value for name, value in theta.items() if name.endswith(end)}
+
+    def _sites(self, which: str, theta: Theta) -> Sites:
+        for g, part in enumerate(self._parts):
+            own = self._own(theta, g)
+            for name, distribution in getattr(part, which)(own):
+                yield f"{name}_{g}", distribution
+                own[name] = theta[f"{name}_{g}"]
+
+    def _split(self, total: Tensor) -> list[tuple[Beliefs, Tensor]]:
+        families = [part.expected()[0] for part in self._parts]
+        none = total.new_ones(0, self.components)
+        pairs = zip(families, self._columns, strict=True)
+        sizes = [f.summarize(total.new_ones(0, len(group)), none).shape[1] for f, group in pairs]
+        return list(zip(self._parts, total.split(sizes, -1), strict=True))
+
+
+def taken(value: Tensor, order: Int[Tensor, "*s k"]) -> Tensor:
+    """value (k, ...) in this order; of (s, k, ...) each draw in its own."""
+    if order.ndim == 1:
+        return value[order]
+    return value[torch.arange(len(order)).unsqueeze(1), order]
+
+
+def filled(sites: Sites, theta: Theta, draw: Any) -> Theta:
+    """theta with `draw(name, distribution)` of each site, in turn: how all sites are gone through."""
+    for name, distribution in sites:
+        theta[name] = draw(name, distribution)
+    return theta
+
+
+def log_density(sites: Sites, theta: Theta) -> Float[Tensor, ""]:
+    """The log density of theta under a prior or posterior, in nats."""
+    return torch.stack([distribution.log_prob(theta[name]) for name, distribution in sites]).sum()
+
+
+def remade(family: Family, **changes: Any) -> Family:
+    """A family as its constructor made it, with some arguments changed: with parameters of its own that were never
+    set."""
+    positional, named = family.arguments
+    bound = inspect.signature(type(family)).bind(*positional, **named)
+    for name, value in changes.items():
+        bound.arguments[name] = value
+    if hasattr(family, "parts"):  # a family may not be in two products
+        return type(family)(*(remade(part) for part in family.parts), columns=family.columns)  # type: ignore
+    return type(family)(*bound.args, **bound.kwargs)
+
+
+def copy_buffers(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """What a family has learnt of the data beside its parameters: units, origins, a weak prior."""
+    own = dict(target.named_buffers())
+    for name, buffer in source.named_buffers():
+        if name in own:
+            own[name].data = buffer.clone()
+
+
+def known(names: Mapping[str, Any], wanted: Any) -> str:
+    """What is missing of the names, for a message."""
+    return ", ".join(sorted(set(wanted) - set(names)))

@@ -1,0 +1,116 @@
+"""Any priors of the parameters of any family, by name: for a posterior by a Pyro guide or by a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
+from .family import Family
+from .rows import Moments
+from .units import Located
+
+
+class FreeBeliefs(Beliefs):
+    """Independent priors: {"loc": Normal(0.0, 10.0), "scale": LogNormal(0.0, 2.0)}, one for each parameter of the
+    family, over each of its numbers (or vectors, as the distribution has it)."""
+
+    conjugate = False
+
+    def __init__(self, family: Family, prior: Mapping[str, Distribution]):
+        super().__init__()
+        made = remade(family)
+        own = made._names()
+        self._k = family.components
+        self.paths: dict[str, str] = {}
+        self.given = dict(prior)
+        for name, distribution in prior.items():
+            (path,) = made._called([name])
+            if not isinstance(distribution, TorchDistributionMixin):
+                raise ValueError(f"the prior of {name} is {distribution!r}, expected one of pyro.distributions")
+            self.paths[name] = path
+        if missing := sorted(own.keys() - self.paths.values()):
+            raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
+        self.shapes = {name: _value(made, path).shape for name, path in self.paths.items()}
+        self.shared = frozenset(name for name, path in self.paths.items() if _is_shared(made, path))
+        self.forms = {name: _form(made, path) for name, path in self.paths.items()}
+        for name, distribution in prior.items():
+            _spread(name, distribution, self.shapes[name])
+        self.likelihood = made.bare()
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self._k
+
+    def prior(self, theta: Theta) -> Sites:
+        """The priors as they were given."""
+        for name, distribution in self.given.items():
+            yield name, _spread(name, distribution, self.shapes[name])
+
+    def supports(self) -> dict[str, tuple[Any, torch.Size]]:
+        """Those of the priors; locations in the units of the data."""
+        found = {}
+        for name, distribution in self.given.items():
+            form: Any = distribution.support
+            if isinstance(self.forms[name], Located) and form is constraints.real:
+                form = _form(self.likelihood, self.paths[name])
+            found[name] = (form, self.shapes[name])
+        return found
+
+    def values(self, theta: Theta) -> Theta:
+        """The parameters themselves, by their paths."""
+        return {self.paths[name]: value for name, value in theta.items()}
+
+    def start(
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+    ) -> Theta:
+        """The family's own start, by maximum likelihood."""
+        made = remade(self.likelihood)
+        made.anchor(places, data)
+        made.start(x, share)
+        copy_buffers(made, self.likelihood)
+        return {name: _value(made, path).detach() for name, path in self.paths.items()}
+
+
+def _part(family: Any, path: str) -> tuple[Any, str]:
+    *parts, name = path.split(".")
+    for part in parts:
+        family = getattr(family, part)
+    return family, name
+
+
+def _value(family: Any, path: str) -> Tensor:
+    part, name = _part(family, path)
+    return getattr(part, name)
+
+
+def _form(family: Any, path: str) -> Any:
+    part, name = _part(family, path)
+    return part.forms[name] if name in part.forms else part._pyro_params[name][0]
+
+
+def _is_shared(family: Any, path: str) -> bool:
+    part, name = _part(family, path)
+    return name in part.shared
+
+
+def _spread(name: str, distribution: Any, shape: torch.Size) -> Distribution:
+    """One distribution over all numbers of a parameter."""
+    lead = shape[: len(shape) - distribution.event_dim]
+    try:
+        made = distribution.expand(lead)
+    except RuntimeError:
+        made = None
+    if made is None or made.batch_shape + made.event_shape != shape:
+        raise ValueError(
+            f"the prior of {name} has shape {tuple(distribution.batch_shape + distribution.event_shape)}, expected one "
+            f"that fits {tuple(shape)}"
+        )
+    return made.to_event(len(lead)) if lead else made

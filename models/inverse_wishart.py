@@ -1,0 +1,172 @@
+"""The inverse-Wishart distribution of a covariance matrix: the conjugate prior of a Gaussian's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import biject_to, constraints, register_kl, transform_to
+from torch.distributions.transforms import Transform
+
+
+class Covariances(constraints.Constraint):
+    """Symmetric positive definite matrices, with a bijection to their d (d + 1) / 2 free numbers.
+
+    torch's own constraint `positive_definite` maps from d * d numbers, of which some do nothing: samplers by gradients
+    and Gaussian guides need a bijection. family: one whose buffer `unit` (d,) the rows and columns are measured in.
+    """
+
+    event_dim = 2
+
+    def __init__(self, family: Any = None):
+        self.family = family
+
+    def __repr__(self) -> str:
+        return "symmetric positive definite matrices"
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each matrix of value (..., d, d) is a covariance: (...)."""
+        return constraints.positive_definite.check(value)
+
+
+covariances = Covariances()
+
+
+class FromCholesky(Transform):
+    """Vectors (..., d (d + 1) / 2), a Cholesky factor row by row with the logarithms of its diagonal, to D L L' D with
+    D the units of the columns."""
+
+    domain = constraints.real_vector
+    codomain = covariances
+    bijective = True
+
+    def __init__(self, family: Any = None):
+        super().__init__()
+        self.family = family
+
+    def _units(self, y: Tensor) -> Tensor:
+        unit = y.new_ones(y.shape[-1]) if self.family is None else self.family.unit
+        return unit * unit.unsqueeze(-1)
+
+    def _call(self, x: Tensor) -> Tensor:
+        d = int((math.sqrt(8 * x.shape[-1] + 1) - 1) / 2)
+        rows, columns = torch.tril_indices(d, d)
+        factor = x.new_zeros(*x.shape[:-1], d, d)
+        factor[..., rows, columns] = torch.where(rows == columns, x.exp(), x)
+        product = factor @ factor.mT
+        return product * self._units(product)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        factor = torch.linalg.cholesky(y / self._units(y))
+        rows, columns = torch.tril_indices(*y.shape[-2:])
+        x = factor[..., rows, columns]
+        on = rows == columns
+        return torch.where(on, torch.where(on, x, 1.0).log(), x)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """log |d (lower triangle of D L L' D) / d x| = d log 2 + sum_i (d - i + 1) log L[i, i] + (d + 1) log D[i, i],
+        i = 0 .. d - 1."""
+        d = y.shape[-1]
+        rows, columns = torch.tril_indices(d, d)
+        powers = torch.arange(d + 1, 1, -1, dtype=x.dtype)
+        units = 0.5 * (d + 1) * self._units(y).diagonal().log().sum()
+        return d * math.log(2) + x[..., rows == columns] @ powers + units
+
+    def forward_shape(self, shape: Any) -> torch.Size:
+        """(..., d (d + 1) / 2) to (..., d, d)."""
+        d = int((math.sqrt(8 * shape[-1] + 1) - 1) / 2)
+        return torch.Size([*shape[:-1], d, d])
+
+    def inverse_shape(self, shape: Any) -> torch.Size:
+        """(..., d, d) to (..., d (d + 1) / 2)."""
+        return torch.Size([*shape[:-2], shape[-1] * (shape[-1] + 1) // 2])
+
+
+@biject_to.register(Covariances)
+@transform_to.register(Covariances)
+def _from_cholesky(constraint: Covariances) -> Transform:
+    return FromCholesky(constraint.family)
+
+
+class InverseWishart(TorchDistribution):
+    """Sigma ~ InverseWishart(df, scale): density in Sigma proportional to
+    |Sigma|^(-(df + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2), of mean scale / (df - d - 1).
+
+    df: (...), above d - 1; scale_tril: (..., d, d), the Cholesky factor of the scale matrix. inv(Sigma) is then
+    Wishart(df, inv(scale)). Gelman et al., Bayesian Data Analysis, appendix A.
+    """
+
+    arg_constraints = {  # type: ignore[reportIncompatibleMethodOverride,reportAssignmentType]  # noqa: RUF012
+        "df": constraints.positive,
+        "scale_tril": constraints.lower_cholesky,
+    }
+    has_rsample = True
+    support = covariances  # type: ignore[assignment]
+
+    def __init__(self, df: Any, scale_tril: Tensor, validate_args: bool | None = None):
+        df = torch.as_tensor(df, dtype=scale_tril.dtype)
+        d = scale_tril.shape[-1]
+        batch = torch.broadcast_shapes(df.shape, scale_tril.shape[:-2])
+        self.df = df.expand(batch)
+        self.scale_tril = scale_tril.expand(*batch, d, d)
+        super().__init__(batch, torch.Size([d, d]), validate_args=validate_args)
+        if self._validate_args and not (self.df > d - 1).all():
+            raise ValueError(f"df is {self.df.tolist()}, expected more than {d - 1} for {d} by {d} matrices")
+
+    @property
+    def mean(self) -> Tensor:  # type: ignore[override]
+        """scale / (df - d - 1), infinite for df <= d + 1."""
+        above = self.df - self.event_shape[0] - 1
+        mean = self.scale_tril @ self.scale_tril.mT / above.clamp(min=1e-300)[..., None, None]
+        return torch.where((above > 0)[..., None, None], mean, torch.inf)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (torch's signature)
+        """T inv(A)' inv(A) T' with T the factor of scale and A A' ~ Wishart(df, I) by Bartlett's decomposition."""
+        d = self.event_shape[0]
+        shape = self._extended_shape(sample_shape)
+        i = torch.arange(d, dtype=self.df.dtype)
+        squares = torch.distributions.Chi2(self.df.unsqueeze(-1) - i).rsample(sample_shape)
+        bartlett = torch.randn(shape, dtype=self.df.dtype).tril(-1) + torch.diag_embed(squares.sqrt())
+        half = torch.linalg.solve_triangular(bartlett, self.scale_tril.mT.expand(shape), upper=False)
+        return half.mT @ half
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """In nats, at matrices (..., d, d)."""
+        if self._validate_args:
+            self._validate_sample(value)
+        d, df = self.event_shape[0], self.df
+        factor = torch.linalg.cholesky(value)
+        half = torch.linalg.solve_triangular(factor, self.scale_tril, upper=False)
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_scale = 2 * self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = 0.5 * df * (log_scale - d * math.log(2)) - torch.mvlgamma(0.5 * df, d)
+        return constant - 0.5 * (df + d + 1) * log_det - 0.5 * half.square().sum((-2, -1))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> InverseWishart:
+        """The same with more batch dimensions."""
+        batch = torch.Size(batch_shape)
+        return InverseWishart(
+            self.df.expand(batch), self.scale_tril.expand(*batch, *self.event_shape), validate_args=False
+        )
+
+
+def digammas(half_df: Tensor, d: int) -> Tensor:
+    """The derivative of log Gamma_d: sum_i digamma(half_df - i / 2), i = 0 .. d - 1."""
+    return torch.digamma(half_df.unsqueeze(-1) - 0.5 * torch.arange(d, dtype=half_df.dtype)).sum(-1)
+
+
+@register_kl(InverseWishart, InverseWishart)
+def _kl_inverse_wishart(q: InverseWishart, p: InverseWishart) -> Tensor:
+    d = q.event_shape[0]
+    log_scale = [2 * each.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) for each in (q, p)]
+    ratio = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False).square().sum((-2, -1))
+    return (
+        0.5 * p.df * (log_scale[0] - log_scale[1])
+        + 0.5 * q.df * (ratio - d)
+        + torch.mvlgamma(0.5 * p.df, d)
+        - torch.mvlgamma(0.5 * q.df, d)
+        + 0.5 * (q.df - p.df) * digammas(0.5 * q.df, d)
+    )
