@@ -10,6 +10,7 @@ from .fit import Fit, Optimum, fit
 from .gap import Gap, elbo_gap
 from .gap_report import GapReport, gap_report
 from .kl import kl
+from .nuts import NUTS
 from .online import OnlineEM
 from .restart import Engine
 from .select import Selection, select
@@ -18,6 +19,7 @@ from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
     "EM",
+    "NUTS",
     "SVI",
     "Bootstrap",
     "Comparison",

@@ -195,9 +195,12 @@ class Saved:
         model.load_state_dict(self._under(f"{name}.model"))
         about = self.header[name]
         best = self._under(f"{name}.best")
+        bounds, times, held_out = (self.tensors[f"{name}.{series}"].tolist() for series in SERIES)
         return Run(
             model,
-            **{series: self.tensors[f"{name}.{series}"].tolist() for series in SERIES},
+            bounds,
+            times,
+            held_out,
             best=best if about["best"] else None,
             flaw=_to_collapse(about["flaw"]),
             reason=about["reason"],

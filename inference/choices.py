@@ -116,6 +116,12 @@ def _svi(elbo: Any, settings: Settings = Settings()) -> Any:
     return SVI(elbo=elbo, batch_size=settings.batch_size, learning_rate=settings.learning_rate)
 
 
+def _nuts(settings: Settings = Settings()) -> Any:
+    from .nuts import NUTS
+
+    return NUTS()
+
+
 COMPONENTS = 2
 LATENT = 10  # at most, by default
 HIDDEN = (200, 200)
@@ -140,8 +146,12 @@ MODELS: dict[str, Kind] = {
     "linear-vae": Kind(_linear_vae, frozenset({"latent"}), **_NETWORKS),
     "vae": Kind(_vae, frozenset({"latent", "hidden", "variance_floor"}), categories=True, **_NETWORKS),
 }
+BAYESIAN = ("vb", "vb-svi", "nuts")  # engines that fit a posterior over the parameters
 ENGINES: dict[str, Callable[..., Any]] = {
     "em": _em,
+    "vb": _em,
+    "vb-svi": partial(_svi, "sampled"),
+    "nuts": _nuts,
     "svi": partial(_svi, "sampled"),
     "svi-sampled": partial(_svi, "sampled"),
     "svi-enumerated": partial(_svi, "enumerated"),
@@ -187,7 +197,7 @@ def require_used(models: Sequence[str], engines: Sequence[str], settings: Settin
     """Raise ValueError for an option of gradient steps where none is taken, or of networks where there is none."""
     for name in ("batch_size", "learning_rate"):
         value = getattr(settings, name)
-        if value is not None and not any(engine.startswith("svi") for engine in engines):
+        if value is not None and not any("svi" in engine for engine in engines):
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} is {value!r}, but {', '.join(engines)} takes no gradient steps: add svi")
     if device is not None and not any(MODELS[model].batch_size for model in models):
@@ -204,6 +214,20 @@ def make(model: str, rows: Any, choices: Choices, device: str | None) -> Any:
         return made.to(device)
     except (RuntimeError, AssertionError) as error:  # torch was built without it, or there is none
         raise ValueError(f"--device is {device!r}, expected one that torch has here: {error}") from error
+
+
+def for_engine(model: Any, name: str, engine: str) -> Any:
+    """The model as an engine fits it: with a posterior over its parameters for those that are `BAYESIAN`."""
+    from ..models import BayesianMixture, KMeans, Mixture
+
+    if engine not in BAYESIAN:
+        return model
+    if not isinstance(model, Mixture) or isinstance(model, KMeans):
+        raise ValueError(f"{engine} fits a posterior over the parameters of a mixture, which --model {name} is not")
+    try:
+        return BayesianMixture(model.family)
+    except TypeError as error:
+        raise ValueError(f"{engine} needs a conjugate prior, which --model {name} has none of") from error
 
 
 def require_taken(models: Sequence[str], choices: Any) -> None:

@@ -18,6 +18,7 @@ from .choices import (
     PRIORS,
     Choices,
     Settings,
+    for_engine,
     listing,
     make,
     pick,
@@ -104,7 +105,7 @@ def compare(
             for engine in own:
                 called = engine if len(models) == 1 else name if len(own) == 1 else f"{name} {engine}"
                 fits[called] = _fit(
-                    name, unfitted[name], rows, engine, settings,
+                    name, for_engine(unfitted[name], name, engine), rows, engine, settings,
                     restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet,
                 )  # fmt: skip
         comparison = compare_fits(rows, held_out=unseen, **fits)
@@ -161,7 +162,7 @@ def fit(
             raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
         probe(out.parent, f"cannot write {out}")
         fitted = _fit(
-            model, unfitted, rows, chosen, settings,
+            model, for_engine(unfitted, model, chosen), rows, chosen, settings,
             restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
         )  # fmt: skip
         if hasattr(fitted.model, "canonical_order"):  # the file numbers the components as the tables do

@@ -16,7 +16,7 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch.distributions import constraints, transform_to
 
-from ..models import LatentModel, Rows
+from ..models import LatentModel, Rows, SupportsPosterior
 from ..models.latent import evaluating
 from ..models.randomness import fixed_seed, gpus
 from ..models.rows import as_rows, takes_missing
@@ -27,6 +27,7 @@ from .evidence import evidence
 from .fit import Fit
 from .gap import elbo_gap
 from .kl import kl
+from .posterior_scores import posterior_scores
 
 ROUNDING = 1e-12  # of the ELBO: a gap below it is 0, whatever its sign
 SAMPLES = 200  # draws of a continuous z for each row, where its sum has no closed form
@@ -46,7 +47,11 @@ class Comparison:
         log_likelihood_error, the standard error of log_likelihood where it has no closed form and is estimated by
         importance weighting, else 0; free_parameters; bic = -2 log_likelihood + free_parameters log(sum
         of weights), lower is better; held_out, held_out_error: nats per row of the rows held out, NaN if there are
-        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`."""
+        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`.
+
+        Of a model with a posterior q over its parameters log_likelihood is that of its predictive density, log_prior is
+        -KL(q || prior), there is no BIC, and there are bound = elbo + log_prior, a lower bound of log p(all
+        rows), and log_evidence, pareto_k and sd_ratio, as in `posterior_scores`."""
         return self._scores.copy()
 
     def pairs(self) -> pd.DataFrame:
@@ -104,7 +109,11 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     others = None if held_out is None else as_rows(held_out, model=first if rows.schema is None else rows)
     if others is not None and others.features != rows.features:
         raise ValueError(f"the rows held out have {others.features} columns, expected {rows.features} as the others")
-    scores = pd.DataFrame([_score(entry, rows, others) for entry in fits.values()], index=pd.Index(fits, name="fit"))
+    of_posteriors = posterior_scores(fits, rows)
+    scores = pd.DataFrame(
+        [_score(entry, rows, others) | of_posteriors[name] for name, entry in fits.items()],
+        index=pd.Index(fits, name="fit"),
+    )
     pairs = [
         {"first": a, "second": b, **_pair(fits[a].model, fits[b].model, rows)}
         for a, b in itertools.combinations(fits, 2)
@@ -155,7 +164,11 @@ def _summed(model: LatentModel, rows: Rows) -> _Sums:
     sums, seen = torch.zeros(4, dtype=torch.float64), 0
     for chunk in rows.chunks(EVALUATION_ROWS):
         weights = torch.ones(len(chunk.x), dtype=torch.float64) if chunk.weights is None else chunk.weights
-        if isinstance(model.posterior(chunk.x[:1]), torch.distributions.Categorical):
+        if isinstance(model, SupportsPosterior):
+            predictive, bound = model.evidence(chunk.x), model.bound(chunk.x)
+            assert predictive is not None
+            terms = (predictive, torch.zeros_like(predictive), bound, predictive - bound)
+        elif isinstance(model.posterior(chunk.x[:1]), torch.distributions.Categorical):
             parts = elbo_gap(model, chunk.x)
             terms = (parts.evidence, torch.zeros_like(parts.evidence), model.bound(chunk.x).double(), parts.kl)
         else:
@@ -182,8 +195,12 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
         "elbo": sums.elbo,
         "gap": sums.gap,
         "log_prior": float(model.global_term().detach()),
+        "bound": sums.elbo + float(model.global_term().detach()) if isinstance(model, SupportsPosterior) else math.nan,
         "free_parameters": parameters,
-        "bic": -2 * sums.evidence + parameters * math.log(rows.total_weight),
+        # for a maximum of the likelihood alone
+        "bic": math.nan
+        if isinstance(model, SupportsPosterior)
+        else -2 * sums.evidence + parameters * math.log(rows.total_weight),
         "passes": len(entry.bounds),
         "seconds": entry.seconds,
         "converged": entry.converged,
@@ -207,7 +224,7 @@ def _pair(a: LatentModel, b: LatentModel, rows: Rows) -> dict[str, float]:
     if hasattr(b, "permute"):
         b = copy.deepcopy(b)
         b.permute(order)  # type: ignore[attr-defined]
-        distance = parameter_distance(a, b)
+        distance = parameter_distance(*(m.centre() if isinstance(m, SupportsPosterior) else m for m in (a, b)))
     return {"parameter_distance": distance, "posterior_kl": total / rows.total_weight}
 
 

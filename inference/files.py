@@ -22,6 +22,7 @@ from .. import models
 from ..models.schema import Schema
 from .em import EM
 from .fit import Fit, Optimum
+from .nuts import NUTS
 from .online import OnlineEM
 from .svi import SVI
 
@@ -29,7 +30,7 @@ FORMAT = 1
 KEY = "lowerbound"  # the metadata entry that holds the JSON
 FIT, CHECKPOINT = "fit", "checkpoint"  # kinds of file
 WRITERS = {FIT: "Fit.save", CHECKPOINT: "fit(..., checkpoint=path)"}
-ENGINES = {engine.__name__: engine for engine in (EM, OnlineEM, SVI)}
+ENGINES = {engine.__name__: engine for engine in (EM, NUTS, OnlineEM, SVI)}
 
 
 def save(fit: Fit, path: str | Path) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..models import LatentModel
+from ..models import LatentModel, SupportsPosterior
 from ..models.rows import as_rows
 from .kl import kl
 from .program import log_joint
@@ -37,6 +37,11 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
     but the program. q: a Categorical with batch shape (n,), or its probabilities (n, k); None for model.posterior(x),
     the guide. Raises TypeError if z is not discrete, ValueError if q has another shape.
     """
+    if isinstance(model, SupportsPosterior):
+        raise TypeError(
+            f"{type(model).__name__} has a distribution over its parameters, expected a model of one: of its rows take "
+            "model.evidence(x) and model.bound(x), or the model.mixture(theta) of a draw"
+        )
     parts = []
     start = 0
     for chunk in as_rows(x, model=model).chunks():

@@ -43,6 +43,12 @@ GLOSSARY = {
     "gap": "KL(q, posterior): what the ELBO loses because q is not the exact posterior. 0 to rounding if it is.",
     "its standard error": "Of a log-likelihood without closed form, from the draws of the latent variables that weigh "
     "it; it is then a little low, by half the square of the error per row.",
+    "log prior": "Log density of the parameters under their prior; of a posterior over them -KL(q(theta), prior).",
+    "bound of log evidence": "ELBO + log prior of a posterior over the parameters theta: below log p(all rows) "
+    "by KL(q(theta), posterior). It ranks models of any size.",
+    "Pareto k": "Whether draws of q(theta), weighed, stand for the posterior: up to 0.5 yes, up to 0.7 roughly.",
+    "s.d. of theta": "Geometric mean over all parameters of q's standard deviation over the sampler's: below 1 where q "
+    "is too sure.",
     "held out": "The same, per row, of rows that no fit has seen: what ranks models of any size.",
     "BIC": "Bayesian information criterion, -2 log-likelihood + parameters times log(rows). Lower is better.",
     "gradient norm": "Slope of the bound in nats per row at the end, in units of the data. 0 at an optimum.",

@@ -65,6 +65,7 @@ class Run:
     best: dict[str, Tensor] | None = None
     flaw: Collapse | None = None
     reason: str | None = None  # to stop; None at max_passes
+    outcome: tuple[bool, str] | None = None  # of an engine with an end of its own: whether it converged, in words
 
 
 @dataclass
@@ -142,6 +143,9 @@ class Task:
                 break
             if save is not None:
                 save(run, steps, generator)
+        run.outcome = getattr(steps, "outcome", None)
+        if run.outcome is not None and run.outcome[0]:
+            run.reason = run.outcome[1]
         if passes is not None:
             return run
         if run.best is None:
@@ -160,6 +164,8 @@ class Task:
 
     def why(self, run: Run) -> str:
         """Why a run ended, and where its model is from if not from the end."""
+        if run.outcome is not None:
+            return run.outcome[1]
         reason = run.reason or f"stopped at max_passes={self.max_passes} before it converged"
         before = len(run.bounds) < len(run.held_out)
         return f"{reason}; the model is that of pass {len(run.bounds)}" if before else reason

@@ -28,13 +28,25 @@ SCORES = (
     ("elbo", "ELBO, nats", "{:.4f}"),
     ("gap", "gap KL(q, posterior), nats", "{:.2g}"),
     ("log_prior", "log prior, nats", "{:.4f}"),
+    ("bound", "bound of log evidence, nats", "{:.4f}"),
+    ("log_evidence", "log evidence, nats", "{:.4f}"),
+    ("pareto_k", "Pareto k of q(theta)", "{:.2f}"),
+    ("sd_ratio", "s.d. of theta / sampler's", "{:.3f}"),
     ("free_parameters", "free parameters", "{:.0f}"),
     ("bic", "BIC, lower is better", "{:.2f}"),
     ("passes", "passes", "{:.0f}"),
     ("seconds", "seconds", "{:.3g}"),
     ("gradient_norm", "gradient norm", "{:.2g}"),
 )
-OPTIONAL = {"log_prior", "log_likelihood_error", "held_out"}  # lines that may say nothing
+OPTIONAL = {
+    "log_prior",
+    "log_likelihood_error",
+    "held_out",
+    "bound",
+    "log_evidence",
+    "pareto_k",
+    "sd_ratio",
+}  # lines that may say nothing
 DISTANCES = (
     ("parameter_distance", "parameter distance", "{:.2g}"),
     ("posterior_kl", "mean posterior KL, nats", "{:.2g}"),
@@ -137,7 +149,7 @@ def optima(fit: Fit) -> str:
     ends = [f"{end.count} at {end.bound:.6f}" for end in fit.optima if end.bound is not None]
     collapsed = "".join(f", {end.count} collapsed" for end in fit.optima if end.bound is None)
     runs = restarts(fit)
-    prior = ", log prior included" if float(fit.model.global_term().detach()) else ""
+    prior = ", prior included" if float(fit.model.global_term().detach()) else ""
     return f"{runs} restart{'s' if runs > 1 else ''}: {', '.join(ends)} nats per row{prior}{collapsed}"
 
 

@@ -1,6 +1,6 @@
 """What is believed about the data: latent variable models, each a Pyro model/guide pair."""
 
-from .base import Collapse, LatentModel, Statistics, SupportsEM
+from .base import Collapse, LatentModel, Statistics, SupportsEM, SupportsPosterior
 from .bayesian_mixture import BayesianMixture
 from .bernoulli import Bernoulli
 from .binarized import Binarized
@@ -89,6 +89,7 @@ __all__ = [
     "StudentT",
     "StudentTMixture",
     "SupportsEM",
+    "SupportsPosterior",
     "check_family",
     "linear_vae",
     "seed",

@@ -130,7 +130,7 @@ class Recorded(PyroModule):
     def bare(self: Module) -> Module:
         """This module without parameters of its own, for good: values come only by `at`. Returns the module itself."""
         for part in self.recorded():
-            vars(part)["forms"] = {name: constraint for name, (constraint, _) in part._pyro_params.items()}
+            vars(part)["forms"] = {**part.forms, **{name: form for name, (form, _) in part._pyro_params.items()}}
             for name in tuple(part._pyro_params):
                 delattr(part, name)
         return self

@@ -120,6 +120,38 @@ class SupportsBatch(Protocol):
 
 
 @runtime_checkable
+class SupportsPosterior(LatentModel, Protocol):
+    """A latent model with a distribution q over its parameters theta, of which its `evidence` is the predictive density
+    and its bound one of log p(all rows)."""
+
+    def draw(self, draws: int, seed: int | None = None) -> dict[str, Tensor]:
+        """Draws of the parameters by name, with the draw on dim 0."""
+        ...
+
+    def centre(self) -> LatentModel:
+        """The model without a posterior that has the mean of q for parameters."""
+        ...
+
+    def log_likelihood(self, theta: dict[str, Tensor], x: Any) -> Float[Tensor, "s n"]:
+        """log p(x | theta) of each draw and row in nats, the latent variables of rows summed out."""
+        ...
+
+    def log_prior(self, theta: dict[str, Tensor]) -> Float[Tensor, " s"]:
+        """log p(theta) of each draw in nats."""
+        ...
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether q consists of the draws of a sampler."""
+        ...
+
+    @property
+    def is_point(self) -> bool:
+        """Whether q is a single point."""
+        ...
+
+
+@runtime_checkable
 class SupportsEM(LatentModel, Protocol):
     """A latent model whose bound EM can raise: an E-step that sums statistics and an M-step that reads their sum."""
 

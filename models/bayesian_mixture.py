@@ -115,6 +115,16 @@ class BayesianMixture(Mixture):
         return self.q.has_exact_bound
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether q consists of the draws of a sampler."""
+        return isinstance(self.q, Sampled)
+
+    @property
+    def is_point(self) -> bool:
+        """Whether q is a single point, that of an AutoDelta."""
+        return self.q.is_point
+
+    @property
     def is_set(self) -> bool:
         """Whether q has begun: by a fit, `seed`, or a file."""
         return self.q.is_set
@@ -241,13 +251,12 @@ class BayesianMixture(Mixture):
 
     def mixture(self, theta: Theta) -> Mixture:
         """The plain `Mixture` that one draw of the parameters is: {"weights": (k,), ...} without the draws' dim."""
-        family = remade(self.beliefs.likelihood)
         own = {name: theta[name] for name in self.beliefs.supports()}
-        made = Mixture(family)
-        at = self.beliefs.family_at(own)
-        made.load_state_dict(_state(at, made, theta["weights"]))
-        made.schema = self.schema
-        return made
+        return self._plain(theta["weights"], self.beliefs.family_at(own))
+
+    def centre(self) -> Mixture:
+        """The plain `Mixture` with the mean weights and the family at the mean of theta."""
+        return self._plain(self.weights, self.family)
 
     # the two steps of EM
 
@@ -330,6 +339,12 @@ class BayesianMixture(Mixture):
     @property
     def _k(self) -> int:
         return self.beliefs.components
+
+    def _plain(self, weights: Tensor, family: Family) -> Mixture:
+        made = Mixture(remade(self.beliefs.likelihood))
+        made.load_state_dict(_state(family, made, weights))
+        made.schema = self.schema
+        return made
 
     def _single(self) -> Any:
         self._require_parameters()
