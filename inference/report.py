@@ -20,7 +20,7 @@ from .text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restar
 
 # all that a report may hold; the page last, so that it never speaks of what is not there yet
 FILES = (
-    "data.png", "samples.png", "profiles.png", "reconstructions.png", "latent.png", "bounds.png",
+    "data.png", "samples.png", "profiles.png", "reconstructions.png", "latent.png", "posteriors.png", "bounds.png",
     "responsibilities.png", "comparison.csv", "pairs.csv", "components.csv", "index.html",
 )  # fmt: skip
 SECTIONS = {
@@ -29,6 +29,7 @@ SECTIONS = {
     "profiles": "What the components are",
     "reconstructions": "What the latent variables keep of a row",
     "latent": "The rows among the latent variables",
+    "posteriors": "What is known of the parameters",
     "responsibilities": "The rows",
     "bounds": "The way up",
 }
@@ -150,7 +151,10 @@ def _body(
         ),
         *(_figure(name, images, texts) for name in ("data", "samples", "profiles")),
         _components(tables),
-        *(_figure(name, images, texts) for name in ("reconstructions", "latent", "responsibilities", "bounds")),
+        *(
+            _figure(name, images, texts)
+            for name in ("reconstructions", "latent", "posteriors", "responsibilities", "bounds")
+        ),
         section(
             "What was run",
             table(

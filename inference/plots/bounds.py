@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ...models import SupportsPosterior
 from ..compare import Comparison
 from ..fit import SAME_OPTIMUM
 from ..stopping import best_pass
@@ -20,24 +21,30 @@ EARLY = 0.2  # of the passes: the steep start, which would flatten the rest of t
 
 
 def bounds_figure(comparison: Comparison) -> Figure:
-    """Bound minus the best bound of any fit, nats per row, logarithmic towards 0, against passes and seconds; where
-    there are held-out rows, their bounds against passes, and those of the rows of the fit beside them."""
+    """Bound minus the best bound of any fit of its kind, with or without a posterior over the parameters, in nats per
+    row, logarithmic towards 0, against passes and seconds; where there are held-out rows, their bounds against passes,
+    and those of the rows of the fit beside them."""
     fits = comparison.fits
-    best = max(float(fit.bounds.max()) for fit in fits.values())
+    kinds = {name: isinstance(fit.model, SupportsPosterior) and not fit.model.is_point for name, fit in fits.items()}
+    tops = {
+        kind: max(float(fits[name].bounds.max()) for name in kinds if kinds[name] == kind)
+        for kind in dict.fromkeys(kinds.values())
+    }
+    bests = {name: tops[kind] for name, kind in kinds.items()}
     held_out = {name: fit for name, fit in fits.items() if getattr(fit, "held_out", None) is not None}
     figure = blank(14 if held_out else 10, 4.6)
     panels = figure.subplots(1, 3 if held_out else 2)
     panels[1].sharey(panels[0])
-    close = _close([fit.bounds.numpy() - best for fit in fits.values()])
+    close = _close([fit.bounds.numpy() - bests[name] for name, fit in fits.items()])
     for i, (name, fit) in enumerate(fits.items()):
         style = line(i, len(fits))
-        below = fit.bounds.numpy() - best
+        below = fit.bounds.numpy() - bests[name]
         passes = np.arange(1, len(below) + 1)
         for axes, at in zip(panels[:2], (passes, fit.times.numpy()), strict=True):
             axes.plot(at, below, color=style.color, linestyle=style.dash, linewidth=style.width * 0.7)
             axes.plot(at[-1], below[-1], style.marker, color=style.color, markersize=8, clip_on=False, zorder=5)
         # one entry with the line and the marker of its end
-        end = "ends at the best" if best - float(fit.bounds[-1]) < 1e-9 else f"ends {-below[-1]:.2g} below"
+        end = "ends at the best" if -below[-1] < 1e-9 else f"ends {-below[-1]:.2g} below"
         panels[0].plot(
             [],
             [],
@@ -56,12 +63,19 @@ def bounds_figure(comparison: Comparison) -> Figure:
     if held_out:
         _held_out(panels[2], {name: line(i, len(fits)) for i, name in enumerate(fits)}, held_out)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(fits), 2), frameon=False)
-    there = [name for name, fit in fits.items() if best - float(fit.bounds[-1]) < SAME_OPTIMUM]
     one_model = len({fit.model.free_parameters() for fit in fits.values()}) == 1
-    top = "the best optimum" if one_model else "the highest bound (of models of different size: see BIC)"
-    takeaway = f"{listed(there, len(fits))} reach{'' if len(there) > 1 else 'es'} {top}, {best:.6f} nats per row"
+    said = []
+    for kind, best in tops.items():
+        there = [name for name in fits if kinds[name] == kind and best - float(fits[name].bounds[-1]) < SAME_OPTIMUM]
+        top = "the best optimum" if one_model else "the highest bound (of models of different size: see BIC)"
+        if kind:
+            top = "the highest bound of log p(all rows)"
+        of = sum(each == kind for each in kinds.values())
+        said.append(f"{listed(there, of)} reach{'' if len(there) > 1 else 'es'} {top}, {best:.6f} nats per row")
+    takeaway = ";\n".join(said)
+    of = "all fits" if len(tops) == 1 else "its kind, with or without a posterior over the parameters"
     reading = (
-        "Up is better: each division of the vertical axis is ten times closer to the best bound of all fits, the grey "
+        f"Up is better: each division of the vertical axis is ten times closer to the best bound of {of}, the grey "
         "line at 0. Each marker is the end of a run."
     )
     if held_out:
