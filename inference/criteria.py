@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch.distributions import Categorical
 
-from ..models import Rows
+from ..models import Rows, SupportsPosterior
 from .compare import SAMPLES
 from .evaluate import EVALUATION_ROWS
 from .evidence import evidence
@@ -53,14 +53,18 @@ def score(fitted: Fit, rows: Rows) -> dict[str, Any]:
         log_likelihood += float(values @ weights[at])
         variance += float(variances @ weights[at] ** 2)
     p, n, doubt = fitted.model.free_parameters(), rows.total_weight, entropy(fitted.model, rows)
-    bic = -2 * log_likelihood + p * math.log(n)
+    bic, aic, bound = -2 * log_likelihood + p * math.log(n), -2 * log_likelihood + 2 * p, math.nan
+    if isinstance(fitted.model, SupportsPosterior) and not fitted.model.is_point:
+        bic = aic = math.nan  # of a maximum of the likelihood
+        bound = float(fitted.bounds[-1]) * n + fitted.model.log_labellings
     return {
         "log_likelihood": log_likelihood,
         "log_likelihood_error": variance**0.5,
         "free_parameters": p,
         "bic": bic,
         "icl": bic + 2 * n * doubt,
-        "aic": -2 * log_likelihood + 2 * p,
+        "aic": aic,
+        "bound": bound,
         "entropy": doubt,
         "best_found": fitted.optima[0].count,
         "collapsed": sum(end.count for end in fitted.optima if end.collapsed),

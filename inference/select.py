@@ -22,7 +22,7 @@ from .fit import Fit, fit
 from .progress import counter
 from .restart import Engine
 
-CRITERIA = {"bic": "BIC", "icl": "ICL", "held_out": "held out", "aic": "AIC"}
+CRITERIA = {"bic": "BIC", "icl": "ICL", "bound": "bound of log evidence", "held_out": "held out", "aic": "AIC"}
 LOWER = ("bic", "icl", "aic")  # are better
 
 
@@ -46,7 +46,9 @@ class Selection:
         standard error where it is estimated by draws of z, else 0. free_parameters: p. With n the sum of the weights,
         bic = -2 log_likelihood + p log n, aic = -2 log_likelihood + 2 p, icl = bic + 2 n entropy (minus twice the
         ICL-BIC of Biernacki, Celeux & Govaert, IEEE TPAMI 22 (2000), with the entropy of the soft assignments): of all
-        three the lower is the better. entropy: of the assignments p(z | x), nats per row, 0 where no row is in doubt.
+        three the lower is the better; of a model with a posterior over its parameters instead bound, the lower bound of
+        log p(all rows) in nats, that of all its relabellings together: the higher the better. entropy: of the
+        assignments p(z | x), nats per row, 0 where no row is in doubt.
         held_out, held_out_error: nats per row of rows left out in turn, the higher the better, and its standard error
         over rows; behind, behind_error: how far that is below the best candidate's, and the standard error of this
         difference, rows paired. best_found: how many of the `restarts` ended at the best optimum; collapsed: how many
@@ -54,9 +56,13 @@ class Selection:
         """
         return self._table.copy()
 
-    def best(self, criterion: str = "bic") -> str:
-        """The name of the best candidate by "bic", "icl", "aic" (lowest) or "held_out" (highest), of those that are not
-        degenerate. Raises ValueError if there is none."""
+    def best(self, criterion: str | None = None) -> str:
+        """The name of the best candidate by "bic", "icl", "aic" (lowest), "bound" or "held_out" (highest), by default
+        "bic", or "bound" where there is no BIC, of those that are not degenerate. Raises ValueError if there is
+        none."""
+        if criterion is None:
+            finite = {c: any(math.isfinite(line[c]) for line in self._lines().values()) for c in ("bic", "bound")}
+            criterion = "bound" if finite["bound"] and not finite["bic"] else "bic"
         if criterion not in CRITERIA:
             raise ValueError(f"criterion is {criterion!r}, expected one of {', '.join(map(repr, CRITERIA))}")
         values = {
@@ -110,7 +116,8 @@ def select(
     seed: int = 0,
     progress: bool = False,
 ) -> Selection:
-    """Fit every candidate to x and score it by BIC, ICL, AIC and cross-validation.
+    """Fit every candidate to x and score it by BIC, ICL, AIC and cross-validation; one with a posterior over its
+    parameters by its bound of log p(all rows) and cross-validation.
 
     x, weights, labels, restarts, max_passes, seed: as `fit` takes them. models: unfitted models by name, such as
     {f"{c}, K={k}": GaussianMixture(k, 2, c) for c in ("full", "tied") for k in range(1, 6)}, or a sequence of them,
@@ -173,7 +180,7 @@ def select(
 
 
 COLUMNS = [
-    "log_likelihood", "log_likelihood_error", "free_parameters", "bic", "icl", "aic", "entropy", "held_out",
+    "log_likelihood", "log_likelihood_error", "free_parameters", "bic", "icl", "aic", "bound", "entropy", "held_out",
     "held_out_error", "behind", "behind_error", "best_found", "restarts", "collapsed", "converged", "seconds",
     "degenerate",
 ]  # fmt: skip

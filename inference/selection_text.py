@@ -14,6 +14,7 @@ COLUMNS = (
     ("free_parameters", "parameters", "{:.0f}"),
     ("bic", "BIC", "{:.2f}"),
     ("icl", "ICL", "{:.2f}"),
+    ("bound", "bound of log evidence", "{:.2f}"),
     ("held_out", "held out, nats per row", "{:.4f}"),
     ("behind", "below the best", "{:.4f}"),
     ("best_found", "best found", "{:.0f}"),
@@ -38,7 +39,12 @@ def text(selection: Selection) -> str:
         wanted = [0, *block]
         parts.append(_table([header[i] for i in wanted], [[line[i] for i in wanted] for line in lines]))
     if winners:
-        how = {"bic": "lowest BIC", "icl": "lowest ICL", "held_out": "highest on rows held out (cross-validation)"}
+        how = {
+            "bic": "lowest BIC",
+            "icl": "lowest ICL",
+            "bound": "highest bound of log evidence",
+            "held_out": "highest on rows held out (cross-validation)",
+        }
         notes = ["* best: " + ", ".join(how[criterion] for criterion in winners)]
         if doubtful:
             notes.append(DOUBTFUL)

@@ -141,6 +141,12 @@ class SupportsPosterior(LatentModel, Protocol):
         ...
 
     @property
+    def log_labellings(self) -> float:
+        """The logarithm of how many relabellings of q there are that are as good and do not overlap: what a bound of
+        log p(all rows) gains by the mixture of them all. 0 where labels mean something."""
+        ...
+
+    @property
     def is_sampled(self) -> bool:
         """Whether q consists of the draws of a sampler."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
@@ -30,6 +31,7 @@ from .prior import NormalInverseWishart
 from .randomness import fixed_seed
 from .weight_beliefs import DirichletWeights, StickWeights
 
+EMPTY = 0.01  # the weight of a component below which it counts as empty
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None
 
 
@@ -59,6 +61,9 @@ class BayesianMixture(Mixture):
     Bishop, Pattern Recognition and Machine Learning (2006), 10.2; Attias, UAI 1999.
     """
 
+    made: Family
+    q: Any
+
     def __init__(
         self,
         family: Family,
@@ -81,7 +86,8 @@ class BayesianMixture(Mixture):
         self.shares = (StickWeights if stick_breaking else DirichletWeights)(
             family.components, concentration, conjugate
         )
-        self._free = remade(family).free_parameters() + family.components - 1
+        vars(self)["made"] = remade(family)  # of which the parameters say nothing
+        self._free = self.made.free_parameters() + family.components - 1
         self._take(guide)
 
     def _take(self, guide: Any) -> None:
@@ -113,6 +119,18 @@ class BayesianMixture(Mixture):
     def has_exact_bound(self) -> bool:
         """Whether the bound has a closed form, for SVI(elbo="exact")."""
         return self.q.has_exact_bound
+
+    @property
+    def log_labellings(self) -> float:
+        """log K! - log M!, with M the number of components that are all alike, since they are empty: of less than a
+        row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
+        if isinstance(self.shares, StickWeights):
+            return 0.0
+        if isinstance(self.q, Conjugate):
+            empty = self.shares.concentration.detach() - self.shares.prior_concentration < 1
+        else:
+            empty = self.weights < EMPTY
+        return math.lgamma(self._k + 1) - math.lgamma(int(empty.sum()) + 1)
 
     @property
     def is_sampled(self) -> bool:
@@ -335,6 +353,10 @@ class BayesianMixture(Mixture):
         self.q.hold(theta, term)  # type: ignore[reportCallIssue]
 
     # inside
+
+    @property
+    def _kind(self) -> Family:
+        return self.made
 
     @property
     def _k(self) -> int:

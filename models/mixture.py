@@ -319,6 +319,11 @@ class Mixture(Recorded):
 
     # inside
 
+    @property
+    def _kind(self) -> Family:
+        """A family that knows what rows may hold, whatever its parameters."""
+        return self.family
+
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         """log q(z = k | x) but for a constant of each row; log weights for an impossible row, which says nothing."""
         joint = self._log_joint(x, labels)
@@ -332,7 +337,7 @@ class Mixture(Recorded):
     def _looked_at(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
         """The rows of a fit, and their moments: checked, and their names learnt."""
         rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
-        k, d = self.family.components, self.family.features
+        k, d = self._kind.components, self._kind.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
         self.schema = rows.schema or self.schema
@@ -347,21 +352,21 @@ class Mixture(Recorded):
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
         """x as a tensor of numbers that the family can give."""
         x = conform(x, self)
-        tensor = as_tensor(x, self.family.features, missing=self.takes_missing)
+        tensor = as_tensor(x, self._kind.features, missing=self.takes_missing)
         self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
     def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | None = None) -> None:
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
-        refused = self.family.refused(x)
+        refused = self._kind.refused(x)
         if refused is not None and refused.any():
-            raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self.family.expects}")
+            raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self._kind.expects}")
 
     def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
         self._require_parameters()
         # a cell that is not finite shows in the bound
-        x = as_tensor(conform(x, self), self.family.features, finite=False)
+        x = as_tensor(conform(x, self), self._kind.features, finite=False)
         weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
         if weights is not None:
             kept = weights > 0
@@ -397,7 +402,7 @@ class Mixture(Recorded):
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)
-        k = self.family.components
+        k = self._kind.components
         if labels is not None and not ((labels >= -1) & (labels < k)).all():
             bad = int(((labels < -1) | (labels >= k)).nonzero()[0])
             raise ValueError(

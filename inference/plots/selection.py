@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..select import CRITERIA, Selection
+from ..select import CRITERIA, LOWER, Selection
 from .style import GREY, Line, blank, describe, line, tidy
 
 NUMBERED = re.compile(r"^(.*?)[\s,;:]*\bK ?= ?(\d+)$")
@@ -19,9 +19,16 @@ LABELS = {
     "bic": "BIC above the lowest",
     "icl": "ICL above the lowest",
     "aic": "AIC above the lowest",
+    "bound": "nats below the highest",
     "held_out": "nats per row below the best",
 }
-TITLES = {"bic": "lowest BIC", "icl": "lowest ICL", "aic": "lowest AIC", "held_out": "best on rows held out"}
+TITLES = {
+    "bic": "lowest BIC",
+    "icl": "lowest ICL",
+    "aic": "lowest AIC",
+    "bound": "highest bound",
+    "held_out": "best on rows held out",
+}
 READING = (
     "0, at the bottom, is the best candidate of each panel, marked with a star; the higher, the worse. Bars: plus and "
     "minus one standard error of the difference from the best, over rows. Triangles at the edge are candidates far off."
@@ -117,7 +124,8 @@ def _distances(selection: Selection, criterion: str, best: str) -> tuple[dict[st
     if criterion == "held_out":
         pairs = {str(name): (line["behind"], line["behind_error"]) for name, line in lines.items()}
     else:
-        pairs = {str(name): (line[criterion] - lines[best][criterion], 0.0) for name, line in lines.items()}
+        up = 1 if criterion in LOWER else -1
+        pairs = {str(name): (up * (line[criterion] - lines[best][criterion]), 0.0) for name, line in lines.items()}
     return {name: pair[0] for name, pair in pairs.items()}, {name: pair[1] for name, pair in pairs.items()}
 
 
