@@ -1,6 +1,7 @@
 """How a model is fitted and compared: EM, online EM, SVI, and everything on one scale, nats per row."""
 
 from .align import align
+from .arviz_export import to_arviz
 from .bootstrap import Bootstrap, bootstrap
 from .compare import Comparison, compare
 from .em import EM
@@ -11,6 +12,7 @@ from .gap import Gap, elbo_gap
 from .gap_report import GapReport, gap_report
 from .kl import kl
 from .online import OnlineEM
+from .pareto import Reliability, reliability
 from .restart import Engine
 from .select import Selection, select
 from .svi import SVI
@@ -28,6 +30,7 @@ __all__ = [
     "GapReport",
     "OnlineEM",
     "Optimum",
+    "Reliability",
     "Selection",
     "StandardErrors",
     "align",
@@ -39,6 +42,8 @@ __all__ = [
     "gap_report",
     "kl",
     "load",
+    "reliability",
     "select",
     "standard_errors",
+    "to_arviz",
 ]
