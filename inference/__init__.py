@@ -1,6 +1,7 @@
 """How a model is fitted and compared: EM, online EM, SVI, and everything on one scale, nats per row."""
 
 from .align import align
+from .arviz_export import to_arviz
 from .bootstrap import Bootstrap, bootstrap
 from .compare import Comparison, compare
 from .em import EM
@@ -12,6 +13,7 @@ from .gap_report import GapReport, gap_report
 from .kl import kl
 from .nuts import NUTS
 from .online import OnlineEM
+from .pareto import Reliability, reliability
 from .restart import Engine
 from .select import Selection, select
 from .svi import SVI
@@ -30,6 +32,7 @@ __all__ = [
     "GapReport",
     "OnlineEM",
     "Optimum",
+    "Reliability",
     "Selection",
     "StandardErrors",
     "align",
@@ -41,6 +44,8 @@ __all__ = [
     "gap_report",
     "kl",
     "load",
+    "reliability",
     "select",
     "standard_errors",
+    "to_arviz",
 ]

@@ -1,0 +1,39 @@
+"""log p(x_i | theta) of each row at each of several draws of the parameters of a mixture, z summed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..models import BayesianMixture, Rows
+from ..models.beliefs import Theta
+from ..models.estep import allowed
+from ..models.family import Family
+from ..models.missing import log_density
+
+View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
+
+
+def views_of(model: BayesianMixture, theta: Theta) -> Iterator[View]:
+    """The mixture at each of the draws that `model.draw` gives."""
+    names = model.beliefs.supports()
+    for i, weights in enumerate(theta["weights"]):
+        yield model.beliefs.family_at({name: theta[name][i] for name in names}), weights.log()
+
+
+@torch.no_grad()
+def pointwise(view: View, rows: Rows) -> Float[Tensor, " n"]:
+    """w_i log p(x_i | theta), of labelled rows w_i log p(x_i, label_i | theta), in nats."""
+    family, log_weights = view
+    found = []
+    for chunk in rows.chunks():
+        joint = log_density(family, chunk.x) + log_weights
+        if chunk.labels is not None:
+            joint = joint + allowed(chunk.labels, len(log_weights))
+        each = torch.logsumexp(joint, -1)
+        # a row of weight zero may be impossible, and must not matter
+        found.append(each if chunk.weights is None else torch.where(chunk.weights > 0, each, 0.0) * chunk.weights)
+    return torch.cat(found)
