@@ -240,7 +240,10 @@ def _codes(rng, n, levels):
 MATRIX, ALPHA = [[2.0, 0.3], [0.3, 1.0]], [0.5, 0.6, 0.7]
 CASES = {
     "poisson": Case(
-        lambda k: Poisson(k, 2), dist.Gamma(tensor([2.0, 0.5]), tensor([0.5, 0.1])), Gammas([2, 0.5], [0.5, 0.1], True), _counts
+        lambda k: Poisson(k, 2),
+        dist.Gamma(tensor([2.0, 0.5]), tensor([0.5, 0.1])),
+        Gammas([2, 0.5], [0.5, 0.1], True),
+        _counts,
     ),
     "exponential": Case(
         lambda k: Exponential(k, 2),
@@ -255,28 +258,43 @@ CASES = {
         lambda rng, n: (rng.random((n, 3)) < np.where(np.arange(n)[:, None] % 2, 0.2, 0.8)).astype(float),
     ),
     "categorical": Case(
-        lambda k: Categorical(k, [3, 3]), dist.Dirichlet(tensor(ALPHA)), Dirichlets(ALPHA, True),
+        lambda k: Categorical(k, [3, 3]),
+        dist.Dirichlet(tensor(ALPHA)),
+        Dirichlets(ALPHA, True),
         lambda rng, n: _codes(rng, n, [3, 3]),
     ),
     "ragged": Case(
-        lambda k: Categorical(k, [3, 2]), dist.Dirichlet(tensor(ALPHA)),
+        lambda k: Categorical(k, [3, 2]),
+        dist.Dirichlet(tensor(ALPHA)),
         Groups((Dirichlets(ALPHA, True), [0]), (Dirichlets(ALPHA[:2], True), [1])),
         lambda rng, n: _codes(rng, n, [3, 2]),
     ),
     "multinomial": Case(
-        lambda k: Multinomial(k, 3), dist.Dirichlet(tensor(ALPHA)), Dirichlets(ALPHA, False),
+        lambda k: Multinomial(k, 3),
+        dist.Dirichlet(tensor(ALPHA)),
+        Dirichlets(ALPHA, False),
         lambda rng, n: _counts(rng, n, 3),
     ),
-    "full": _gaussian("full", MATRIX), "tied": _gaussian("tied", MATRIX),
-    "diag": _gaussian("diag", [2.0, 0.4]), "tied-diag": _gaussian("tied-diag", [2.0, 0.4]),
-    "spherical": _gaussian("spherical", 1.5), "tied-spherical": _gaussian("tied-spherical", 1.5),
+    "full": _gaussian("full", MATRIX),
+    "tied": _gaussian("tied", MATRIX),
+    "diag": _gaussian("diag", [2.0, 0.4]),
+    "tied-diag": _gaussian("tied-diag", [2.0, 0.4]),
+    "spherical": _gaussian("spherical", 1.5),
+    "tied-spherical": _gaussian("tied-spherical", 1.5),
     "product": Case(
         lambda k: Product(Gaussian(k, 2), Poisson(k, 1), Categorical(k, [3]), columns=[[2, 0], [1], [3]]),
-        [NormalInverseWishart([0.5, 1.0], 0.7, 3.5, MATRIX), dist.Gamma(tensor(2.0), tensor(0.5)), dist.Dirichlet(tensor(ALPHA))],
+        [
+            NormalInverseWishart([0.5, 1.0], 0.7, 3.5, MATRIX),
+            dist.Gamma(tensor(2.0), tensor(0.5)),
+            dist.Dirichlet(tensor(ALPHA)),
+        ],
         Groups(
             (NormalInverseWisharts([0.5, 1.0], 0.7, 3.5, MATRIX, "full"), [2, 0]),
-            (Gammas(2.0, 0.5, True), [1]), (Dirichlets(ALPHA, True), [3]),
+            (Gammas(2.0, 0.5, True), [1]),
+            (Dirichlets(ALPHA, True), [3]),
         ),
-        lambda rng, n: np.column_stack([rng.normal(size=n), _counts(rng, n, 1), rng.normal(size=n), _codes(rng, n, [3])]),
+        lambda rng, n: np.column_stack(
+            [rng.normal(size=n), _counts(rng, n, 1), rng.normal(size=n), _codes(rng, n, [3])]
+        ),
     ),
-}  # fmt: skip
+}
