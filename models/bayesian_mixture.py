@@ -77,7 +77,8 @@ class BayesianMixture(Mixture):
             raise TypeError(f"got {type(family).__name__}, expected a Family such as Gaussian(components, features)")
         if not isinstance(concentration, Real) or not 0 < concentration < float("inf"):
             raise ValueError(f"concentration is {concentration!r}, expected a positive number")
-        if not (guide is None or callable(guide) or isinstance(guide, PosteriorDraws)):
+        made = isinstance(guide, torch.nn.Module)
+        if made or not (guide is None or callable(guide) or isinstance(guide, PosteriorDraws)):
             raise TypeError(f"guide is {guide!r}, expected None or a class of Pyro's guides such as AutoNormal")
         if stick_breaking and family.components < 2:
             raise ValueError("got stick_breaking with one component, expected at least two: there is no stick to break")
@@ -238,11 +239,7 @@ class BayesianMixture(Mixture):
         if not isinstance(draws, Integral) or draws < 1:
             raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
         with fixed_seed(seed):
-            theta, log_q = self.q.draw(int(draws))
-        if "sticks" in theta:
-            weights = [self.shares.log_weights({"sticks": sticks}).exp() for sticks in theta["sticks"]]
-            theta = {"weights": torch.stack(weights), **theta}
-        return theta, log_q
+            return self.q.draw(int(draws))
 
     @torch.no_grad()
     def log_likelihood(self, theta: Theta, x: Any) -> Float[Tensor, "s n"]:
@@ -375,6 +372,12 @@ class BayesianMixture(Mixture):
                 "EM() needs the conjugate posterior or an AutoDelta, of which it has all expectations: fit this guide "
                 "by SVI()"
             )
+        if isinstance(self.q, Guided):
+            for part in self.beliefs.likelihood.modules():
+                if isinstance(part, Family) and type(part).expected_log_prob is Family.expected_log_prob:
+                    raise TypeError(
+                        f"EM() needs expected_log_prob(), which {type(part).__name__} does not write: fit it by SVI()"
+                    )
         return self.q.views()[0]
 
     def _at_each(self, theta: Theta) -> list[tuple[Family, Tensor]]:

@@ -127,14 +127,13 @@ class Categorical(ExponentialFamily):
         of each by itself."""
         if len(set(self.levels)) == 1:
             return super().beliefs(prior, conjugate)
-        given = self.priors if prior is None else prior
-        if isinstance(given, Mapping):
-            given = given.get("probs", given)
-        if isinstance(given, Dirichlet):
-            alpha = torch.broadcast_to(given.concentration, self.mask.shape)
-            each: Any = [Dirichlet(alpha[j : j + 1, :n]) for j, n in enumerate(self.levels)]
-        else:
-            each = "weak" if isinstance(given, Priors) else given
+        each: Any = prior
+        if prior is not None or (self.priors and not self.priors.is_weak):
+            given = self.priors.distribution("probs") if prior is None else prior
+            given = given.get("probs", given) if isinstance(given, Mapping) else given
+            if isinstance(given, Dirichlet):
+                whole = Priors({"probs": given}, self.priors.kinds, proper=True).distribution("probs")
+                each = [Dirichlet(whole.concentration[j : j + 1, :n]) for j, n in enumerate(self.levels)]
         return Product(*(Categorical(self.components, [n]) for n in self.levels)).beliefs(each, conjugate)
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:

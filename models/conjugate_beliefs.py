@@ -35,6 +35,8 @@ class ConjugateBeliefs(Beliefs):
             priors = made.priors
         else:
             priors = Priors(given, own.kinds, proper=True)
+        if missing := sorted(priors.kinds.keys() - set(priors.names)):
+            raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
         self.priors = priors
         self._k = family.components
         made.priors = priors

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, biject_to, constraints
 
 from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
 from .family import Family
@@ -42,6 +42,11 @@ class FreeBeliefs(Beliefs):
         self.forms = {name: _form(made, path) for name, path in self.paths.items()}
         for name, distribution in prior.items():
             _spread(name, distribution, self.shapes[name])
+            if not _fits(distribution, self.forms[name], self.shapes[name]):
+                raise ValueError(
+                    f"the prior of {name} is {distribution!r}, expected one that gives {self.forms[name]!r} only, by a "
+                    "density"
+                )
         self.likelihood = made.bare()
 
     @property
@@ -99,6 +104,15 @@ def _form(family: Any, path: str) -> Any:
 def _is_shared(family: Any, path: str) -> bool:
     part, name = _part(family, path)
     return name in part.shared
+
+
+def _fits(distribution: Any, form: Any, shape: torch.Size) -> bool:
+    """Whether what a prior can give, here and there in its support, is inside a parameter's constraint."""
+    if distribution.support.is_discrete:
+        return False
+    to = biject_to(distribution.support)
+    points = [torch.full(to.inverse_shape(shape), u, dtype=torch.float64) for u in (-1.0, 0.0, 1.0)]
+    return all(bool(form.check(to(point)).all()) for point in points)
 
 
 def _spread(name: str, distribution: Any, shape: torch.Size) -> Distribution:

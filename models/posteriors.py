@@ -84,7 +84,7 @@ class Conjugate:
             log_q.append(
                 log_density(self.shares.posterior(theta), theta) + log_density(self.beliefs.posterior(theta), theta)
             )
-            found.append(theta)
+            found.append(self.shares.relabel(theta, torch.arange(self.beliefs.components)) | theta)
         return stacked(found), torch.stack(log_q)
 
     def mean(self) -> tuple[Float[Tensor, " k"], Family]:
@@ -220,7 +220,7 @@ class Guided(_ByDraws):
             theta = {name: value.detach() for name, value in self._median().items()}
         else:
             theta = {name: value.mean(0) for name, value in self.draw(EVALUATION_DRAWS)[0].items()}
-            return torch.softmax(self.shares.log_weights(theta), -1), self.beliefs.family_at(theta)
+            return theta["weights"], self.beliefs.family_at({name: theta[name] for name in self.beliefs.supports()})
         family, log_weights = self._view(theta)
         return log_weights.exp(), family
 
@@ -363,4 +363,6 @@ def _inside(form: Any, shape: torch.Size) -> Tensor:
 def _away(form: Any, value: Tensor) -> Tensor:
     """The value, a little away from the boundary if it is there."""
     to = torch.distributions.biject_to(form)
-    return to(torch.as_tensor(to.inv(value)).nan_to_num(posinf=20.0, neginf=-20.0).clamp(-1e6, 1e6))
+    probability = isinstance(form, type(constraints.simplex) | type(constraints.unit_interval))
+    most = 10.0 if probability else 1e6  # log odds: those of 0 and 1 come out finite, but far too large
+    return to(torch.as_tensor(to.inv(value)).nan_to_num(posinf=20.0, neginf=-20.0).clamp(-most, most))

@@ -179,8 +179,8 @@ class StickWeights(Recorded):
         return kl_divergence(torch.distributions.Beta(self.taken, self.left, validate_args=False), prior).sum()
 
     def relabel(self, theta: Theta, order: Tensor) -> Theta:
-        """The same sticks: those of places."""
-        return {"sticks": theta["sticks"]}
+        """The weights, and the same sticks: those of places."""
+        return {"weights": self.log_weights(theta).exp()[order], "sticks": theta["sticks"]}
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
         """Relabel in place."""
