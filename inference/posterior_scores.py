@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ def posterior_scores(fits: Mapping[str, Fit], rows: Rows) -> dict[str, dict[str,
     standard deviation over that of the first fit by a sampler. NaN for what there is not."""
     from .pareto import reliability
 
-    able = {name: fit.model for name, fit in fits.items() if isinstance(fit.model, SupportsPosterior)}
+    able: dict[str, Any] = {name: fit.model for name, fit in fits.items() if isinstance(fit.model, SupportsPosterior)}
     judge = next((model for model in able.values() if model.is_sampled), None)
     found = {}
     for name in fits:
@@ -32,8 +33,9 @@ def posterior_scores(fits: Mapping[str, Fit], rows: Rows) -> dict[str, dict[str,
         if name in able:
             model = able[name]
             if not (model.is_sampled or model.is_point) and len(rows) * rows.features * DRAWS <= MOST:
-                weighed = reliability(model, rows, draws=DRAWS)
-                own |= {"log_evidence": weighed.log_evidence, "pareto_k": weighed.pareto_k}
+                with contextlib.suppress(ArithmeticError):  # weights that are 0 to rounding have no ratios
+                    weighed = reliability(model, rows, draws=DRAWS)
+                    own |= {"log_evidence": weighed.log_evidence, "pareto_k": weighed.pareto_k}
             if judge is not None:
                 own["sd_ratio"] = sd_ratio(judge, model, rows)
         found[name] = own
