@@ -109,9 +109,10 @@ def test_idx_files_that_are_none(folder, name, kind):
         mnist.read(folder)
 
 
-@pytest.mark.parametrize(
-    "wrong", [gzip.compress(TEST_BYTES)[:-9], b"not gzip at all", gzip.compress(TEST_BYTES)[:15] + b"!" * 20]
-)
+CUT, TORN = gzip.compress(TEST_BYTES)[:-9], gzip.compress(TEST_BYTES)[:15] + b"!" * 20
+
+
+@pytest.mark.parametrize("wrong", [CUT, b"not gzip at all", TORN], ids=["cut", "no gzip", "torn"])
 def test_gzip_that_is_cut_or_none(folder, wrong):
     (folder / NAMES["x_test"]).unlink()
     (folder / (NAMES["x_test"] + ".gz")).write_bytes(wrong)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ...models import SupportsPosterior
+from ...models import Rows, SupportsPosterior
 from ..compare import Comparison
 from .style import GREY, blank, describe, line, listed, tidy
 
@@ -25,8 +25,7 @@ def posteriors_figure(comparison: Comparison, models: Mapping[str, Any]) -> Figu
     able = [name for name, model in models.items() if isinstance(model, SupportsPosterior) and not model.is_point]
     if not able:
         return None
-    names = comparison.x.columns
-    drawn = {name: _quantities(model, names, name in able) for name, model in models.items()}
+    drawn = {name: _quantities(model, comparison.x, name in able) for name, model in models.items()}
     judge = next((name for name in able if models[name].is_sampled), able[0])
     wanted = list(drawn[judge])[:MOST]
     shown = {name: own for name, own in drawn.items() if own.keys() == drawn[judge].keys()}
@@ -68,7 +67,7 @@ def posteriors_figure(comparison: Comparison, models: Mapping[str, Any]) -> Figu
 
 
 @torch.no_grad()
-def _quantities(model: Any, columns: list[str], has_posterior: bool) -> dict[str, np.ndarray]:
+def _quantities(model: Any, rows: Rows, has_posterior: bool) -> dict[str, np.ndarray]:
     """Draws of each number by which the components are known; one value of each for a model of one point."""
     if has_posterior:
         theta = model.draw(DRAWS, seed=0)
@@ -82,8 +81,11 @@ def _quantities(model: Any, columns: list[str], has_posterior: bool) -> dict[str
         for j, weight in enumerate(point.weights.tolist()):
             found.setdefault(f"{j + 1}: weight", []).append(weight)
         for part in point.family.profiles():
-            for column, values in zip(part.columns, part.values.T.tolist(), strict=True):
-                of = f"{part.kind} of {columns[column]}" if column >= 0 else part.kind
+            for i, (column, values) in enumerate(zip(part.columns, part.values.T.tolist(), strict=True)):
+                of = f"{part.kind} of {rows.columns[column]}" if column >= 0 else part.kind
+                if part.levels is not None:
+                    words = rows.levels[column] or range(part.levels[i] + 1)
+                    of = f"{part.kind}({rows.columns[column]} = {words[part.levels[i]]})"
                 for j, value in enumerate(values):
                     found.setdefault(f"{j + 1}: {of}", []).append(value)
     by_component = sorted(found, key=lambda name: int(name.split(":")[0]))
