@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 from torch import Tensor
 
 from ..models import BayesianMixture, Rows
@@ -99,7 +99,7 @@ def reliability(
             "were drawn are 0 to rounding; take a larger concentration, or fewer components"
         )
     log_weights, k = pareto_smoothed(ratios)
-    log_evidence = float(logsumexp(log_weights)) - math.log(len(ratios))
+    log_evidence = float(np.logaddexp.reduce(log_weights)) - math.log(len(ratios))
     relative = np.exp(log_weights - log_evidence)
     return Reliability(
         k, log_evidence, float(relative.std() / math.sqrt(len(ratios))), float(ratios.mean()), int(draws)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pyro.infer.autoguide import AutoNormal
 
-from lowerbound.inference import EM, SVI, bootstrap, fit, to_arviz
+from lowerbound.inference import EM, SVI, bootstrap, compare, fit, to_arviz
 from lowerbound.inference.arviz_export import import_arviz
 from lowerbound.models import (
     PPCA,
@@ -72,8 +72,8 @@ def test_arviz_takes_it(name, exported, fits, x):
     summary = az.summary(data)
     named = {"weights[0]", "loc[1, waiting]", "covariance[0, waiting, eruptions]", "mixture_sd[eruptions]"}
     assert named <= set(summary.index)
-    assert float(posterior["mixture_mean"].sel(column="waiting").mean()) == pytest.approx(70.9, abs=2)
-    assert float(posterior["mixture_sd"].sel(column="waiting").mean()) == pytest.approx(13.6, abs=1)
+    assert float(posterior["mixture_mean"].sel(feature="waiting").mean()) == pytest.approx(70.9, abs=2)
+    assert float(posterior["mixture_sd"].sel(feature="waiting").mean()) == pytest.approx(13.6, abs=1)
     loo = az.loo(data)
     value = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
     assert -1300 < value < -1130  # the log-likelihood of the best fit is -1130
@@ -175,24 +175,24 @@ def test_columns_of_all_kinds_have_their_names_and_words():
     )
     families = Product(Gaussian(2, 1), Poisson(2, 1), Categorical(2, [3]), Categorical(2, [2]))
     posterior = to_arviz(fit(BayesianMixture(families), table, EM()), table, draws=5)["posterior"]
-    assert posterior["probs_2"].dims == ("chain", "draw", "component", "column_2", "level_2")
+    assert posterior["probs_2"].dims == ("chain", "draw", "component", "feature_2", "level_2")
     assert posterior["probs_2"].coords["level_2"].values.tolist() == ["blue", "green", "red"]
     assert posterior["probs_3"].coords["level_3"].values.tolist() == ["round", "square"]
-    assert posterior["rate_1"].coords["column_1"].values.tolist() == ["visits"]
+    assert posterior["rate_1"].coords["feature_1"].values.tolist() == ["visits"]
     assert posterior["mixture_mean"].coords[posterior["mixture_mean"].dims[-1]].values.tolist() == ["length", "visits"]
     em = to_arviz(fit(Mixture(families), table, EM()), table, draws=5)["posterior"]
     assert em["probs_2"].dims == posterior["probs_2"].dims and em["loc_0"].dims == posterior["loc_0"].dims
     wide = Product(Gaussian(2, 1), Poisson(2, 1), Categorical(2, [3, 2]))
     probs = to_arviz(fit(Mixture(wide), table, EM()), table, draws=5)["posterior"]["probs_2"]
-    assert probs.coords["column_2"].values.tolist() == ["colour", "shape"] and probs.sizes["level_2"] == 3
+    assert probs.coords["feature_2"].values.tolist() == ["colour", "shape"] and probs.sizes["level_2"] == 3
 
 
 @pytest.mark.parametrize(
     ("model", "dims"),
     [
-        (BayesianMixture(Gaussian(2, 2, "tied")), ("column", "column_other")),
+        (BayesianMixture(Gaussian(2, 2, "tied")), ("feature", "feature_other")),
         (BayesianMixture(Gaussian(2, 2, "spherical")), ("component",)),
-        (BayesianMixture(Gaussian(2, 2, "diag"), stick_breaking=True), ("component", "column")),
+        (BayesianMixture(Gaussian(2, 2, "diag"), stick_breaking=True), ("component", "feature")),
     ],
     ids=["tied", "spherical", "sticks"],
 )
@@ -223,8 +223,8 @@ def test_moments_that_are_not_finite_are_left_out(x):
 def test_bernoulli_and_arrays_without_names(x):
     bits = (x > x.median()).to_numpy().astype(float)
     posterior = to_arviz(fit(BernoulliMixture(2, 2), bits, EM()), bits, draws=5)["posterior"]
-    assert posterior["probs"].dims == ("chain", "draw", "component", "column")
-    assert posterior.coords["column"].values.tolist() == ["column 0", "column 1"]
+    assert posterior["probs"].dims == ("chain", "draw", "component", "feature")
+    assert posterior.coords["feature"].values.tolist() == ["column 0", "column 1"]
 
 
 @pytest.mark.usefixtures("as_users_run_it")
@@ -250,3 +250,20 @@ def test_the_same_draws_for_the_same_seed(fits, x):
     assert torch.equal(state, torch.get_rng_state())
     for group in ("posterior", "posterior_predictive"):
         assert a[group].equals(b[group]) and not a[group].equals(c[group])
+
+
+# the report
+
+
+def test_a_report_holds_the_posterior(fits, x, tmp_path):
+    chosen = {"sampled": fits["held"], "<vb>": fits["vb"], "em": fits["em"]}
+    for names, wanted in ((("<vb>", "em"), "<vb>"), (("sampled", "<vb>"), "sampled")):
+        page = compare(x, **{name: chosen[name] for name in names}).report(tmp_path / "report")
+        data = az.from_netcdf(page.parent / "posterior.nc")
+        kept = to_arviz(chosen[wanted], x)
+        for group in ("posterior", "log_likelihood", "observed_data"):
+            assert data[group].equals(kept[group])
+        said = f"Draws of the parameters of {wanted}".replace("<", "&lt;").replace(">", "&gt;")
+        assert said in page.read_text(encoding="utf-8")
+    compare(x, em=fits["em"]).report(tmp_path / "report")
+    assert not (tmp_path / "report" / "posterior.nc").exists()
