@@ -45,12 +45,13 @@ def to_arviz(
     very draws. Of a `Mixture`: one chain of bootstrap estimates, a stand-in for a posterior; draws (100) is how many
     resamples are fitted, or resamples are those of `bootstrap(fit, x)`. x, weights, labels: those of the fit.
 
-    posterior: parameters by their names, with dims component, column and column_other, in groups of a `Product` g
-    column_g, and level, with the names and words of the table. Labels of components may switch from draw to draw; not
-    affected by it are sorted_weights (from the largest), mixture_mean and mixture_sd, of the columns under the whole
-    mixture, in their units, where these are finite. log_likelihood: w_i log p(x_i | theta), z summed out, of labelled
-    rows log p(x_i, label_i | theta), in nats, with dims (chain, draw, row). posterior_predictive: a table drawn anew at
-    each draw, (chain, draw, row, column). observed_data: x, NaN where missing.
+    posterior: parameters by their names, with dims component, feature and feature_other (the columns of x: ArviZ's
+    plots have a dim called column of their own), of group g of a `Product` feature_g, and level, with the names and
+    words of x. Labels of components may switch from draw to draw; not affected by it are sorted_weights (from the
+    largest), mixture_mean and mixture_sd, of the columns under the whole mixture, in their units, where these are
+    finite. log_likelihood: w_i log p(x_i | theta), z summed out, of labelled rows log p(x_i, label_i | theta), in nats,
+    with dims (chain, draw, row); row: the number of a row in x, of those of positive weight. posterior_predictive: a
+    table drawn anew at each draw, (chain, draw, row, feature). observed_data: x, NaN where missing.
 
     Kumar, Carroll, Hartikainen & Martin, Journal of Open Source Software 4 (2019), 1143. The same numbers for the same
     seed. Raises TypeError for other models, ValueError for what does not fit.
@@ -72,7 +73,7 @@ def to_arviz(
         if resamples is None:
             resamples = bootstrap(fit, x, draws or RESAMPLES, weights, labels, seed)
         views = list(_views_of(model, resamples.draws))
-        theta, chains = {_renamed(name): value for name, value in resamples.draws.items()}, 1
+        theta, chains = _seen(resamples.draws), 1
         theta.setdefault("weights", torch.stack([log_weights.exp() for _, log_weights in views]))
         family, shared = model.family, _shared(model.family)
     else:
@@ -81,17 +82,19 @@ def to_arviz(
             "BayesianMixture or a Mixture: others have no draws of their parameters"
         )
     assert rows is not None
+    chunks = list(rows.chunks())  # once: a Dataset may draw its rows
+    observed = torch.cat([chunk.x for chunk in chunks]).numpy()
     names = _Names(family, rows, shared)
+    names.coords["row"] = torch.cat([torch.as_tensor(chunk.numbers) for chunk in chunks]).numpy()
     arrays = {name: (names.dims(name, value[0]), value.detach().numpy()) for name, value in theta.items()}
-    arrays["sorted_weights"] = (("rank",), theta["weights"].sort(-1, descending=True).values.numpy())
+    arrays["sorted_weights"] = (("place",), theta["weights"].sort(-1, descending=True).values.numpy())
     groups: dict[str, Arrays] = {
         "posterior": arrays | names.moments(views),
-        "log_likelihood": {"x": (("row",), torch.stack([pointwise(view, rows) for view in views]).numpy())},
+        "log_likelihood": {"x": (("row",), torch.stack([pointwise(view, chunks) for view in views]).numpy())},
     }
     if posterior_predictive:
         with fixed_seed(seed):
-            groups["posterior_predictive"] = {"x": (("row", "column"), _replicated(views, len(rows)).numpy())}
-    observed = torch.cat([chunk.x for chunk in rows.chunks()]).numpy()
+            groups["posterior_predictive"] = {"x": (("row", "feature"), _replicated(views, len(observed)).numpy())}
     return _assembled(groups, observed, names.coords, chains)
 
 
@@ -119,8 +122,9 @@ def _assembled(groups: dict[str, Arrays], observed: np.ndarray, coords: Mapping[
         return xarray.Dataset(shaped, own | {name: value for name, value in coords.items() if name in used})
 
     made = {name: dataset(arrays) for name, arrays in groups.items()}
-    made["observed_data"] = dataset({"x": (("row", "column"), observed)}, ())
-    return arviz.InferenceData(**made) if hasattr(arviz, "InferenceData") else xarray.DataTree.from_dict(made)
+    made["observed_data"] = dataset({"x": (("row", "feature"), observed)}, ())
+    old = "InferenceData" in vars(arviz)  # ArviZ 1 warns of the very question whether it has one
+    return arviz.InferenceData(**made) if old else xarray.DataTree.from_dict(made)
 
 
 class _Names:
@@ -134,14 +138,13 @@ class _Names:
         self.groups = {"": range(rows.features)} | {f"_{g}": own for g, own in enumerate(groups or ())}
         self.coords: dict[str, Any] = {
             "component": np.arange(self.k),
-            "rank": np.arange(self.k),
+            "place": np.arange(self.k),
             "stick": np.arange(self.k - 1),
-            "row": np.arange(len(rows)),
         }
         self.columns = np.array(list(map(str, names)))
         self.words: dict[str, Any] = {}
         for end, own in self.groups.items():
-            self.coords[f"column{end}"] = self.coords[f"column_other{end}"] = self.columns[list(own)]
+            self.coords[f"feature{end}"] = self.coords[f"feature_other{end}"] = self.columns[list(own)]
             each = {tuple(levels[j] or ()) for j in own}
             self.words[f"level{end}"] = list(map(str, each.pop())) if len(each) == 1 else []
 
@@ -155,12 +158,12 @@ class _Names:
         if not sizes or sizes[0] != d or len(sizes) > 2:
             return (*lead, *(f"{name}_dim_{i}" for i in range(len(sizes))))
         if len(sizes) == 1:
-            return (*lead, f"column{end}")
+            return (*lead, f"feature{end}")
         if sizes[1] == d and not name.startswith("probs"):
-            return (*lead, f"column{end}", f"column_other{end}")
+            return (*lead, f"feature{end}", f"feature_other{end}")
         words = self.words[f"level{end}"]
         self.coords[f"level{end}"] = np.array(words) if len(words) == sizes[1] else np.arange(sizes[1])
-        return (*lead, f"column{end}", f"level{end}")
+        return (*lead, f"feature{end}", f"level{end}")
 
     def moments(self, views: list[View]) -> Arrays:
         """Mean and standard deviation of the columns under the whole mixture, of columns where they are finite."""
@@ -171,7 +174,7 @@ class _Names:
         found: Arrays = {}
         for name, values in zip(("mixture_mean", "mixture_sd"), map(torch.stack, zip(*each, strict=True)), strict=True):
             kept = values.isfinite().all(0).numpy()
-            dim = "column" if kept.all() else f"{name}_column"
+            dim = "feature" if kept.all() else f"{name}_feature"
             self.coords[dim] = self.columns[kept]
             if kept.any():
                 found[name] = ((dim,), values.numpy()[:, kept])
@@ -218,10 +221,15 @@ def _views_of(model: Mixture, draws: Mapping[str, Tensor]) -> Iterator[View]:
         yield model.family.at(own), weights.log()
 
 
+def _seen(draws: Mapping[str, Tensor]) -> Theta:
+    """Parameters as a `BayesianMixture` has them: covariances in place of their factors."""
+    return {_renamed(n): v @ v.mT if n.endswith("scale_tril") else v for n, v in draws.items()}
+
+
 def _renamed(name: str) -> str:
     """As a `BayesianMixture` calls it: loc of family.loc, loc_1 of family.parts.1.loc."""
     name = re.sub(r"^parts\.(\d+)\.(.*)$", r"\2_\1", name.removeprefix("family."))
-    return name.replace(".", "_")
+    return name.replace("scale_tril", "covariance").replace(".", "_")
 
 
 def _shared(family: Family) -> frozenset[str]:

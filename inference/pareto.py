@@ -88,7 +88,8 @@ def reliability(
             "q is a sample of draws, whose density is not known: see the r_hat of arviz.summary(to_arviz(fit, x))"
         )
     rows = as_rows(x, weights, labels, model)
-    log_p = torch.stack([pointwise(view, rows).sum() for view in views_of(model, theta)]) + model.log_prior(theta)
+    chunks = list(rows.chunks())
+    log_p = torch.stack([pointwise(view, chunks).sum() for view in views_of(model, theta)]) + model.log_prior(theta)
     alike = _exchangeable(model, theta, rows)
     log_q, shift = _averaged(model, theta, log_q, alike)
     ratios = (log_p - log_q + shift).double().numpy()

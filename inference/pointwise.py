@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models import BayesianMixture, Rows
+from ..models import BayesianMixture
 from ..models.beliefs import Theta
 from ..models.estep import allowed
 from ..models.family import Family
 from ..models.missing import log_density
+from ..models.rows import Chunk
 
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
 
@@ -25,15 +26,14 @@ def views_of(model: BayesianMixture, theta: Theta) -> Iterator[View]:
 
 
 @torch.no_grad()
-def pointwise(view: View, rows: Rows) -> Float[Tensor, " n"]:
+def pointwise(view: View, chunks: Sequence[Chunk]) -> Float[Tensor, " n"]:
     """w_i log p(x_i | theta), of labelled rows w_i log p(x_i, label_i | theta), in nats."""
     family, log_weights = view
     found = []
-    for chunk in rows.chunks():
+    for chunk in chunks:
         joint = log_density(family, chunk.x) + log_weights
         if chunk.labels is not None:
             joint = joint + allowed(chunk.labels, len(log_weights))
         each = torch.logsumexp(joint, -1)
-        # a row of weight zero may be impossible, and must not matter
-        found.append(each if chunk.weights is None else torch.where(chunk.weights > 0, each, 0.0) * chunk.weights)
+        found.append(each if chunk.weights is None else each * chunk.weights)
     return torch.cat(found)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import platform
 import shutil
+import tempfile
 import uuid
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..models import BayesianMixture
+from .arviz_export import to_arviz
 from .compare import Comparison
 from .components import called, component_tables, written
 from .page import GENERATOR, glossary, page, paragraph, picture, section, table
@@ -21,7 +25,7 @@ from .text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restar
 # all that a report may hold; the page last, so that it never speaks of what is not there yet
 FILES = (
     "data.png", "samples.png", "profiles.png", "reconstructions.png", "latent.png", "posteriors.png", "bounds.png",
-    "responsibilities.png", "comparison.csv", "pairs.csv", "components.csv", "index.html",
+    "responsibilities.png", "comparison.csv", "pairs.csv", "components.csv", "posterior.nc", "index.html",
 )  # fmt: skip
 SECTIONS = {
     "data": "The data and the components",
@@ -63,9 +67,11 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     """Write the folder `out` and return the path of its index.html.
 
     index.html (no scripts, images inside), a NAME.png for each NAME that `figures` gives, comparison.csv
-    (`Comparison.frame()`), pairs.csv and components.csv (a line for each component of each fit). All is made beside its
-    place and moved there at the end. An earlier report is replaced and other files are left alone. Raises OSError if
-    `out` cannot be written, or holds files of these names that are not a report's.
+    (`Comparison.frame()`), pairs.csv and components.csv (a line for each component of each fit). If some fit is of a
+    `BayesianMixture`, posterior.nc, for `arviz.from_netcdf`: `to_arviz` of the last sampler's, else of the last one,
+    without replicated data. All is made beside its place and moved there at the end. An earlier report is replaced and
+    other files are left alone. Raises OSError if `out` cannot be written, or holds files of these names that are not a
+    report's.
     """
     out = Path(out)
     check_writable(out)
@@ -78,7 +84,10 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     tables = component_tables(comparison)
     if tables:
         files["components.csv"] = pd.concat(tables).to_csv(lineterminator="\n").encode()
-    files["index.html"] = page(title, _body(comparison, tables, images, texts)).encode()
+    name = _with_posterior(comparison)
+    if name is not None:
+        files["posterior.nc"] = _netcdf(to_arviz(comparison.fits[name], comparison.x, posterior_predictive=False))
+    files["index.html"] = page(title, _body(comparison, tables, images, texts, name)).encode()
     # inside a folder that exists, for it may be a file system of its own
     scratch = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid.uuid4().hex[:8]}"
     scratch.mkdir(parents=True)
@@ -132,8 +141,28 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _with_posterior(comparison: Comparison) -> str | None:
+    """The name of the fit of which there are draws to be kept; None if no fit has a posterior."""
+    models = {name: fit.model for name, fit in comparison.fits.items()}
+    drawn = [n for n, model in models.items() if isinstance(model, BayesianMixture) and not model.q.is_point]
+    sampled = [n for n in drawn if hasattr(models[n].q, "size")]
+    return (sampled or drawn or [None])[-1]
+
+
+def _netcdf(data: Any) -> bytes:
+    """A posterior as the bytes of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "posterior.nc"
+        data.to_netcdf(str(path), engine="h5netcdf")
+        return path.read_bytes()
+
+
 def _body(
-    comparison: Comparison, tables: list[pd.DataFrame], images: dict[str, bytes], texts: dict[str, tuple[str, str]]
+    comparison: Comparison,
+    tables: list[pd.DataFrame],
+    images: dict[str, bytes],
+    texts: dict[str, tuple[str, str]],
+    posterior: str | None,
 ) -> str:
     names = list(comparison.fits)
     lines, note = scores(comparison)
@@ -170,6 +199,9 @@ def _body(
         ),
         section("Words", glossary(GLOSSARY)),
         paragraph(f"Numbers in full: {FULL[bool(tables)]} beside this page.", "quiet"),
+        paragraph(f"Draws of the parameters of {posterior}, for arviz.from_netcdf: posterior.nc.", "quiet")
+        if posterior is not None
+        else "",
     ]
     return "\n".join(part for part in parts if part)
 

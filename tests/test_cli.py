@@ -44,7 +44,7 @@ def test_compare_prints_the_table_and_writes_the_report(run, tmp_path):
     result = run("compare", "faithful", "-k", 2, *QUICK)
     assert result.exit_code == 0, result.stderr
     assert sorted(file.name for file in (tmp_path / "report").iterdir()) == sorted(
-        set(FILES) - {"profiles.png", "samples.png", "reconstructions.png", "latent.png"}
+        set(FILES) - {"profiles.png", "samples.png", "reconstructions.png", "latent.png", "posterior.nc"}
     )
     table = pd.read_csv(tmp_path / "report" / "comparison.csv", index_col="fit")
     assert list(table.index) == ["em", "svi-exact"] and list(table["passes"]) == [5, 5]
