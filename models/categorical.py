@@ -129,7 +129,7 @@ class Categorical(ExponentialFamily):
             return super().beliefs(prior, conjugate)
         each: Any = prior
         if prior is not None or (self.priors and not self.priors.is_weak):
-            given = self.priors.distribution("probs") if prior is None else prior
+            given: Any = self.priors.distribution("probs") if prior is None else prior
             given = given.get("probs", given) if isinstance(given, Mapping) else given
             if isinstance(given, Dirichlet):
                 whole = Priors({"probs": given}, self.priors.kinds, proper=True).distribution("probs")
