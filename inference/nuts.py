@@ -20,7 +20,6 @@ from ..models.beliefs import Theta, log_density
 from ..models.estep import allowed
 from ..models.missing import log_density as log_prob
 from ..models.posteriors import stacked
-from ..models.weight_beliefs import StickWeights
 from .evaluate import data_bound
 from .relabel import relabel
 
@@ -96,7 +95,7 @@ class Sampling:
         for chain in range(engine.chains):
             if chain:
                 model.initialize(self.rows, None, self.generator, redraw=True)
-            if isinstance(model.shares, StickWeights):
+            if not model.shares.exchangeable:
                 model.permute(model.shares.place.argsort())  # labels are places
             joint = LogJoint(model, self.rows)
             begin = joint.unconstrained({name: value[0] for name, value in model.q.draw(1)[0].items()})

@@ -25,13 +25,11 @@ from .initialize import draw_start
 from .missing import Seen
 from .missing import log_density as log_prob
 from .mixture import Mixture
-from .point import improve
 from .posteriors import Conjugate, Guided, PosteriorDraws, Sampled
 from .prior import NormalInverseWishart
 from .randomness import fixed_seed
 from .weight_beliefs import DirichletWeights, StickWeights
 
-EMPTY = 0.01  # the weight of a component below which it counts as empty
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None
 
 
@@ -125,18 +123,14 @@ class BayesianMixture(Mixture):
     def log_labellings(self) -> float:
         """log K! - log M!, with M the number of components that are all alike, since they are empty: of less than a
         row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
-        if isinstance(self.shares, StickWeights):
+        if not self.shares.exchangeable:
             return 0.0
-        if isinstance(self.q, Conjugate):
-            empty = self.shares.concentration.detach() - self.shares.prior_concentration < 1
-        else:
-            empty = self.weights < EMPTY
-        return math.lgamma(self._k + 1) - math.lgamma(int(empty.sum()) + 1)
+        return math.lgamma(self._k + 1) - math.lgamma(int(self.q.empty().sum()) + 1)
 
     @property
     def is_sampled(self) -> bool:
         """Whether q consists of the draws of a sampler."""
-        return isinstance(self.q, Sampled)
+        return self.q.is_sampled
 
     @property
     def is_point(self) -> bool:
@@ -279,19 +273,15 @@ class BayesianMixture(Mixture):
     def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
         """The E-step of variational Bayes: that of EM at the expected natural parameters and log weights."""
         rows, weights, labels = self._summed(x, weights, labels)
-        family, log_weights = self._single()
+        self._require_parameters()
+        family, log_weights = self.q.view()
         return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
         """The M-step of variational Bayes: hyperparameters = those of the prior + statistics. Of an AutoDelta the
         maximum of the expected log joint density, which is climbed to by gradients if need be."""
-        if isinstance(self.q, Guided):
-            self._single()
-            self.q.move(improve(self.shares, self.beliefs, self.q.point(), statistics))
-            return
-        self.shares.maximize(statistics.weight)
-        self.beliefs.maximize(statistics.weight, statistics.total)
+        self.q.maximize(statistics)
 
     @torch.no_grad()
     def carry(self, statistics: Statistics) -> Statistics:
@@ -364,21 +354,6 @@ class BayesianMixture(Mixture):
         made.load_state_dict(_state(family, made, weights))
         made.schema = self.schema
         return made
-
-    def _single(self) -> Any:
-        self._require_parameters()
-        if not (isinstance(self.q, Conjugate) or self.q.is_point):
-            raise TypeError(
-                "EM() needs the conjugate posterior or an AutoDelta, of which it has all expectations: fit this guide "
-                "by SVI()"
-            )
-        if isinstance(self.q, Guided):
-            for part in self.beliefs.likelihood.modules():
-                if isinstance(part, Family) and type(part).expected_log_prob is Family.expected_log_prob:
-                    raise TypeError(
-                        f"EM() needs expected_log_prob(), which {type(part).__name__} does not write: fit it by SVI()"
-                    )
-        return self.q.views()[0]
 
     def _at_each(self, theta: Theta) -> list[tuple[Family, Tensor]]:
         self._require_parameters()

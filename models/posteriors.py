@@ -10,7 +10,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pyro import poutine
 from pyro.infer.autoguide import AutoDelta
 from pyro.infer.autoguide.initialization import init_to_value
@@ -18,12 +18,15 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ._module import own_store
+from .base import Statistics
 from .beliefs import Beliefs, Theta, filled, log_density
 from .family import Family
+from .point import improve
 from .randomness import fixed_seed
 from .weight_beliefs import DirichletWeights, StickWeights
 
 EVALUATION_DRAWS = 20  # of a guide, always the same, by which its expectations are evaluated
+EMPTY = 0.01  # the weight of a component below which it counts as empty, where rows are not counted
 EVALUATED = 256  # of a sample of draws, evenly spaced
 
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: one mixture, or what stands for all of them
@@ -44,6 +47,7 @@ class Conjugate:
     """q(theta) of the prior's kind, with all expectations in closed form."""
 
     is_point = False
+    is_sampled = False
     has_exact_bound = True
 
     def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs):
@@ -61,6 +65,19 @@ class Conjugate:
         """The family with the expected natural parameters; E[log weights], less what E[log p(x | k)] is below it."""
         family, short = self.beliefs.expected()
         return [(family, self.shares.expected_log() + short)]
+
+    def view(self) -> View:
+        """What the E-step of EM takes for the mixture."""
+        return self.views()[0]
+
+    def maximize(self, statistics: Statistics) -> None:
+        """Hyperparameters = those of the prior + statistics."""
+        self.shares.maximize(statistics.weight)
+        self.beliefs.maximize(statistics.weight, statistics.total)
+
+    def empty(self) -> Bool[Tensor, " k"]:
+        """Which components have less than one row."""
+        return self.shares.counts() < 1
 
     def global_term(self) -> Float[Tensor, ""]:
         """-KL(q(theta) || p(theta))."""
@@ -112,6 +129,7 @@ class _ByDraws(torch.nn.Module):
     shares: DirichletWeights | StickWeights
     beliefs: Beliefs
     is_point = False
+    is_sampled = False
 
     def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs):
         super().__init__()
@@ -120,6 +138,17 @@ class _ByDraws(torch.nn.Module):
     def views(self) -> list[View]:
         """One mixture for each draw."""
         raise NotImplementedError
+
+    def view(self) -> View:
+        """Raises TypeError: it takes many."""
+        raise TypeError(
+            "EM() needs the conjugate posterior or an AutoDelta, of which it has all expectations: fit this guide "
+            "by SVI()"
+        )
+
+    def empty(self) -> Bool[Tensor, " k"]:
+        """Which components have next to no weight."""
+        return self.mean()[0] < EMPTY  # type: ignore[attr-defined]
 
     def log_predictive(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """log of the mean over draws of p(x | theta), of each row."""
@@ -180,13 +209,21 @@ class Guided(_ByDraws):
         self.auto = self._made({name: _away(form, theta[name]) for name, (form, _) in self.supports.items()})
         self.begun = torch.tensor(True)
 
-    def point(self) -> Theta:
-        """Where a guide of one point is."""
-        return self._one()[0]
+    def view(self) -> View:
+        """The mixture at a guide's one point. Raises TypeError if it has more, or its family no M-step under any
+        prior."""
+        if not self.is_point:
+            return super().view()
+        for part in self.beliefs.likelihood.modules():
+            if isinstance(part, Family) and type(part).expected_log_prob is Family.expected_log_prob:
+                raise TypeError(
+                    f"EM() needs expected_log_prob(), which {type(part).__name__} does not write: fit it by SVI()"
+                )
+        return self.views()[0]
 
-    def move(self, theta: Theta) -> None:
-        """A guide of one point goes there."""
-        for name, value in theta.items():
+    def maximize(self, statistics: Statistics) -> None:
+        """The point of the highest expected log joint density, for the weights in closed form, else uphill."""
+        for name, value in improve(self.shares, self.beliefs, self._one()[0], statistics).items():
             setattr(self.auto, name, value)
 
     def views(self) -> list[View]:
@@ -273,6 +310,7 @@ class Sampled(_ByDraws):
     family, (chains * draws, ...)."""
 
     term: Tensor
+    is_sampled = True
     has_exact_bound = False
 
     def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs, size: PosteriorDraws):

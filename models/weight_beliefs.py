@@ -23,6 +23,7 @@ class DirichletWeights(Recorded):
     """
 
     concentration: Tensor
+    exchangeable = True  # whether any relabelling is as good
 
     def __init__(self, components: int, concentration: float, conjugate: bool = True):
         super().__init__()
@@ -53,6 +54,10 @@ class DirichletWeights(Recorded):
             self.maximize(counts)
         whole = counts + self.prior_concentration
         return {"weights": whole / whole.sum()}
+
+    def counts(self) -> Float[Tensor, " k"]:
+        """The rows of each component."""
+        return self.concentration.detach() - self.prior_concentration
 
     def expected_log(self) -> Float[Tensor, " k"]:
         """E_q[log weights]."""
@@ -105,6 +110,7 @@ class StickWeights(Recorded):
     place: Tensor
     taken: Tensor
     left: Tensor
+    exchangeable = False
 
     def __init__(self, components: int, concentration: float, conjugate: bool = True):
         super().__init__()
