@@ -118,7 +118,7 @@ def scores(comparison: Comparison) -> tuple[list[list[str]], str]:
     marked, best, note = _best(comparison)
     lines = []
     for column, title, form in SCORES:
-        if column in OPTIONAL and not frame[column].fillna(0).to_numpy().any():
+        if column in OPTIONAL and (column not in frame or not frame[column].fillna(0).to_numpy().any()):
             continue
         cells = [number(value, form) for value in frame[column]]
         if column == marked:

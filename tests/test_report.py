@@ -146,7 +146,8 @@ def test_components_are_in_canonical_order_and_aligned(two):
 
 def test_the_report_is_complete_and_stands_alone(two, written):
     assert sorted(file.name for file in written.parent.iterdir()) == sorted(
-        set(FILES) - {"samples.png", "profiles.png", "reconstructions.png", "latent.png", "posterior.nc"}
+        set(FILES)
+        - {"samples.png", "profiles.png", "reconstructions.png", "latent.png", "posteriors.png", "posterior.nc"}
     )
     source = written.read_text(encoding="utf-8")
     page = Page(source)
