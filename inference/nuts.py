@@ -48,10 +48,10 @@ class NUTS:
     target_accept: float = 0.8
 
     def __post_init__(self):
-        for name in ("draws", "warmup", "chains"):
+        for name, least in (("draws", 4), ("warmup", 1), ("chains", 1)):  # R-hat is of halves of chains
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}")
         if not 0 < self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept!r}, expected a probability such as 0.8")
 
@@ -123,21 +123,22 @@ class Sampling:
     @torch.no_grad()
     def _relabelled(self, theta: Theta) -> Theta:
         model, names = self.model, self.model.beliefs.supports()
-        x = self.rows.sample(torch.Generator().manual_seed(0)).x[:LABEL_ROWS]
+        chunk = self.rows.sample(torch.Generator().manual_seed(0), LABEL_ROWS)
+        known = 0.0 if chunk.labels is None else allowed(chunk.labels, model.beliefs.components)
         views = [
             (model.beliefs.family_at({name: one[name] for name in names}), one["weights"].log())
             for one in _parted(theta)
         ]
-        order = relabel(torch.stack([(log_prob(family, x) + weights).softmax(-1) for family, weights in views]))
+        joints = [log_prob(family, chunk.x) + weights + known for family, weights in views]
+        order = relabel(torch.stack(joints).softmax(-1))
         own = model.beliefs.relabel({name: theta[name] for name in names}, order)
         return {**theta, **own, "weights": torch.gather(theta["weights"], 1, order)}
 
     def _judged(self, draws: Float[Tensor, "s p"], divergences: int) -> tuple[bool, str]:
         engine = self.engine
         told = f"{engine.chains} chain{'s' if engine.chains > 1 else ''} of {engine.draws} draws"
-        if engine.draws < 4:
-            return False, f"{told}, too few to judge"
-        worst = float(split_gelman_rubin(draws.unflatten(0, (engine.chains, engine.draws)), 0, 1).max())
+        each = split_gelman_rubin(draws.unflatten(0, (engine.chains, engine.draws)), 0, 1)
+        worst = float(each.nan_to_num(nan=torch.inf).max())  # 0 / 0 of a chain that did not move
         told += f", largest R-hat {worst:.3f}"
         if divergences:
             told += f", {divergences} divergent: raise target_accept"
@@ -208,7 +209,7 @@ def gaussian_bound(joint: LogJoint, draws: Float[Tensor, "s p"]) -> float:
     draws, by draws of its own."""
     s, p = draws.shape
     covariance = torch.atleast_2d(torch.cov(draws.T)) if s > p + 1 else torch.diag(draws.var(0))
-    covariance = covariance + 1e-9 * torch.diag(covariance.diagonal())
+    covariance = covariance + torch.diag(1e-9 * covariance.diagonal() + 1e-12)  # a chain may not have moved
     q = torch.distributions.MultivariateNormal(draws.mean(0), covariance)
     u = q.sample((BOUND_DRAWS,))
     return float((joint.many(u) - q.log_prob(u)).mean())

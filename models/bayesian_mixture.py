@@ -306,7 +306,7 @@ class BayesianMixture(Mixture):
                 "a narrow prior, or fit a Mixture"
             )
         rows, moments = self._looked_at(x, weights)
-        if self.q.is_set and not redraw:
+        if self.q.is_set and not redraw and not self.is_sampled:
             return
         like = self.beliefs.likelihood
         start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)

@@ -4,11 +4,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are not installed: they live in the checkout
-from benchmarks import coverage, gaussian_pass, other_families, restarts, selection
+from benchmarks import calibration, coverage, gaussian_pass, other_families, restarts, selection
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +79,24 @@ def test_the_simulations_run_and_write_what_they_found(monkeypatch, tmp_path, ca
     monkeypatch.setattr(selection, "RESULTS", tmp_path / "selection.json")
     assert selection.main(["--sets", "1", "--folds", "2"]) == 0
     assert json.loads(selection.RESULTS.read_text())["designs"][name]["share"]["bic"] == 1
+
+
+def test_calibration_tells_uniform_ranks_from_others():
+    rng, most = np.random.default_rng(0), calibration.DRAWS + 1
+    tests = np.array([calibration.judged(rng.integers(0, most, 60))["p"] for _ in range(60)])
+    assert 0 < (tests < 0.1).sum() < 16  # of Binomial(60, .1) but once in 500
+    low, wide = rng.integers(0, most - 5, 400), rng.choice([0, 1, 9, 18, 19], 400)
+    assert max(calibration.judged(low)["p"], calibration.judged(wide)["p"]) < 1e-3
+    every = calibration.judged(np.arange(most))
+    assert every["coverage"] == {"50": 0.5, "90": 0.9} and max(np.abs(every["difference"])) < 1e-12
+
+
+def test_calibration_runs_and_writes_what_it_found(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(calibration, "RESULTS", tmp_path / "calibration.json")
+    monkeypatch.setattr(calibration, "PICTURE", tmp_path / "calibration.png")
+    monkeypatch.setattr(calibration, "WARMUP", 20)
+    code = calibration.main(["--sets", "2", "--vb-sets", "3"])
+    found = json.loads(calibration.RESULTS.read_text())["result"]
+    assert found["nuts"]["sets"] == 2 and found["vb"]["sets"] == 3 and calibration.PICTURE.exists()
+    assert all(sum(own["counts"]) == 3 for own in found["vb"]["quantities"].values())
+    assert code == int("MISCALIBRATED" in capsys.readouterr().out)
