@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -112,10 +112,12 @@ class Sampling:
             divergences += len(run.diagnostics()["divergences"]["chain 0"])
         theta = self._relabelled(stacked(found))
         joint = LogJoint(model, self.rows)
-        flat = torch.stack([joint.unconstrained(one) for one in _parted(theta)])
-        self.outcome = self._judged(torch.cat([flat, joint.many(flat).unsqueeze(1)], 1), divergences)
+        # sticks are of places, not of labels: they and what is drawn with them stay together
+        flat = torch.stack([joint.unconstrained(o) for o in (_parted(theta) if model.shares.exchangeable else found)])
+        own = torch.stack([joint.unconstrained(one, model.beliefs.supports()) for one in _parted(theta)])
+        shares = theta["weights"][:, 1:]  # the first follows from the others
+        self.outcome = self._judged(torch.cat([own, shares, joint.many(flat).unsqueeze(1)], 1), divergences)
         bound = gaussian_bound(joint, flat)
-        theta.pop("sticks", None)
         model.hold(theta, PosteriorDraws(engine.chains, engine.draws), torch.zeros((), dtype=torch.float64))
         left = bound - float(data_bound(model, self.rows)) * self.rows.total_weight
         model.hold(theta, PosteriorDraws(engine.chains, engine.draws), torch.tensor(left, dtype=torch.float64))
@@ -198,9 +200,10 @@ class LogJoint:
         return {"weights": self.shares.log_weights(theta).exp(), **theta}
 
     @torch.no_grad()
-    def unconstrained(self, theta: Theta) -> Float[Tensor, " p"]:
-        """`theta` undone."""
-        return torch.cat([torch.as_tensor(to.inv(theta[name])).flatten() for name, to in self.maps.items()])
+    def unconstrained(self, theta: Theta, names: Iterable[str] | None = None) -> Float[Tensor, " p"]:
+        """`theta` undone; of some names, if they are given."""
+        wanted = self.maps if names is None else names
+        return torch.cat([torch.as_tensor(self.maps[name].inv(theta[name])).flatten() for name in wanted])
 
 
 @torch.no_grad()

@@ -306,8 +306,8 @@ class Guided(_ByDraws):
 
 
 class Sampled(_ByDraws):
-    """q(theta) is a sample of draws, all with the same labels: `weights` (chains * draws, k), and the sites of the
-    family, (chains * draws, ...)."""
+    """q(theta) is a sample of draws, all with the same labels: `weights` (chains * draws, k), and the sites of theta,
+    (chains * draws, ...); sticks, if there are some, are those of places."""
 
     term: Tensor
     is_sampled = True
@@ -316,9 +316,8 @@ class Sampled(_ByDraws):
     def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs, size: PosteriorDraws):
         super().__init__(shares, beliefs)
         self.size = size
-        shapes = {"weights": torch.Size([beliefs.components])} | {
-            n: shape for n, (_, shape) in beliefs.supports().items()
-        }
+        supports = shares.supports() | beliefs.supports()
+        shapes = {"weights": torch.Size([beliefs.components])} | {name: shape for name, (_, shape) in supports.items()}
         self.names = tuple(shapes)
         for name, shape in shapes.items():
             self.register_buffer(f"drawn_{name}", torch.full((size.chains * size.draws, *shape), torch.nan).double())
@@ -349,10 +348,7 @@ class Sampled(_ByDraws):
         count = self.size.chains * self.size.draws
         index = torch.linspace(0, count - 1, min(count, EVALUATED)).round().long().tolist()
         theta = self.theta
-        return [
-            (self.beliefs.family_at({n: v[i] for n, v in theta.items() if n != "weights"}), theta["weights"][i].log())
-            for i in index
-        ]
+        return [self._view({name: value[i] for name, value in theta.items()}) for i in index]
 
     def global_term(self) -> Float[Tensor, ""]:
         """What the bound of the sampler has beyond the mean log-likelihood of its draws: about -KL(q || p)."""
@@ -361,8 +357,10 @@ class Sampled(_ByDraws):
     def sites(self) -> View:
         """One of the draws."""
         index = torch.randint(len(self.drawn_weights), ())  # type: ignore[arg-type]
-        theta = {n: pyro.sample(n, dist.Delta(v[index], event_dim=v.ndim - 1)) for n, v in self.theta.items()}
-        return self.beliefs.family_at(theta), theta.pop("weights").log()
+        one = {name: value[index] for name, value in self.theta.items()}
+        for name in self.shares.supports() | self.beliefs.supports():
+            pyro.sample(name, dist.Delta(one[name], event_dim=one[name].ndim))
+        return self._view(one)
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
@@ -375,9 +373,8 @@ class Sampled(_ByDraws):
         if not self.is_set:
             own = {name: _inside(form, shape) for name, (form, shape) in self.beliefs.supports().items()}
             return torch.full_like(self.drawn_weights[0], torch.nan), self.beliefs.family_at(own)  # type: ignore[index]
-        theta = {name: value.mean(0) for name, value in self.theta.items()}
-        weights = theta.pop("weights")
-        return weights, self.beliefs.family_at(theta)
+        family, log_weights = self._view({name: value.mean(0) for name, value in self.theta.items()})
+        return log_weights.exp(), family
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
         """Relabel the components in all draws."""
@@ -385,6 +382,11 @@ class Sampled(_ByDraws):
         for name in self.beliefs.supports():
             if name not in self.beliefs.shared:
                 setattr(self, f"drawn_{name}", getattr(self, f"drawn_{name}")[:, order])
+
+    # inside
+
+    def _view(self, theta: Theta) -> View:
+        return self.beliefs.family_at({name: theta[name] for name in self.beliefs.supports()}), theta["weights"].log()
 
 
 def stacked(found: list[Theta]) -> Theta:
