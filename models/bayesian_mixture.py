@@ -10,7 +10,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
@@ -289,6 +289,8 @@ class BayesianMixture(Mixture):
                 "a narrow prior, or fit a Mixture"
             )
         rows, moments = self._looked_at(x, weights)
+        if isinstance(self.q, Sampled):
+            self.q.begin({})  # which says why not
         if self.q.is_set and not redraw:
             return
         like = self.beliefs.likelihood
@@ -327,6 +329,11 @@ class BayesianMixture(Mixture):
     @property
     def _k(self) -> int:
         return self.beliefs.components
+
+    def _thin(self) -> Bool[Tensor, " k"]:
+        with torch.enable_grad():  # a parameter without gradient would count as frozen, and might be as thin as it is
+            family, log_weights = self.q.views()[0]
+        return family.collapsed(log_weights.detach().exp())
 
     def _single(self) -> Any:
         self._require_parameters()
