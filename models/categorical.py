@@ -132,7 +132,7 @@ class Categorical(ExponentialFamily):
             given = self.priors.distribution("probs") if prior is None else prior
             given = given.get("probs", given) if isinstance(given, Mapping) else given
             if isinstance(given, Dirichlet):
-                whole = Priors({"probs": given}, self.priors.kinds, proper=True).distribution("probs")
+                whole: Any = Priors({"probs": given}, self.priors.kinds, proper=True).distribution("probs")
                 each = [Dirichlet(whole.concentration[j : j + 1, :n]) for j, n in enumerate(self.levels)]
         return Product(*(Categorical(self.components, [n]) for n in self.levels)).beliefs(each, conjugate)
 

@@ -55,7 +55,7 @@ class GaussianBeliefs(Beliefs):
         self.conjugate = conjugate
         made = remade(family, prior=prior or family.prior or "weak")
         assert isinstance(made, Gaussian)
-        self.likelihood = made if conjugate else made.bare()
+        self.likelihood = made if conjugate else made.bare()  # type: ignore[reportIncompatibleVariableOverride]
         shape, d = made.shape, made.features
         self._k = family.components
         self.site = "covariance" if shape is Full else "variance"
