@@ -11,7 +11,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
@@ -306,13 +306,14 @@ class BayesianMixture(Mixture):
                 "a narrow prior, or fit a Mixture"
             )
         rows, moments = self._looked_at(x, weights)
-        if self.q.is_set and not redraw and not self.is_sampled:
+        if self.q.is_sampled:
+            self.q.begin({})  # which says why not
+        if self.q.is_set and not redraw:
             return
         like = self.beliefs.likelihood
         start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)
-        places = None if start.places is None else start.places
         theta = self.shares.start(start.responsibilities.sum(0))
-        theta = theta | self.beliefs.start(start.x, start.responsibilities, places, moments)
+        theta = theta | self.beliefs.start(start.x, start.responsibilities, start.places, moments)
         self.q.begin(theta)
 
     def check(self) -> None:
@@ -354,6 +355,11 @@ class BayesianMixture(Mixture):
         made.load_state_dict(_state(family, made, weights))
         made.schema = self.schema
         return made
+
+    def _thin(self) -> Bool[Tensor, " k"]:
+        with torch.enable_grad():  # a parameter without gradient would count as frozen, and might be as thin as it is
+            family, log_weights = self.q.views()[0]
+        return family.collapsed(log_weights.detach().exp())
 
     def _at_each(self, theta: Theta) -> list[tuple[Family, Tensor]]:
         self._require_parameters()

@@ -12,7 +12,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
@@ -272,7 +272,7 @@ class Mixture(Recorded):
 
     def check(self) -> None:
         """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
-        thin = self.family.collapsed(self.weights.detach())
+        thin = self._thin()
         if thin.any():
             j = int(thin.nonzero()[0])
             raise Collapse(f"component {j} has collapsed: its covariance is all but singular", j)
@@ -323,6 +323,10 @@ class Mixture(Recorded):
     def _kind(self) -> Family:
         """A family that knows what rows may hold, whatever its parameters."""
         return self.family
+
+    def _thin(self) -> Bool[Tensor, " k"]:
+        """Which components have run into a singularity."""
+        return self.family.collapsed(self.weights.detach())
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         """log q(z = k | x) but for a constant of each row; log weights for an impossible row, which says nothing."""

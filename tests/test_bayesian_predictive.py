@@ -33,7 +33,7 @@ def fitted(case, sticks=False, n=24):
 def test_the_predictive_density_is_the_mean_over_draws(case):
     """4 standard errors of one pooled number for each of 13 families: a false alarm in 1e-3 of seeds."""
     model, x = fitted(case), case.rows(24)[:4]
-    log = model.log_likelihood(model.draw(200, seed=1), x).numpy()
+    log = model.log_likelihood(model.draw(100, seed=1), x).numpy()
     ratio = np.exp(log - model.evidence(x).numpy()).mean(1)  # mean 1, if the closed form is right, for each draw
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio))
     assert ratio.std() < 2.5  # or the test would say nothing
@@ -97,7 +97,7 @@ def test_rows_that_are_sampled_have_the_predictive_density(case):
 def test_draws_have_the_means_of_the_posterior(case, sticks):
     """5 standard errors, on at most 20 numbers each: a false alarm in 1e-4 of seeds. Of covariances the precisions:
     `mean` has their expectation."""
-    model, n = fitted(case, sticks), 150
+    model, n = fitted(case, sticks), 80
     before = torch.random.get_rng_state()
     theta = model.draw(n, seed=4)
     again = model.draw(n, seed=4)
@@ -156,7 +156,7 @@ def test_a_draw_is_a_mixture(case, sticks):
 
 def test_labels_by_draws_and_by_infer_discrete_are_those_of_bayes_rule():
     """4 standard errors on 8 rows, twice: a false alarm in 1e-3 of seeds."""
-    case, n = CASES["full"], 150
+    case, n = CASES["full"], 80
     model, x = fitted(case), case.rows(24)[:8]
     theta = {name: value[0] for name, value in model.draw(1, seed=2).items()}
     exact = model.mixture(theta).posterior(x).probs[:, 1].numpy()
@@ -164,8 +164,8 @@ def test_labels_by_draws_and_by_infer_discrete_are_those_of_bayes_rule():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         draw = infer_discrete(known, first_available_dim=-2)
-        found = torch.stack([draw(x) for _ in range(200)]).double().mean(0).numpy()
-    assert (np.abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / 200) + 1e-9).all()
+        found = torch.stack([draw(x) for _ in range(120)]).double().mean(0).numpy()
+    assert (np.abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / 120) + 1e-9).all()
     z = model.draw_labels(x, n, seed=1)
     assert torch.equal(z, model.draw_labels(x, n, seed=1))
     thetas = model.draw(n, seed=7)

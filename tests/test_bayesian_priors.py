@@ -94,7 +94,7 @@ def test_the_bound_of_a_point_is_the_loss_of_the_tutorial_written_out():
 
 
 def test_a_loop_of_pyro_trains_a_point_and_a_guide():
-    for make, passes, gained in ((AutoDelta, 60, 0.1), (AutoNormal, 60, 0.5)):
+    for make, passes, gained in ((AutoDelta, 40, 0.1), (AutoNormal, 40, 0.5)):
         model = seed(BayesianMixture(Gaussian(2, 1, "tied-spherical"), FREE, 0.5, guide=make), Y, 1)
         before = (model.bound(Y).sum() + model.global_term()).item()
         moved = [parameter.detach().clone() for parameter in model.parameters()]
