@@ -44,11 +44,11 @@ class BayesianMixture(Mixture):
     itself.
 
     family: `Gaussian`, `Poisson`, `Exponential`, `Bernoulli`, `Categorical`, `Multinomial` or a `Product` of such; any
-    family with a guide and priors by parameter name. prior: None for the family's own, else "weak" (the family's,
-    spread as the data); "weak"; a `NormalInverseWishart`, `Gamma`, `Beta` or `Dirichlet` as the family takes it; of a
-    Product a list. Concentrations below 1 are fine here. concentration: of the weights; a small one such as 0.01
-    empties superfluous components. stick_breaking: a Dirichlet process with this concentration, cut off at k
-    components, instead.
+    family with a guide and priors by parameter name. prior: None for the family's own, else "weak": little more than
+    the units of the data, and the same for every k, so that bounds of different sizes compare; a
+    `NormalInverseWishart`, `Gamma`, `Beta` or `Dirichlet` as the family takes it; of a Product a list. Concentrations
+    below 1 are fine here. concentration: of the weights; a small one such as 0.01 empties superfluous components.
+    stick_breaking: a Dirichlet process with this concentration, cut off at k components, instead.
 
     guide: None for the conjugate posterior; or a class of Pyro's guides over the parameters, such as AutoNormal,
     AutoMultivariateNormal or AutoDelta (or a function that makes one of a program and init_loc_fn), for which z is

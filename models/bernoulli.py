@@ -99,6 +99,10 @@ class Bernoulli(ExponentialFamily):
         a, b = (self.priors.hyper("probs", name) for name in ("concentration1", "concentration0"))
         return a + b - 2, a - 1
 
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Beta(1, 1): uniform."""
+        return {"probs": Beta(torch.ones_like(data.mean), torch.ones_like(data.mean))}
+
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
         """Of Beta(a, b): the ones, and the zeros."""
         return {"probs": {"concentration1": total, "concentration0": weight.unsqueeze(-1) - total}}

@@ -136,6 +136,10 @@ class Categorical(ExponentialFamily):
                 each = [Dirichlet(whole.concentration[j : j + 1, :n]) for j, n in enumerate(self.levels)]
         return Product(*(Categorical(self.components, [n]) for n in self.levels)).beliefs(each, conjugate)
 
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Dirichlet(1, ..., 1): uniform."""
+        return {"probs": Dirichlet(torch.ones(self.mask.shape, dtype=torch.float64))}
+
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
         """Of a Dirichlet: how often each level came."""
         return {"probs": {"concentration": total.unflatten(-1, self.mask.shape)}}

@@ -20,7 +20,8 @@ class ConjugateBeliefs(Beliefs):
     """Each parameter has a prior of the kind that its likelihood is conjugate to, and a posterior of the same kind:
     hyperparameter = that of the prior + what rows `gain`.
 
-    prior: None for the family's own, or "weak" if it has none; "weak"; a distribution; or {parameter: distribution}.
+    prior: None for the family's own, or "weak" if it has none; "weak", the family's `weak_belief`, the same for
+    any number of members; a distribution; or {parameter: distribution}.
     """
 
     def __init__(self, family: Any, prior: Any = None, conjugate: bool = True):
@@ -28,19 +29,14 @@ class ConjugateBeliefs(Beliefs):
         own = family.priors
         given = ("weak" if not own or own.is_weak else None) if prior is None else prior
         self.conjugate = conjugate
-        made = remade(family, prior="weak" if given == "weak" else None)
         if given is None:
-            priors = Priors({name: own.distribution(name) for name in own.names}, own.kinds, proper=True)
-        elif given == "weak":
-            priors = made.priors
-        else:
-            priors = Priors(given, own.kinds, proper=True)
+            given = {name: own.distribution(name) for name in own.names}
+        priors = Priors(given, own.kinds, proper=True)
         if missing := sorted(priors.kinds.keys() - set(priors.names)):
             raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
         self.priors = priors
         self._k = family.components
-        made.priors = priors
-        self.likelihood = made.bare()
+        self.likelihood = remade(family, prior=None).bare()
         for name, (kind, shape) in priors.kinds.items() if conjugate else ():
             for hyper in kind.arg_constraints:
                 start = torch.ones(self._k, *shape, dtype=torch.float64)
@@ -75,8 +71,10 @@ class ConjugateBeliefs(Beliefs):
     ) -> Theta:
         """The mean of the posterior given these shares."""
         made = remade(self.likelihood)
-        made.priors = self.priors
         made.anchor(places, data)
+        if self.priors.is_weak:
+            for name, belief in made.weak_belief(data).items():
+                self.priors[name] = belief
         copy_buffers(made, self.likelihood)
         weight, total = share.sum(0), made.summarize(x, share)
         if self.conjugate:

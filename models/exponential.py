@@ -81,6 +81,10 @@ class Exponential(ExponentialFamily):
         average = weights.reshape(self.copies, 1, -1) @ mean
         return (mean < ZERO * average).any(-1).flatten()
 
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Gamma(1, mean of the column)."""
+        return {"rate": Gamma(torch.ones_like(data.mean), data.mean)}
+
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
         """Of Gamma(a, b): the rows, and their sum."""
         return {"rate": {"concentration": weight.unsqueeze(-1).expand_as(total), "rate": total}}

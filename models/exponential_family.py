@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from .conjugate import Priors
 from .family import Family, Summarize, Visit
+from .rows import Moments
 
 NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
 
@@ -90,6 +91,11 @@ class ExponentialFamily(Family):
         if free or type(self).gain is ExponentialFamily.gain:
             return super().beliefs(prior, conjugate)
         return ConjugateBeliefs(self, prior, conjugate)
+
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Priors of the parameters that say little more than the units of the data: the same for any number of members,
+        so that bounds of log p(all rows) can be compared."""
+        raise NotImplementedError(f"{type(self).__name__} does not write weak_belief(): it has no conjugate prior")
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
         """What rows add to the hyperparameters of each parameter: posterior = prior + gain."""

@@ -19,7 +19,7 @@ from .full import Full
 from .fused import log_density
 from .gaussian import Gaussian
 from .inverse_wishart import Covariances, InverseWishart, digammas
-from .prior import ConjugatePrior, NormalInverseWishart
+from .prior import ConjugatePrior, NormalInverseWishart, weak
 from .rows import Moments
 from .special import log_gamma_ratio
 from .units import Located
@@ -39,7 +39,8 @@ class GaussianBeliefs(Beliefs):
 
     Sites: `covariance` (k, d, d), tied (d, d); or `variance` (k, d), tied (d,), spherical (k,) or (); `loc` (k, d).
     Hyperparameters of q: `likelihood.loc` and `likelihood.scale_tril` or `.scale`, at E_q[precision]^-1, with which
-    q's own scale is dof times as large; `location_weight` (k,); `dof` (k,), tied ().
+    q's own scale is dof times as large; `location_weight` (k,); `dof` (k,), tied (). The "weak" prior is that of Fraley
+    & Raftery (2007) for one component, whatever k is, so that bounds of log p(all rows) compare.
     """
 
     likelihood: Gaussian
@@ -110,6 +111,8 @@ class GaussianBeliefs(Beliefs):
             made = remade(made)
             assert isinstance(made, Gaussian)
         made.anchor(places, data)
+        if made.prior == "weak":
+            made._store_prior(weak(made.shape, 1, data))
         copy_buffers(made, self.likelihood)
         self._update(made, share.sum(0), made.summarize(x, share))
         copy_buffers(made, self.likelihood)  # rounding may have moved the origins

@@ -87,6 +87,10 @@ class Multinomial(ExponentialFamily):
         if self.learns_trials:
             self.trials = data.mean.sum().round().clamp(min=1).long()
 
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Dirichlet(1, ..., 1): uniform."""
+        return {"probs": Dirichlet(torch.ones_like(data.mean))}
+
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
         """Of a Dirichlet: how often each category came."""
         return {"probs": {"concentration": total}}

@@ -78,6 +78,10 @@ class Poisson(ExponentialFamily):
             mean = torch.where(data.mean > 0, data.mean, 1.0)
             self.priors["rate"] = Gamma(1 + mean / k, torch.full_like(mean, 1 / k))
 
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Gamma(1, 1 / mean of the column): exponential, with that mean."""
+        return {"rate": Gamma(torch.ones_like(data.mean), 1 / torch.where(data.mean > 0, data.mean, 1.0))}
+
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
         """Of Gamma(a, b): the counts, and the rows."""
         return {"rate": {"concentration": total, "rate": weight.unsqueeze(-1).expand_as(total)}}
