@@ -41,7 +41,7 @@ import torch
 from IPython.display import display
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 from scipy import stats
-from scipy.special import betaln, digamma, gammaln, logsumexp, multigammaln
+from scipy.special import digamma, gammaln, logsumexp, multigammaln
 
 from lowerbound import datasets
 from lowerbound.inference import (
@@ -82,8 +82,8 @@ N, D = x.shape
 # \mathbb E_{q(Z)\, q(\theta)}\big[\log p(X, Z \mid \theta) - \log q(Z)\big] -
 # \mathrm{KL}\big(q(\theta) \,\|\, p(\theta)\big).$$
 #
-# What is missing to equality is $\mathrm{KL}(q(Z)\, q(\theta) \,\|\, p(Z, \theta \mid X))$. At the best $q(Z)$ the bound
-# of a mixture is
+# What is missing to equality is $\mathrm{KL}(q(Z)\, q(\theta) \,\|\, p(Z, \theta \mid X))$. At the best $q(Z)$ the
+# bound of a mixture is
 #
 # $$\mathcal L = \sum_i \log \sum_k \exp\big(\mathbb E[\log \pi_k] + \mathbb E[\log p(x_i \mid \theta_k)]\big) -
 # \mathrm{KL}\big(q(\theta) \,\|\, p(\theta)\big),$$
@@ -121,12 +121,12 @@ a, b = 2.0, 1.0
 
 fig, ax = plt.subplots(figsize=(8, 3.4))
 rates = np.linspace(0.01, 6, 1500)
-for n, colour, place in ((0, GREY, 4.1), (3, GREEN, 3.5), (30, ORANGE, 2.75), (1096, BLUE, 2.3)):
+for n, colour, place in ((0, GREY, 4.5), (3, GREEN, 3.1), (30, ORANGE, 2.5), (1096, BLUE, 2.17)):
     posterior = stats.gamma(a + shuffled[:n].sum(), scale=1 / (b + n))
     height = posterior.pdf(rates) / posterior.pdf(rates).max()
     ax.plot(rates, height, color=colour)
     label = "prior" if n == 0 else f"{n} days" if n < 1096 else "1096 days"
-    ax.text(place, np.interp(place, rates, height) + 0.04, label, color=colour)
+    ax.text(place + 0.06, np.interp(place, rates, height), label, color=colour)
 ax.set(xlabel="deaths per day, $\\lambda$", yticks=[], ylim=(0, 1.1), title="the posterior sharpens as counts add up")
 ax.spines["left"].set_visible(False)
 plt.show()
@@ -154,9 +154,9 @@ assert poisson_error < 1e-6
 print(f"log p(X): bound {by_bound:.6f}, formula {by_formula:.6f}, scipy {by_scipy:.6f} nats")
 
 # %% [markdown]
-# For a Gaussian the conjugate prior is the **normal-inverse-Wishart**: $\Sigma \sim \mathrm{IW}(\nu_0, S_0)$, $\mu \mid
-# \Sigma \sim \mathcal N(m_0, \Sigma / \kappa_0)$. It is as if we had seen $\kappa_0$ rows at $m_0$, and with $n$ rows of
-# mean $\bar x$ and scatter $S = \sum_i (x_i - \bar x)(x_i - \bar x)^\top$ it becomes
+# For a Gaussian the conjugate prior is the **normal-inverse-Wishart**: $\Sigma \sim \mathrm{IW}(\nu_0, S_0)$ and
+# $\mu \mid \Sigma \sim \mathcal N(m_0, \Sigma / \kappa_0)$. It is as if we had seen $\kappa_0$ rows at $m_0$, and with
+# $n$ rows of mean $\bar x$ and scatter $S = \sum_i (x_i - \bar x)(x_i - \bar x)^\top$ it becomes
 #
 # $$\kappa = \kappa_0 + n, \quad \nu = \nu_0 + n, \quad m = \frac{\kappa_0 m_0 + n \bar x}{\kappa}, \quad
 # S_n = S_0 + S + \frac{\kappa_0 n}{\kappa} (\bar x - m_0)(\bar x - m_0)^\top.$$
@@ -291,9 +291,9 @@ assert max(ends) - min(ends) < 1e-2
 
 fig, ax = plt.subplots(figsize=(8, 3.8))
 for f, colour, name, at in (
-    (vb, BLUE, "EM", (1.25, 1e-3)),
-    (online, GREEN, "OnlineEM: natural gradients", (7, 2e-5)),
-    (svi, ORANGE, "SVI: gradients", (33, 1.0)),
+    (vb, BLUE, "EM", (3.4, 1e-4)),
+    (online, GREEN, "OnlineEM: natural gradients", (22, 3e-4)),
+    (svi, ORANGE, "SVI: gradients", (60, 3.0)),
 ):
     short = N * (top - f.bounds.numpy())
     ax.loglog(range(1, len(short) + 1), np.where(short > 1e-7, short, np.nan), color=colour)
@@ -366,9 +366,7 @@ for k, group in enumerate(("short", "long")):
         parameters[f"mean {column}, {group}"] = lambda t, k=k, j=j: t["loc"][:, k, j]
         parameters[f"s.d. of {column}, {group}"] = lambda t, k=k, j=j: t["covariance"][:, k, j, j].sqrt()
 
-errors = standard_errors(
-    em, faithful, of={"sd": lambda m: m.family.moments().covariance.diagonal(dim1=-2, dim2=-1).sqrt()}
-)
+errors = standard_errors(em, faithful, of={"sd": lambda m: m.family.scale_tril.square().sum(-1).sqrt()})
 est, se = errors.estimates, errors.errors
 by_em = {"weight of long": (est["weights"][1], se["weights"][1])}
 for k, group in enumerate(("short", "long")):
@@ -398,10 +396,13 @@ ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncol=3)
 plt.show()
 
 # %% [markdown]
-# They tell one story: the groups are far apart, so hardly any $z_i$ is in doubt, and $Z$ and $\theta$ have little to
-# say to each other. `compare` puts all of it into one table.
+# They tell one story, for the groups are far apart: of few rows it is in doubt which group they are from, so that $Z$
+# and $\theta$ have little to say to each other. `compare` puts all of it into one table.
 
 # %%
+sure = float((vb.model.posterior(faithful).probs.amax(1) > 0.99).double().mean())
+assert sure > 0.9
+print(f"{100 * sure:.0f} % of the rows have a responsibility above 0.99\n")
 comparison = compare(faithful, em=em, vb=vb, svi=svi, nuts=nuts)
 print(comparison)
 
@@ -415,18 +416,20 @@ print(comparison)
 #   by $p(X, \theta) / q(\theta)$;
 # * **Pareto k**: how heavy the tail of these weights is, and so whether they can be relied on (Yao et al. 2018): below
 #   0.5 $q$ is close to the posterior, above 0.7 the estimate is not to be trusted. It is an estimate itself, and with
-#   1000 draws a noisy one, as you see where two rows have one and the same $q$;
+#   the 1000 draws that `compare` takes a noisy one;
 # * **s.d. of theta / sampler's**: 1 if $q$ is as wide as the posterior, below 1 if it is too sure;
-# * **log prior**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is that of the posterior
-#   predictive density, so EM, which has nothing else in mind, has the highest.
+# * **log prior**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is that of the
+#   posterior predictive density, so EM, which has nothing else in mind, has the highest.
 #
-# With more draws the verdict is stable:
+# The table's 0.9 is such an accident: one draw of the thousand lies far out. Other seeds, and more draws, acquit $q$:
 
 # %%
 checked = reliability(vb, faithful, draws=4000)
 scores = comparison.frame()
-assert checked.pareto_k < 0.7 and 0.9 < scores.loc["vb", "sd_ratio"] < 1
+noisy = [round(reliability(vb, faithful, seed=s).pareto_k, 2) for s in range(4)]
+assert checked.pareto_k < 0.5 and sorted(noisy)[2] < 0.7 and 0.9 < scores.loc["vb", "sd_ratio"] < 1
 assert scores.loc["vb", "bound"] + np.log(2) < checked.log_evidence
+print("Pareto k by 1000 draws, four seeds:", *noisy)
 print(checked)
 
 # %% [markdown]
@@ -507,22 +510,21 @@ assert (abs(ratios["nuts"] - 1) < 0.15).all()
 # %%
 fig, ax = plt.subplots(figsize=(7.5, 4.4))
 surface = density.sum(2).T  # (rate, weight)
-levels = [
-    np.sort(surface.ravel())[::-1][np.searchsorted(np.cumsum(np.sort(surface.ravel())[::-1]), p)] for p in (0.95, 0.5)
-]
+heights = np.sort(surface.ravel())[::-1]
+levels = [heights[np.searchsorted(heights.cumsum(), p)] for p in (0.95, 0.5)]
 ax.contourf(share, lam, surface, levels=[*levels, surface.max()], colors=["#dddddd", "#b5b5b5"])
 angle = np.linspace(0, 2 * np.pi, 200)
 circle = np.stack([np.cos(angle), np.sin(angle)])
 for name, colour, text, at in (
-    ("mvn", ORANGE, "Gaussian guide", (0.565, 2.17)),
-    ("vb", BLUE, "mean field", (0.493, 1.75)),
+    ("mvn", ORANGE, "Gaussian guide", (0.6, 2.02)),
+    ("vb", BLUE, "mean field", (0.565, 1.75)),
 ):
     points = torch.stack([of(thetas[name])["weight of low"], of(thetas[name])["low rate"]]).numpy()
     for p in (0.95, 0.5):
         ring = points.mean(1, keepdims=True) + np.linalg.cholesky(np.cov(points)) @ circle * stats.chi2(2).ppf(p) ** 0.5
         ax.plot(*ring, color=colour)
     ax.text(*at, text, color=colour)
-ax.text(0.6, 2.75, "exact", color=GREY)
+ax.text(0.36, 2.3, "exact", color=GREY)
 ax.set(xlabel="weight of the low component", ylabel="its rate", xlim=(0.27, 0.7), ylim=(1.4, 2.95))
 ax.set_title("what is known of two overlapping components: 50 % and 95 %")
 plt.show()
@@ -533,18 +535,23 @@ plt.show()
 # width nearly right. What do the diagnostics say, which do not know the exact answer?
 
 # %%
-verdict = compare(overlapping, **close).frame()[["bound", "log_evidence", "pareto_k", "sd_ratio"]]
-verdict["KL to the posterior, exact"] = exact_evidence - (verdict["bound"] + np.log(2))
+verdict = compare(overlapping, **close).frame()[["bound", "sd_ratio", "seconds"]]
+weighed = {name: reliability(close[name], overlapping, draws=4000) for name in ("vb", "mvn")}
+verdict.insert(1, "log_evidence", {name: w.log_evidence for name, w in weighed.items()})
+verdict.insert(2, "pareto_k", {name: w.pareto_k for name, w in weighed.items()})
+verdict.insert(1, "KL, exact", exact_evidence - (verdict["bound"] + np.log(2)))
 evidence_errors = (verdict["log_evidence"] - exact_evidence).abs()
-assert evidence_errors["mvn"] < 0.1 < evidence_errors["vb"] < 0.5
-assert (verdict["bound"] + np.log(2) < exact_evidence).all()
+assert weighed["mvn"].pareto_k < 0.7 < weighed["vb"].pareto_k
+assert evidence_errors["mvn"] < 0.05 < evidence_errors["vb"] < 0.5
+assert (verdict["KL, exact"] > 0).all() and verdict["KL, exact"].is_monotonic_decreasing
 print(f"log p(X) on the grid: {exact_evidence:.3f} nats")
 verdict.round(3)
 
 # %% [markdown]
-# Both Pareto $k$ warn, the bounds rank the two in the right order, and importance weighting mends much of what the
-# $q$ lack: the guide's $\log p(X)$ is close to the grid's, that of mean field still short. (The KL column is of $q(Z)\,
-# q(\theta)$ for mean field, whose bound has the price of $q(Z)$ in it, and of $q(\theta)$ alone for the others.)
+# Pareto $k$ warns of mean field (above 0.7) and lets the guide pass, the bounds rank them in the right order, and
+# importance weighting mends much of what a $q$ lacks: by the guide $\log p(X)$ is the grid's, by mean field still short
+# of it. (The KL is what the bound, of one labelling, and $\log 2$ lack of the exact $\log p(X)$. For mean field it is
+# the KL of $q(Z)\, q(\theta)$, for the others, which sum $Z$ out, that of $q(\theta)$.)
 #
 # ## 7. ArviZ
 #
@@ -568,8 +575,10 @@ summary[["mean", "sd", "hdi_3%", "hdi_97%", "ess_bulk", "r_hat"]]
 # told (components that overlap, or more of them than there are groups), look at those.
 
 # %%
-axes = az.plot_trace(idata, var_names=["weights", "mixture_mean"], figsize=(9.5, 5.4), legend=False)
-for ax, title in zip(axes[:, 0], ("weights", "mean eruption, and mean wait"), strict=True):
+axes = az.plot_trace(
+    idata, var_names=["weights", "mixture_mean"], coords={"column": ["waiting"]}, figsize=(9.5, 5.4), legend=False
+)
+for ax, title in zip(axes[:, 0], ("weights of the two components", "mean wait of the mixture, minutes"), strict=True):
     ax.set_title(title)
 for ax in axes[:, 1]:
     ax.set_title("draw by draw: both chains, no drift")
@@ -585,12 +594,13 @@ by_k = {k: fit(BayesianMixture(Gaussian(k, 2)), faithful, EM(accelerate="squarem
 tables = {f"K={k}": to_arviz(f, faithful, draws=250, chains=2) for k, f in by_k.items()}
 foretold_rows = az.compare(tables)
 loo = {"NUTS": az.loo(idata).elpd_loo, "VB": foretold_rows.loc["K=2", "elpd_loo"]}
-assert abs(loo["NUTS"] - loo["VB"]) < 1
+lead = foretold_rows.loc["K=2", "elpd_diff"] / foretold_rows.loc["K=2", "dse"]
+assert foretold_rows.index[0] == "K=3" and 0 < lead < 2 and abs(loo["NUTS"] - loo["VB"]) < 1
 print(f"elpd of two components by the draws of NUTS {loo['NUTS']:.2f}, of VB {loo['VB']:.2f} nats")
 foretold_rows[["elpd_loo", "p_loo", "elpd_diff", "dse", "warning"]].round(2)
 
 # %% [markdown]
-# One component is hopeless; of two and three the difference is within its standard error `dse`, or close to it.
+# One component is hopeless. Three are ahead of two, by less than two standard errors (`dse`) of the difference.
 #
 # ## 8. How many components?
 #
@@ -611,8 +621,8 @@ display(chosen.plot())
 
 # %% [markdown]
 # Two components if each has a covariance of its own; three if they share one, and by a nat or two these are ahead. BIC
-# came to the same in tutorial 04. Do not read too much into two nats: the log evidence depends on the prior, even on a
-# weak one, and the default takes its scale from the data.
+# has the same winner in tutorial 04, and leave-one-out leaned to a third component, too. Do not read too much into two
+# nats: the log evidence depends on the prior, even on a weak one, and the default takes its scale from the data.
 #
 # **Or let the prior decide.** Start with too many components, and make it expensive to use them: `concentration=0.01`
 # puts the Dirichlet's mass into the corners of the simplex. A **Dirichlet process** (`stick_breaking=True`) is the
@@ -642,7 +652,7 @@ axes[0].set_ylabel("rows")
 plt.show()
 
 # %% [markdown]
-# Two groups carry nearly everything, and a handful of rows get a component of their own. (The maximum likelihood fit
+# Two groups carry nearly everything, and a handful of rows get components of their own. (The maximum likelihood fit
 # has a weak prior on its covariances, or some of its ten would have collapsed.)
 #
 # **Posterior predictive check.** The last word on a model is whether tables drawn from it look like the one we have.
@@ -661,11 +671,12 @@ tail = {name: float((shares <= seen_share).mean()) for name, shares in replicate
 assert tail["K=1"] == 0 and 0.025 < tail["K=2"] < 0.975
 
 fig, ax = plt.subplots(figsize=(8, 3.4))
-for (name, shares), colour in zip(replicated.items(), (GREY, BLUE), strict=True):
+for shares, colour in zip(replicated.values(), (GREY, BLUE), strict=True):
     ax.hist(100 * shares, bins=np.arange(0, 45, 1), color=colour, alpha=0.7)
-    ax.text(100 * shares.mean(), ax.get_ylim()[1] * 0.85, name, color=colour, ha="center")
 ax.axvline(100 * seen_share, color=ORANGE)
-ax.text(100 * seen_share + 0.4, ax.get_ylim()[1], "seen", color=ORANGE)
+ax.text(100 * seen_share, ax.get_ylim()[1], "seen", color=ORANGE, ha="center")
+for name, colour, at in (("K=1", GREY, 36), ("K=2", BLUE, 7.2)):
+    ax.text(at, 0.5 * ax.get_ylim()[1], name, color=colour)
 ax.set(xlabel="eruptions of 2.5 to 3.5 minutes, per cent", yticks=[], title="500 replicated tables of each model")
 plt.show()
 print({name: f"{value:.3f} of its tables have as few or fewer" for name, value in tail.items()})
@@ -675,11 +686,13 @@ print({name: f"{value:.3f} of its tables have as few or fewer" for name, value i
 #
 # | | gives | costs | for |
 # | --- | --- | --- | --- |
-# | `EM()` on a `GaussianMixture` | a point; standard errors by `standard_errors`, `bootstrap` | least | large tables, groups far apart, a density |
-# | `EM()` on a `BayesianMixture` | $q(\theta)$ and a bound of $\log p(X)$; never collapses | as EM | choosing K, small tables, sparse priors |
-# | `OnlineEM()` | the same $q$ | fewer passes over many rows | tables too large for a pass at a time, streams |
-# | `SVI()` with a guide | correlated $q$; any prior, any family | a hundred times EM or more | components that overlap, priors that are not conjugate |
-# | `NUTS()` | the posterior | a thousand times EM or more | a reference, on some hundred rows; publication |
+# | `EM()`, `GaussianMixture` | a point, `standard_errors`, `bootstrap` | least | many rows, groups far apart |
+# | `EM()`, `BayesianMixture` | $q(\theta)$, a bound of $\log p(X)$ | as EM | choosing K, few rows, sparse priors |
+# | `OnlineEM()` | the same $q$ | a batch for each step | tables too large for whole passes, streams |
+# | `SVI()`, a guide | a correlated $q$, any prior | some hundred times EM | overlap, no conjugate prior |
+# | `NUTS()` | the posterior itself | about a thousand times EM | a reference, on some hundred rows |
+#
+# (The `seconds` of sections 5 and 6 are the costs.)
 #
 # A good habit: variational Bayes first, from several starts; then `reliability`; where $k$ is above 0.7, a guide, and
 # where it matters, NUTS.
