@@ -15,7 +15,7 @@ from ..models import Rows, SupportsPosterior
 from .align import align
 from .fit import Fit
 
-DRAWS = 1000  # of the parameters, for standard deviations and importance weights
+DRAWS = 2000  # of the parameters, for standard deviations and importance weights
 MOST = 1 << 26  # draws times cells that are looked at for importance weights
 
 

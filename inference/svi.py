@@ -13,7 +13,7 @@ import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch import Tensor
 
-from ..models import LatentModel, Rows
+from ..models import LatentModel, Rows, SupportsPosterior
 from ..models.rows import Chunk
 from .evaluate import data_bound
 from .objectives import analytic, importance
@@ -141,7 +141,8 @@ class SVI:
 
             return by_draws
         if self.elbo == "sampled":
-            many = self.particles > 1
+            # Pyro's vectorized particles are a dim before that of rows, where parameters that are drawn have none
+            many = self.particles > 1 and not isinstance(model, SupportsPosterior)
             elbo = Trace_ELBO(num_particles=self.particles, vectorize_particles=many, max_plate_nesting=1)
             guide = model.guide
         else:

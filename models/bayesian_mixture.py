@@ -244,11 +244,7 @@ class BayesianMixture(Mixture):
     @torch.no_grad()
     def log_prior(self, theta: Theta) -> Float[Tensor, " s"]:
         """log p(weights, theta) of each draw, in nats: over the sticks, if weights are made of sticks."""
-        found = []
-        for i in range(len(theta["weights"])):
-            one = {name: value[i] for name, value in theta.items()}
-            found.append(log_density(self.shares.prior(one), one) + log_density(self.beliefs.prior(one), one))
-        return torch.stack(found)
+        return log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
 
     @torch.no_grad()
     def draw_labels(self, x: Any, draws: int = 1, seed: int | None = None) -> Int[Tensor, "s n"]:

@@ -248,9 +248,14 @@ def filled(sites: Sites, theta: Theta, draw: Any) -> Theta:
     return theta
 
 
-def log_density(sites: Sites, theta: Theta) -> Float[Tensor, ""]:
-    """The log density of theta under a prior or posterior, in nats."""
-    return torch.stack([distribution.log_prob(theta[name]) for name, distribution in sites]).sum()
+def log_density(sites: Sites, theta: Theta) -> Float[Tensor, "*s"]:
+    """The log density of theta, or of several draws of it, under a prior or posterior, in nats."""
+    return torch.stack([distribution.log_prob(theta[name]) for name, distribution in sites]).sum(0)
+
+
+def sampled(sites: Sites, theta: Theta, draws: int) -> Theta:
+    """theta with draws of each site, on dim 0."""
+    return filled(sites, theta, lambda _, q: q.sample(() if q.batch_shape else (draws,)))
 
 
 def remade(family: Family, **changes: Any) -> Family:

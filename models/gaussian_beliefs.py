@@ -225,11 +225,14 @@ class GaussianBeliefs(Beliefs):
         """N(loc, Sigma / weight), all members one event."""
         made, d = self.likelihood, self.likelihood.features
         weight = weight.unsqueeze(-1)
+        if made.tied:  # one for all members, of as many draws as there are
+            spread = spread.unsqueeze(-1 - made.shape.scale_dims)
         if made.shape is Full:
             factor = torch.linalg.cholesky(spread) / weight.unsqueeze(-1).sqrt()
             return dist.MultivariateNormal(loc.expand(self._k, d), scale_tril=factor, validate_args=False).to_event(1)
-        variance = spread if made.shape.scale_dims == 1 else spread.unsqueeze(-1)
-        return dist.Normal(loc.expand(self._k, d), (variance / weight).sqrt().expand(self._k, d)).to_event(2)
+        variance = (spread if made.shape.scale_dims == 1 else spread.unsqueeze(-1)) / weight
+        deviation = variance.sqrt().expand(*variance.shape[:-2], self._k, d)
+        return dist.Normal(loc.expand_as(deviation), deviation).to_event(2)
 
     def _update(self, made: Gaussian, weight: Tensor, total: Tensor) -> None:
         prior = made._conjugate()

@@ -19,7 +19,7 @@ from torch.distributions import constraints
 
 from ._module import own_store
 from .base import Statistics
-from .beliefs import Beliefs, Theta, filled, log_density
+from .beliefs import Beliefs, Theta, filled, log_density, sampled
 from .family import Family
 from .point import improve
 from .randomness import fixed_seed
@@ -93,16 +93,11 @@ class Conjugate:
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
         """Draws of theta, (s, ...) of each site, and their log density under q."""
-        found, log_q = [], []
-        for _ in range(draws):
-            theta: Theta = {}
-            filled(self.shares.posterior(theta), theta, lambda _, q: q.sample())
-            filled(self.beliefs.posterior(theta), theta, lambda _, q: q.sample())
-            log_q.append(
-                log_density(self.shares.posterior(theta), theta) + log_density(self.beliefs.posterior(theta), theta)
-            )
-            found.append(self.shares.relabel(theta, torch.arange(self.beliefs.components)) | theta)
-        return stacked(found), torch.stack(log_q)
+        theta: Theta = {}
+        sampled(self.shares.posterior(theta), theta, draws)
+        sampled(self.beliefs.posterior(theta), theta, draws)
+        log_q = log_density(self.shares.posterior(theta), theta) + log_density(self.beliefs.posterior(theta), theta)
+        return {"weights": self.shares.log_weights(theta).exp(), **theta}, log_q
 
     def mean(self) -> tuple[Float[Tensor, " k"], Family]:
         """The mean weights, and the family at the mean of theta."""

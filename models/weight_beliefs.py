@@ -44,7 +44,7 @@ class DirichletWeights(Recorded):
         """The simplex."""
         return {"weights": (constraints.simplex, torch.Size([self._k]))}
 
-    def log_weights(self, theta: Theta) -> Float[Tensor, " k"]:
+    def log_weights(self, theta: Theta) -> Float[Tensor, "*s k"]:
         """log weights at theta."""
         return theta["weights"].log()
 
@@ -134,7 +134,7 @@ class StickWeights(Recorded):
         """Shares between 0 and 1."""
         return {"sticks": (constraints.unit_interval, torch.Size([self._k - 1]))}
 
-    def log_weights(self, theta: Theta) -> Float[Tensor, " k"]:
+    def log_weights(self, theta: Theta) -> Float[Tensor, "*s k"]:
         """log weights at theta."""
         return self._joined(theta["sticks"].log(), torch.log1p(-theta["sticks"]))
 
@@ -194,11 +194,11 @@ class StickWeights(Recorded):
 
     # inside
 
-    def _joined(self, log_taken: Tensor, log_left: Tensor) -> Float[Tensor, " k"]:
+    def _joined(self, log_taken: Tensor, log_left: Tensor) -> Float[Tensor, "*s k"]:
         """What each place takes and leaves to log weights of the components."""
-        zero = log_taken.new_zeros(1)
-        before = torch.cat([zero, log_left.cumsum(0)])
-        return (torch.cat([log_taken, zero]) + before)[self.place]
+        zero = log_taken.new_zeros(*log_taken.shape[:-1], 1)
+        before = torch.cat([zero, log_left.cumsum(-1)], -1)
+        return (torch.cat([log_taken, zero], -1) + before)[..., self.place]
 
     def _given(self, counts: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         ordered = counts[place.argsort()]

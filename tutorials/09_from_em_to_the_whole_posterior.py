@@ -95,8 +95,9 @@ N, D = x.shape
 # with $\log p(\theta)$ on top (maximum a posteriori). Let us see that before anything else.
 
 # %%
-delta = fit(BayesianMixture(Gaussian(2, 2), guide=AutoDelta), faithful, EM())
-penalised = fit(GaussianMixture(2, 2, prior="weak"), faithful, EM())
+prior = NormalInverseWishart(x.mean(0), 0.01, D + 2.0, np.cov(x.T, ddof=0))
+delta = fit(BayesianMixture(Gaussian(2, 2), prior, guide=AutoDelta), faithful, EM())
+penalised = fit(GaussianMixture(2, 2, prior=prior), faithful, EM())
 point_error = float(abs(delta.bounds[-1] - penalised.bounds[-1]))
 assert point_error < 1e-8
 print(f"q a point: {delta.bounds[-1]:.9f}, EM with the same prior: {penalised.bounds[-1]:.9f} nats per row")
@@ -161,8 +162,8 @@ print(f"log p(X): bound {by_bound:.6f}, formula {by_formula:.6f}, scipy {by_scip
 # S_n = S_0 + S + \frac{\kappa_0 n}{\kappa} (\bar x - m_0)(\bar x - m_0)^\top.$$
 
 # %%
-m0, kappa0, nu0, S0 = x.mean(0), 0.01, D + 2.0, np.cov(x.T, ddof=0) / 2
-prior = NormalInverseWishart(m0, kappa0, nu0, S0)  # for K = 2 this is the default, "weak"
+m0, kappa0, nu0, S0 = x.mean(0), 0.01, D + 2.0, np.cov(x.T, ddof=0)
+prior = NormalInverseWishart(m0, kappa0, nu0, S0)  # the default, "weak", is this one
 
 
 def posterior_of(n, mean, scatter):
@@ -575,7 +576,7 @@ summary[["mean", "sd", "hdi_3%", "hdi_97%", "ess_bulk", "r_hat"]]
 
 # %%
 axes = az.plot_trace(
-    idata, var_names=["weights", "mixture_mean"], coords={"column": ["waiting"]}, figsize=(9.5, 5.4), legend=False
+    idata, var_names=["weights", "mixture_mean"], coords={"feature": ["waiting"]}, figsize=(9.5, 5.4), legend=False
 )
 for ax, title in zip(axes[:, 0], ("weights of the two components", "mean wait of the mixture, minutes"), strict=True):
     ax.set_title(title)
