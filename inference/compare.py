@@ -50,8 +50,9 @@ class Comparison:
         none; passes, seconds; converged, reason; gradient_norm, as in `Fit`.
 
         Of a model with a posterior q over its parameters log_likelihood is that of its predictive density, log_prior is
-        -KL(q || prior), there is no BIC, and there are bound = elbo + log_prior, a lower bound of log p(all
-        rows), and log_evidence, pareto_k and sd_ratio, as in `posterior_scores`."""
+        -KL(q || prior), there is no gap and no BIC, and there are bound = elbo + log_prior + the logarithm of how many
+        relabellings are as good, a lower bound of log p(all rows), and log_evidence, pareto_k and sd_ratio, as in
+        `posterior_scores`."""
         return self._scores.copy()
 
     def pairs(self) -> pd.DataFrame:
@@ -167,7 +168,8 @@ def _summed(model: LatentModel, rows: Rows) -> _Sums:
         if isinstance(model, SupportsPosterior):
             predictive, bound = model.evidence(chunk.x), model.bound(chunk.x)
             assert predictive is not None
-            terms = (predictive, torch.zeros_like(predictive), bound, predictive - bound)
+            # what q of the parameters costs is not of single rows: no gap
+            terms = (predictive, torch.zeros_like(predictive), bound, torch.full_like(bound, torch.nan))
         elif isinstance(model.posterior(chunk.x[:1]), torch.distributions.Categorical):
             parts = elbo_gap(model, chunk.x)
             terms = (parts.evidence, torch.zeros_like(parts.evidence), model.bound(chunk.x).double(), parts.kl)
@@ -195,7 +197,9 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
         "elbo": sums.elbo,
         "gap": sums.gap,
         "log_prior": float(model.global_term().detach()),
-        "bound": sums.elbo + float(model.global_term().detach()) if isinstance(model, SupportsPosterior) else math.nan,
+        "bound": sums.elbo + float(model.global_term().detach()) + model.log_labellings  # of all relabellings together
+        if isinstance(model, SupportsPosterior) and not model.is_point
+        else math.nan,
         "free_parameters": parameters,
         # for a maximum of the likelihood alone
         "bic": math.nan

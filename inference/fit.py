@@ -67,6 +67,12 @@ class Fit(Generic[Model]):
 
         save(self, path)
 
+    def __getattr__(self, name: str) -> Any:
+        """Called for what a fit does not have. Raises AttributeError, and says so if its model has it."""
+        model = vars(self).get("model")
+        hint = f": take it of the model, fit.model.{name}" if not name.startswith("_") and hasattr(model, name) else ""
+        raise AttributeError(f"a Fit has no {name!r}{hint}")
+
     def __repr__(self) -> str:
         return (
             f"Fit({type(self.model).__name__} by {self.engine}: bound {float(self.bounds[-1]):.6f} nats per row after "
@@ -128,6 +134,10 @@ def fit(
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
     if isinstance(engine, type) or not (hasattr(engine, "passes") and hasattr(engine, "stop")):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
+    if isinstance(model, (type, Fit)):
+        what = f"the class {model.__name__}" if isinstance(model, type) else "a fit"
+        cure = f"{model.__name__}(...)" if isinstance(model, type) else "its .model"
+        raise TypeError(f"got {what} as the model, expected a model: pass {cure}")
     if not isinstance(model, LatentModel):
         lacks = [name for name in dir(LatentModel) if not name.startswith("_") and not hasattr(model, name)]
         raise TypeError(

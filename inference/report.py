@@ -48,10 +48,12 @@ GLOSSARY = {
     "gap": "KL(q, posterior): what the ELBO loses because q is not the exact posterior. 0 to rounding if it is.",
     "its standard error": "Of a log-likelihood without closed form, from the draws of the latent variables that weigh "
     "it; it is then a little low, by half the square of the error per row.",
-    "log prior": "Log density of the parameters under their prior; of a posterior over them -KL(q(theta), prior).",
-    "bound of log evidence": "ELBO + log prior of a posterior over the parameters theta: below log p(all rows) "
-    "by KL(q(theta), posterior). It ranks models of any size.",
-    "Pareto k": "Whether draws of q(theta), weighed, stand for the posterior: up to 0.5 yes, up to 0.7 roughly.",
+    "log prior or -KL of theta": "Log density of the parameters theta under their prior; of a posterior over them "
+    "-KL(q(theta), prior).",
+    "bound of log evidence": "ELBO - KL of a posterior q over the parameters theta, of all its relabellings together: "
+    "below log p(all rows) by what q is from the posterior. It ranks models of any size under like priors.",
+    "Pareto k": "Whether draws of q(theta), weighed, stand for the posterior: up to 0.5 yes, up to 0.7 roughly. "
+    "It cannot see where q never goes; the sampler can.",
     "s.d. of theta": "Geometric mean over all parameters of q's standard deviation over the sampler's: below 1 where q "
     "is too sure.",
     "held out": "The same, per row, of rows that no fit has seen: what ranks models of any size.",

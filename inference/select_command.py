@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .choices import ENGINES, MODELS, PRIORS, Choices, listing, make, pick, require_taken, tables
+from .choices import ENGINES, MODELS, PRIORS, Choices, for_engine, listing, make, pick, require_taken, tables
 from .options import Data, MaxPasses, Models, Prior, Quiet, Seed, plainly
 
 COMPONENTS, LATENTS = (1, 2, 3, 4, 5), (1, 2, 3)  # by default
@@ -68,7 +68,7 @@ def select(
         from .select import select as select_models
 
         candidates = {
-            called: make(name, rows, choices, None)
+            called: for_engine(make(name, rows, choices, None), name, engine)
             for name in models
             for called, choices in candidates_of(name, spans, rows.features, len(models) > 1).items()
         }

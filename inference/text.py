@@ -27,7 +27,7 @@ SCORES = (
     ("held_out", "held out, nats per row", "{:.4f}"),
     ("elbo", "ELBO, nats", "{:.4f}"),
     ("gap", "gap KL(q, posterior), nats", "{:.2g}"),
-    ("log_prior", "log prior, nats", "{:.4f}"),
+    ("log_prior", "log prior or -KL of theta", "{:.4f}"),
     ("bound", "bound of log evidence, nats", "{:.4f}"),
     ("log_evidence", "log evidence, nats", "{:.4f}"),
     ("pareto_k", "Pareto k of q(theta)", "{:.2f}"),
@@ -47,6 +47,7 @@ OPTIONAL = {
     "pareto_k",
     "sd_ratio",
 }  # lines that may say nothing
+UNRELIABLE = 0.7  # Pareto k
 DISTANCES = (
     ("parameter_distance", "parameter distance", "{:.2g}"),
     ("posterior_kl", "mean posterior KL, nats", "{:.2g}"),
@@ -63,6 +64,11 @@ def text(comparison: Comparison) -> str:
         wanted = [0, *(1 + names.index(name) for name in block)]
         parts.append(_table(["", *block], [[line[i] for i in wanted] for line in lines]))
     parts.append(note)
+    frame = comparison.frame()
+    k = frame["pareto_k"].tolist() if "pareto_k" in frame else [math.nan] * len(names)
+    doubtful = [name for name, value in zip(names, k, strict=True) if value > UNRELIABLE]
+    if doubtful:
+        parts.append(f"Pareto k above {UNRELIABLE}: the log evidence of {', '.join(doubtful)} is not to be relied on.")
     parts.append(_list("Why each stopped", {name: fit.reason for name, fit in comparison.fits.items()}))
     if any(restarts(fit) > 1 for fit in comparison.fits.values()):
         parts.append(_list("How often each optimum was found", {n: optima(f) for n, f in comparison.fits.items()}))

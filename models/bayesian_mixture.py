@@ -8,6 +8,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
@@ -57,6 +58,11 @@ class BayesianMixture(Mixture):
     `weights`, `family`: at the posterior mean (the median of a guide), to be read like those of a `Mixture`. Missing
     cells are latent variables like z, with a mean-field q of their own, so that they cost a little of the bound.
     Bishop, Pattern Recognition and Machine Learning (2006), 10.2; Attias, UAI 1999.
+
+    Hyperparameters of q, for Gaussians in scikit-learn's words: weight_concentration_ is `shares.concentration`,
+    mean_precision_ `beliefs.location_weight`, means_ `family.loc`, degrees_of_freedom_ `beliefs.dof`, covariances_
+    `family.scale_tril @ family.scale_tril.mT`; of other families `beliefs.rate_concentration`, `beliefs.rate_rate`
+    and so on. Draws of the parameters, for any interval: `draw`.
     """
 
     made: Family
@@ -184,6 +190,16 @@ class BayesianMixture(Mixture):
         with torch.no_grad():
             x = self._table(x)
             return dist.Categorical(logits=self._logits(x, self._known(labels, len(x))))
+
+    def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
+        """What each row has of the bound of log p(all rows), in nats: E_q of the log density, where `evidence` is the
+        log of its mean. No gradient."""
+        return super().bound(x, labels)
+
+    def summary(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """The components at the mean of q, as in `Mixture.summary`."""
+        self._require_parameters()
+        return super().summary(*args, **kwargs)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """What each row has of the bound, in nats: log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) of the

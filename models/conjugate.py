@@ -35,7 +35,10 @@ class Priors(nn.Module):
             given = dict.fromkeys(kinds, prior)
         elif not (prior is None or self.is_weak):
             wanted = " or ".join(f"{{{name!r}: {kind.__name__}(...)}}" for name, (kind, _) in kinds.items())
-            raise ValueError(f"prior is {prior!r}, expected None, 'weak' or distributions by parameter, as {wanted}")
+            raise ValueError(
+                f"prior is {prior!r}, expected None, 'weak' or distributions by parameter, as {wanted}, "
+                "of pyro.distributions"
+            )
         if unknown := set(given) - set(kinds):
             raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {' or '.join(kinds)}")
         self.names = tuple(kinds) if self.is_weak else tuple(given)
@@ -55,7 +58,9 @@ class Priors(nn.Module):
     def __setitem__(self, name: str, distribution: Distribution) -> None:
         kind, shape = self.kinds[name]
         if not isinstance(distribution, kind):
-            raise ValueError(f"the prior of {name} is {distribution!r}, expected a {kind.__name__}")
+            raise ValueError(
+                f"the prior of {name} is {distribution!r}, expected a {kind.__name__} of pyro.distributions"
+            )
         for hyper in kind.arg_constraints:
             value = torch.as_tensor(getattr(distribution, hyper), dtype=torch.float64).detach()
             if self.proper and not (torch.isfinite(value) & (value > 0)).all():

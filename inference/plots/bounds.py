@@ -40,7 +40,10 @@ def bounds_figure(comparison: Comparison) -> Figure:
         style = line(i, len(fits))
         below = fit.bounds.numpy() - bests[name]
         passes = np.arange(1, len(below) + 1)
+        sampler = isinstance(fit.model, SupportsPosterior) and fit.model.is_sampled  # which has no way up
         for axes, at in zip(panels[:2], (passes, fit.times.numpy()), strict=True):
+            if sampler:
+                at, below = at[-1:], below[-1:]
             axes.plot(at, below, color=style.color, linestyle=style.dash, linewidth=style.width * 0.7)
             axes.plot(at[-1], below[-1], style.marker, color=style.color, markersize=8, clip_on=False, zorder=5)
         # one entry with the line and the marker of its end

@@ -33,14 +33,14 @@ def posteriors_figure(comparison: Comparison, models: Mapping[str, Any]) -> Figu
     figure = blank(9, 1.9 + 0.42 * len(wanted))
     axes = tidy(figure.subplots())
     lines = np.arange(len(wanted))
-    widths = {}
+    widths, ratios = {}, dict(zip(comparison.fits, comparison.frame()["sd_ratio"].tolist(), strict=True))
     for i, (name, own) in enumerate(shown.items()):
         style, at = line(i, len(shown)), lines + 0.6 * ((i + 0.5) / len(shown) - 0.5)
         scaled = np.stack([(own[what] - centre[what][0]) / centre[what][1] for what in wanted])
         low, middle, high = np.quantile(scaled, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2], axis=1)
         if name in able:
             axes.hlines(at, low, high, color=style.color, linewidth=2.4)
-            widths[name] = float(np.exp(np.mean([np.log(own[w].std() / centre[w][1]) for w in own])))
+            widths[name] = ratios[name]
         axes.plot(middle, at, style.marker, color=style.color, markersize=6, label=name, zorder=4)
     axes.axvline(0, color=GREY, linewidth=1, zorder=0)
     said = [f"{what}   {centre[what][0]:.4g} ± {centre[what][1]:.2g}" for what in wanted]
