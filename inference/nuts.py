@@ -24,7 +24,7 @@ from .evaluate import data_bound
 from .relabel import relabel
 
 LABEL_ROWS = 1000  # at most, by which the labels of draws are matched
-BOUND_DRAWS = 400  # of the Gaussian whose bound is reported
+BOUND_DRAWS = 2000  # of the Gaussian whose bound is reported
 MIXED = 1.05  # largest R-hat of chains that agree
 
 

@@ -410,25 +410,25 @@ print(comparison)
 # How to read the rows that are new:
 #
 # * **bound of log evidence**: $\mathcal L$ of section 1, a lower bound of $\log p(X)$ in nats; of NUTS that of the
-#   Gaussian with the mean and covariance of its draws. It is of *one* labelling: the posterior has $2! = 2$ of them,
-#   which together have $\log 2$ more;
-# * **log evidence**: $\log p(X)$ itself, of all labellings, by importance sampling from $q$: draws of $\theta$ weighed
+#   Gaussian with the mean and covariance of its draws. $q$ covers *one* of the $2! = 2$ labellings of the posterior;
+#   the row has the $\log 2$ that both of them together have more;
+# * **log evidence**: $\log p(X)$ itself, of all labellings, too, by importance sampling from $q$: draws of $\theta$ weighed
 #   by $p(X, \theta) / q(\theta)$;
 # * **Pareto k**: how heavy the tail of these weights is, and so whether they can be relied on (Yao et al. 2018): below
 #   0.5 $q$ is close to the posterior, above 0.7 the estimate is not to be trusted. It is an estimate itself, and with
-#   the 1000 draws that `compare` takes a noisy one;
+#   the 2000 draws that `compare` takes a noisy one;
 # * **s.d. of theta / sampler's**: 1 if $q$ is as wide as the posterior, below 1 if it is too sure;
-# * **log prior**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is that of the
+# * **log prior or -KL of theta**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is that of the
 #   posterior predictive density, so EM, which has nothing else in mind, has the highest.
 #
-# The table's 0.9 is such an accident: one draw of the thousand lies far out. Other seeds, and more draws, acquit $q$:
+# How noisy? With 1000 draws each, and four seeds, and then with 4000:
 
 # %%
 checked = reliability(vb, faithful, draws=4000)
 scores = comparison.frame()
 noisy = [round(reliability(vb, faithful, seed=s).pareto_k, 2) for s in range(4)]
 assert checked.pareto_k < 0.5 and sorted(noisy)[2] < 0.7 and 0.9 < scores.loc["vb", "sd_ratio"] < 1
-assert scores.loc["vb", "bound"] + np.log(2) < checked.log_evidence
+assert scores.loc["vb", "bound"] < checked.log_evidence
 print("Pareto k by 1000 draws, four seeds:", *noisy)
 print(checked)
 
@@ -539,18 +539,19 @@ verdict = compare(overlapping, **close).frame()[["bound", "sd_ratio", "seconds"]
 weighed = {name: reliability(close[name], overlapping, draws=4000) for name in ("vb", "mvn")}
 verdict.insert(1, "log_evidence", {name: w.log_evidence for name, w in weighed.items()})
 verdict.insert(2, "pareto_k", {name: w.pareto_k for name, w in weighed.items()})
-verdict.insert(1, "KL, exact", exact_evidence - (verdict["bound"] + np.log(2)))
+verdict.insert(1, "KL, exact", exact_evidence - verdict["bound"])
 evidence_errors = (verdict["log_evidence"] - exact_evidence).abs()
 assert weighed["mvn"].pareto_k < 0.7 < weighed["vb"].pareto_k
 assert evidence_errors["mvn"] < 0.05 < evidence_errors["vb"] < 0.5
-assert (verdict["KL, exact"] > 0).all() and verdict["KL, exact"].is_monotonic_decreasing
+kl_exact = verdict["KL, exact"]  # of the guide by 20 draws, to a tenth of a nat or two; of NUTS by 2000
+assert kl_exact["vb"] > kl_exact["mvn"] + 0.1 > -0.15 and kl_exact["nuts"] > -0.05
 print(f"log p(X) on the grid: {exact_evidence:.3f} nats")
 verdict.round(3)
 
 # %% [markdown]
 # Pareto $k$ warns of mean field (above 0.7) and lets the guide pass, the bounds rank them in the right order, and
 # importance weighting mends much of what a $q$ lacks: by the guide $\log p(X)$ is the grid's, by mean field still short
-# of it. (The KL is what the bound, of one labelling, and $\log 2$ lack of the exact $\log p(X)$. For mean field it is
+# of it. (The KL is what the bound lacks of the exact $\log p(X)$. For mean field it is
 # the KL of $q(Z)\, q(\theta)$, for the others, which sum $Z$ out, that of $q(\theta)$.)
 #
 # ## 7. ArviZ
@@ -595,12 +596,12 @@ tables = {f"K={k}": to_arviz(f, faithful, draws=250, chains=2) for k, f in by_k.
 foretold_rows = az.compare(tables)
 loo = {"NUTS": az.loo(idata).elpd_loo, "VB": foretold_rows.loc["K=2", "elpd_loo"]}
 lead = foretold_rows.loc["K=2", "elpd_diff"] / foretold_rows.loc["K=2", "dse"]
-assert foretold_rows.index[0] == "K=3" and 0 < lead < 2 and abs(loo["NUTS"] - loo["VB"]) < 1
+assert foretold_rows.index[0] == "K=3" and 1 < lead < 3 and abs(loo["NUTS"] - loo["VB"]) < 1
 print(f"elpd of two components by the draws of NUTS {loo['NUTS']:.2f}, of VB {loo['VB']:.2f} nats")
 foretold_rows[["elpd_loo", "p_loo", "elpd_diff", "dse", "warning"]].round(2)
 
 # %% [markdown]
-# One component is hopeless. Three are ahead of two, by less than two standard errors (`dse`) of the difference.
+# One component is hopeless. Three are ahead of two, by about two standard errors (`dse`) of the difference.
 #
 # ## 8. How many components?
 #
