@@ -389,7 +389,7 @@ for row, name in enumerate(names):
         ax.plot([low, high], [row + up] * 2, color=colour, linewidth=3, label=label if row == 0 else None)
         ax.plot(mid, row + up, "o", color=colour, markersize=6)
 ax.set_yticks(range(len(names)), names)
-ax.set(xlabel="posterior standard deviations from NUTS's mean", xlim=(-3, 3))
+ax.set(xlabel="posterior standard deviations from NUTS's mean", xlim=(-3.5, 3))
 ax.set_title("Old Faithful: 95 % intervals agree, nearly")
 ax.invert_yaxis()
 ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncol=3)
@@ -412,14 +412,14 @@ print(comparison)
 # * **bound of log evidence**: $\mathcal L$ of section 1, a lower bound of $\log p(X)$ in nats; of NUTS that of the
 #   Gaussian with the mean and covariance of its draws. $q$ covers *one* of the $2! = 2$ labellings of the posterior;
 #   the row has the $\log 2$ that both of them together have more;
-# * **log evidence**: $\log p(X)$ itself, of all labellings, too, by importance sampling from $q$: draws of $\theta$ weighed
-#   by $p(X, \theta) / q(\theta)$;
+# * **log evidence**: $\log p(X)$ itself, of all labellings, too, by importance sampling from $q$: draws of $\theta$
+#   weighed by $p(X, \theta) / q(\theta)$;
 # * **Pareto k**: how heavy the tail of these weights is, and so whether they can be relied on (Yao et al. 2018): below
 #   0.5 $q$ is close to the posterior, above 0.7 the estimate is not to be trusted. It is an estimate itself, and with
 #   the 2000 draws that `compare` takes a noisy one;
 # * **s.d. of theta / sampler's**: 1 if $q$ is as wide as the posterior, below 1 if it is too sure;
-# * **log prior or -KL of theta**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is that of the
-#   posterior predictive density, so EM, which has nothing else in mind, has the highest.
+# * **log prior or -KL of theta**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is
+#   that of the posterior predictive density, so EM, which has nothing else in mind, has the highest.
 #
 # How noisy? With 1000 draws each, and four seeds, and then with 4000:
 
