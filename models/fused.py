@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .covariance import Shape
+from .parallel import Buffer
 
 # Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
 # distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
@@ -46,16 +47,15 @@ class FusedPass:
         self.coefficients = -0.5 * torch.cat(shape.coefficients(scales, mean), -1)  # (near, s)
         # log density at the centre, (near, 1)
         self.constant = (-0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)).unsqueeze(-1)
-        self.buffer = torch.empty(0, 0, dtype=torch.float64)
+        self.buffer = Buffer()
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
         d = x.shape[1]
-        if self.buffer.shape[1] != len(x):
-            self.buffer = torch.empty(d + self.shape.size(d), len(x), dtype=torch.float64)
-        torch.sub(x.T, self.centre[:, None], out=self.buffer[:d])
-        self.shape.products(self.buffer[:d], out=self.buffer[d:])
-        log_prob = torch.addmm(self.constant, self.coefficients, self.buffer)  # (near, n)
+        t = self.buffer.take(d + self.shape.size(d), len(x), like=x)
+        torch.sub(x.T, self.centre[:, None], out=t[:d])
+        self.shape.products(t[:d], out=t[d:])
+        log_prob = torch.addmm(self.constant, self.coefficients, t)  # (near, n)
         if self.far:
             whole = log_prob.new_empty(len(self.origin), len(x))
             whole[self.near] = log_prob
@@ -63,14 +63,16 @@ class FusedPass:
                 y = x.T - self.origin[j, :, None] - self.offset[j, :, None]
                 whole[j] = log_density(self.shape, self.scales[j], y)
             log_prob = whole
-        return log_prob.T, lambda responsibilities: self._summarize(x, responsibilities.T)
+        return log_prob.T, lambda responsibilities: self._summarize(x, t, responsibilities.T)
 
-    def _summarize(self, x: Float[Tensor, "n d"], r: Float[Tensor, "k n"]) -> Float[Tensor, "k s"]:
+    def _summarize(
+        self, x: Float[Tensor, "n d"], t: Float[Tensor, "s n"], r: Float[Tensor, "k n"]
+    ) -> Float[Tensor, "k s"]:
         if not self.far:
-            return shift(self.shape, r.sum(1), r @ self.buffer.T, self.to_origin)
-        total = x.new_empty(len(r), len(self.buffer))
+            return shift(self.shape, r.sum(1), r @ t.T, self.to_origin)
+        total = x.new_empty(len(r), len(t))
         near = r[self.near]
-        total[self.near] = shift(self.shape, near.sum(1), near @ self.buffer.T, self.to_origin)
+        total[self.near] = shift(self.shape, near.sum(1), near @ t.T, self.to_origin)
         for j in self.far:
             total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j])
         return total

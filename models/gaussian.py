@@ -19,10 +19,14 @@ from .family import Family, Summarize, Visit, require_size
 from .fused import FAR, FusedPass, log_density, moments, shift, squared_sizes
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
+from .tied_pass import TiedPass
 from .units import Located, ScaledCholesky
+from .wide_pass import WidePass
 
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
 SUMMED = 1 << 18  # cells times members whose centred values are held at a time
+BLOCK_CELLS = 1 << 21  # of a block: 16 MiB, which is what two cores have for cache
+BLOCK_ROWS = 1 << 13
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
@@ -145,9 +149,15 @@ class Gaussian(Family):
         return torch.cat([moments(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
 
     def visit(self) -> Visit:
-        """The fused pass: one GEMM for all log densities, one for all sums."""
+        """The fused pass: one GEMM for all log densities, one for all sums; with a kernel of its own for one shared
+        covariance, and for many columns."""
         with torch.no_grad():
-            return FusedPass(self.shape, self.origin, self._offset(), self.unit, self.scales())
+            measured, own = (self.origin, self._offset(), self.unit), None
+            if self.tied and self.copies == 1 and self._k > 0:
+                own = TiedPass(self.shape, *measured, self.scales()[0])
+            elif self._is_wide:
+                own = WidePass(*measured, self.scales())
+            return own if own is not None and own.is_near else FusedPass(self.shape, *measured, self.scales())
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""
@@ -194,8 +204,9 @@ class Gaussian(Family):
 
     @property
     def block_rows(self) -> int:
-        """How many rows a pass takes at a time: their products stay in cache between its two GEMMs."""
-        return max(256, min(8192, 2**20 // self._d**2))
+        """How many rows a pass takes at a time: what it makes of them stays in cache between its two GEMMs."""
+        each = self._k * self._d if self._is_wide else self._d ** max(1, self.shape.scale_dims)
+        return max(512, min(BLOCK_ROWS, BLOCK_CELLS // each))
 
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""
@@ -273,6 +284,11 @@ class Gaussian(Family):
         )
 
     # inside
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether products of all columns would cost more than the components can share: measured, see benchmarks."""
+        return self.shape.scale_dims == 2 and not self.tied and 100 * self._k <= self._d**2
 
     @property
     def _k(self) -> int:

@@ -72,7 +72,10 @@ def test_the_fused_pass_is_the_slow_one(covariance, separations):
     weight, total, bound = reference_pass(model, x, weights)
     ours = model.expect(x, weights)
     np.testing.assert_allclose(ours.weight.numpy(), weight, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(ours.total.numpy(), total, rtol=1e-9, atol=1e-9 * np.abs(total).max())
+    found, wanted = ours.total.numpy(), total
+    if is_tied(covariance):  # of the second order the M-step asks only for the sum over components
+        found, wanted = (np.append(sums[:, :d], sums[:, d:].sum(0)) for sums in (found, wanted))
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9 * np.abs(total).max())
     np.testing.assert_allclose(ours.bound.item(), bound, rtol=1e-10)
     # and the differentiable, unfused roads agree with it too
     summed = model.family.summarize(torch.tensor(x), torch.tensor(responsibilities(model, x) * weights[:, None]))

@@ -1,0 +1,70 @@
+"""The fused pass of full covariances in many columns, where forming all products of columns would cost the most."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .full import Full
+from .fused import FAR, shift, squared_sizes
+from .parallel import Buffer
+
+PANEL = 16  # rows of a triangle that are multiplied at a time: of what is 0 in it, only their own corners are
+
+
+class WidePass:
+    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - origin).
+
+    With W_k = inv(L_k) the squared distance is |W_k (x - mean_k)|^2, and the second-order sums are (r_k * y) y'. Both
+    matrices are triangles, which are done in panels of rows, each one matrix product for all components: 4 d^2 flops a
+    row and component at most, and little more than half of them.
+
+    Arguments as of `FusedPass`. `is_near`: whether no component is too far from the others for raw moments; only then
+    is the pass good.
+    """
+
+    def __init__(self, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor):
+        k, d = origin.shape
+        self.centre = (origin + offset).mean(0)
+        self.to_origin = origin - self.centre
+        mean = self.to_origin + offset
+        lengths = torch.cat([torch.diag(unit).expand(k, d, d), mean.unsqueeze(-1), self.to_origin.unsqueeze(-1)], -1)
+        squared = squared_sizes(Full, scales, lengths)
+        self.is_near = bool((squared[:, :d].sum(1) < FAR).all() & (squared[:, d:] < FAR).all())
+        white = Full.whiten(scales, torch.eye(d, dtype=scales.dtype, device=scales.device).expand(k, d, d))
+        self.panels = []
+        for start in range(0, d, PANEL):
+            rows = white[:, start : start + PANEL]
+            shifts = -(rows @ mean.unsqueeze(-1))
+            end = start + rows.shape[1]
+            self.panels.append((start, end, rows[..., :end].flatten(0, 1), shifts.flatten(0, 1)))
+        log_det = Full.log_det(scales, d)
+        self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1)
+        self.buffer = Buffer()
+
+    def __call__(self, x: Float[Tensor, "n d"]):
+        """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
+        y, k = (x - self.centre).T.contiguous(), len(self.constant)
+        squared = 0.0
+        for start, end, rows, shifts in self.panels:
+            z = torch.addmm(shifts, rows, y[:end], out=self._panel(end - start, y))
+            squared = squared + z.square_().view(k, end - start, -1).sum(1)
+        log_prob = torch.add(self.constant, squared, alpha=-0.5)
+        return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T)
+
+    def _summarize(self, y: Float[Tensor, "d n"], r: Float[Tensor, "k n"]) -> Float[Tensor, "k s"]:
+        k, d = len(r), len(y)
+        second = y.new_empty(k, d, d)
+        for start, end, _, _ in self.panels:
+            weighted = self._panel(end - start, y)
+            torch.mul(r.unsqueeze(1), y[start:end], out=weighted.view(k, end - start, -1))
+            second[:, start:end, start:] = (weighted @ y[start:].T).view(k, end - start, -1)
+        return shift(Full, r.sum(1), torch.cat([r @ y.T, Full.pack(second)], -1), self.to_origin)
+
+    def _panel(self, rows: int, y: Float[Tensor, "d n"]) -> Float[Tensor, "kr n"]:
+        """Memory for so many rows of each component."""
+        k = len(self.constant)
+        return self.buffer.take(k * PANEL, y.shape[1], like=y)[: k * rows]
