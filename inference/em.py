@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from .squarem import SquaremSteps
 from .stopping import FALL, GAIN, ROUNDED, WRONG, gain_left
 
 LEAPS = 8  # passes by which an accelerated run is judged: some leaps, some that were not made, and steps between
+SLOW = 1e-5  # the gain, relative to 1 + |bound|, below which float32 would hide too much of it
 SHORTEST = 1e-6  # the fraction of a step below which it is not tried any shorter
 Evaluate = Callable[[], tuple[Statistics, Tensor]]
 
@@ -30,12 +32,20 @@ class EM:
     tol: stop when the bound has less than this left to gain, in nats per row, judged from its last gains (Aitken's
     extrapolation); 0.0 runs all passes. The bound is flat at its top, so that parameters are known to about the square
     root of tol, in units of the data.
+    dtype: "float32" makes the passes of Gaussian mixtures in it, up to twice as fast, until one gains less than
+    1e-5 (1 + |bound|) nats per row, and the others in float64: the result is float64's.
     """
 
     tol: float = 1e-9
     accelerate: Literal["squarem"] | None = None
+    dtype: Literal["float64", "float32"] = "float64"
 
     def __post_init__(self):
+        if self.dtype not in ("float64", "float32") or (self.accelerate and self.dtype == "float32"):
+            raise ValueError(
+                f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the "
+                "passes that gain much"
+            )
         if self.accelerate not in (None, "squarem"):
             raise ValueError(f"accelerate is {self.accelerate!r}, expected None or 'squarem'")
         if not self.tol >= 0:
@@ -47,7 +57,11 @@ class EM:
             raise TypeError(
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
             )
-        plain = EMSteps(model, rows.merged)  # rows that are alike have the same posterior
+        if self.dtype != "float64" and "dtype" not in inspect.signature(model.expect).parameters:
+            raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
+        plain = EMSteps(
+            model, rows.merged, None if self.dtype == "float64" else torch.float32
+        )  # rows that are alike have the same posterior
         return plain if self.accelerate is None else SquaremSteps(plain)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
@@ -74,24 +88,29 @@ class EM:
 class EMSteps:
     """The passes of EM over one data set: what `EM.passes` returns."""
 
-    def __init__(self, model: SupportsEM, rows: Rows):
+    def __init__(self, model: SupportsEM, rows: Rows, dtype: torch.dtype | None = None):
         self.model, self.rows = model, rows
         self.last: tuple[Statistics, Tensor] | None = None  # at the parameters as they stand, and their bound
         self.gain = torch.inf  # of the last step, in nats per row
+        self.fast = None if model.generalized else dtype
 
     def __iter__(self) -> EMSteps:
         return self
 
     def __next__(self) -> Tensor:
         if self.last is None:
-            self.last = expectation(self.model, self.rows)
+            self.last = expectation(self.model, self.rows, self.fast)
         elif self.model.generalized:
             _, before = self.last
             self.last = _step(self.model, *self.last, self.gain, lambda: expectation(self.model, self.rows))
             self.gain = float(self.last[1] - before)
         else:
-            self.model.maximize(self.last[0])
-            self.last = expectation(self.model, self.rows)
+            statistics, before = self.last
+            self.model.maximize(statistics)
+            self.last = expectation(self.model, self.rows, self.fast)
+            if self.fast and not self.last[1] - before > SLOW * (1 + before.abs()):
+                self.fast = None
+                self.last = expectation(self.model, self.rows)
         return self.last[1]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -100,7 +119,8 @@ class EMSteps:
             return {}
         statistics, bound = self.last
         sums = {f"statistics.{field.name}": getattr(statistics, field.name) for field in fields(statistics)}
-        return {"bound": bound, "gain": torch.tensor(self.gain, dtype=torch.float64), **sums}
+        gain, fast = torch.tensor(self.gain, dtype=torch.float64), torch.tensor(self.fast is not None)
+        return {"bound": bound, "gain": gain, "fast": fast, **sums}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from there, with a model that is as it was there. Statistics are put back, not summed anew: a table
@@ -113,6 +133,7 @@ class EMSteps:
         sums = {field.name: state[f"statistics.{field.name}"].to(getattr(own, field.name)) for field in fields(own)}
         self.last = replace(own, **sums), state["bound"].to(own.bound)
         self.gain = float(state["gain"])
+        self.fast = self.fast if state["fast"] else None
 
 
 def _step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,9 +21,13 @@ def data_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
     return (_total(model, rows) + model.global_term().detach().cpu().double()) / rows.total_weight
 
 
-def expectation(model: SupportsEM, rows: Rows) -> tuple[Statistics, Float[Tensor, ""]]:
-    """The E-step of all rows: their statistics, and `data_bound`, which comes with them."""
-    statistics = reduce(add, (model.expect(*chunk.arguments) for chunk in rows.chunks()))
+def expectation(
+    model: SupportsEM, rows: Rows, dtype: torch.dtype | None = None
+) -> tuple[Statistics, Float[Tensor, ""]]:
+    """The E-step of all rows: their statistics, and `data_bound`, which comes with them. dtype: what to compute in,
+    of a model that can."""
+    how: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    statistics = reduce(add, (model.expect(*chunk.arguments, **how) for chunk in rows.chunks()))
     return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
 
 

@@ -282,12 +282,12 @@ class BayesianMixture(Mixture):
     # the two steps of EM
 
     @torch.no_grad()
-    def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
+    def expect(self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None) -> Statistics:
         """The E-step of variational Bayes: that of EM at the expected natural parameters and log weights."""
         rows, weights, labels = self._summed(x, weights, labels)
         self._require_parameters()
         family, log_weights = self.q.view()
-        return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels))
+        return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:

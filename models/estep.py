@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,7 @@ def sum_blocks(
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
+    dtype: torch.dtype | None = None,
 ) -> Statistics:
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
     stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
@@ -30,9 +32,12 @@ def sum_blocks(
 
     Of a family of several `copies` with log weights (copies, k), the statistics of each by itself, side by side: weight
     (copies * k,), total (copies * k, s), bound (copies,).
+
+    dtype: what to compute in, where the family can; sums are in float64 all the same.
     """
+    whole = family.visit if dtype is None else partial(family.visit_in, dtype)
     if not (family.takes_missing and x.sum().isnan()):
-        return _sum(family, family.visit(), family.collect, log_weights, x, weights, labels)
+        return _sum(family, whole(), family.collect, log_weights, x, weights, labels)
     gone = x.isnan().any(1)
 
     def some(rows: Tensor, visit: Visit, collect: Collect) -> Statistics:
@@ -44,7 +49,7 @@ def sum_blocks(
         return log_prob.detach() + family.doubt(x), summarize
 
     torn = some(gone, visit_missing, lambda sums: sums)
-    return torn if gone.all() else torn + some(~gone, family.visit(), family.collect)
+    return torn if gone.all() else torn + some(~gone, whole(), family.collect)
 
 
 def _sum(
@@ -64,7 +69,7 @@ def _sum(
         joint.add_(log_weights.unsqueeze(-1))
         if labels is not None:
             joint += allowed(labels[block], k).T
-        peak = joint.amax(-2).clamp_(min=-1e300)
+        peak = joint.amax(-2).clamp_(min=1e-8 * torch.finfo(joint.dtype).min)
         share = joint.sub_(peak.unsqueeze(-2)).mul_(LOG2_E).exp2_()
         mass = share.sum(-2)
         evidence = mass.log().add_(peak)
@@ -74,7 +79,7 @@ def _sum(
             evidence *= weights[block]
         share *= part.unsqueeze(-2)
         share = share.flatten(0, -2)  # (members, n)
-        return share.sum(1), evidence.sum(-1), summarize(share.T)
+        return share.sum(1, dtype=x.dtype), evidence.sum(-1, dtype=x.dtype), summarize(share.T)
 
     weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(log_weights.shape[:-1]), 0.0
     for part in side_by_side(sums, [slice(start, start + size) for start in range(0, len(x), size)]):

@@ -131,6 +131,10 @@ class Family(Recorded):
 
         return block
 
+    def visit_in(self, dtype: torch.dtype) -> Visit:
+        """`visit` in this precision, with sums in float64, where a family has a kernel for that; else as ever."""
+        return self.visit()
+
     def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
         """Sums of `visit`, added up over blocks, to those of `summarize`: the same, unless `visit` has others."""
         return sums

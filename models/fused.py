@@ -19,18 +19,20 @@ from .parallel import Buffer
 # Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
 # distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
 FAR = 1e5
+FAR_SINGLE = 1e3  # in float32: that leaves 1e-4 nats of a log density, and of the mean of many far less
 
 
 class FusedPass:
     """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - origin).
 
     origin, offset: (k, d), where each component's sums are taken and how far its mean is from there; unit: (d,) the
-    spread of the data; scales: of each component. Components that are too far from the common centre, or too thin
-    beside the data, for raw moments to keep their digits are done one by one by triangular solves.
+    spread of the data; scales: of each component; dtype: to compute in. Components that are too far from the common
+    centre, or too thin beside the data, for raw moments to keep their digits are done one by one by triangular solves,
+    in float64.
     """
 
-    def __init__(self, shape: Shape, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor):
-        self.shape, self.origin, self.offset, self.scales = shape, origin, offset, scales
+    def __init__(self, shape: Shape, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor, dtype=torch.float64):
+        self.shape, self.origin, self.offset, self.scales, self.dtype = shape, origin, offset, scales, dtype
         k, d = origin.shape
         self.centre = (origin + offset).mean(0)
         mean = origin - self.centre + offset
@@ -38,21 +40,22 @@ class FusedPass:
         shifts = torch.stack([mean, origin - self.centre], -1)
         columns = squared_sizes(shape, scales, torch.cat([torch.diag(unit).expand(k, d, d), shifts], -1))
         size = torch.maximum(columns[:, :d].sum(1), columns[:, d:].amax(1))
-        near, self.to_origin, squared = size < FAR, origin - self.centre, columns[:, d]
+        near, self.to_origin, squared = size < reach(dtype), origin - self.centre, columns[:, d]
         self.near, self.far = slice(None), []
         if not near.all():
-            self.near, self.far = near.nonzero().squeeze(-1), (size >= FAR).nonzero().squeeze(-1).tolist()
+            self.near, self.far = near.nonzero().squeeze(-1), (~near).nonzero().squeeze(-1).tolist()
             mean, scales, self.to_origin = mean[self.near], scales[self.near], self.to_origin[self.near]
             squared = squared[self.near]
-        self.coefficients = -0.5 * torch.cat(shape.coefficients(scales, mean), -1)  # (near, s)
+        self.coefficients = (-0.5 * torch.cat(shape.coefficients(scales, mean), -1)).to(dtype)  # (near, s)
         # log density at the centre, (near, 1)
-        self.constant = (-0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)).unsqueeze(-1)
+        constant = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)
+        self.constant = constant.unsqueeze(-1).to(dtype)
         self.buffer = Buffer()
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
         d = x.shape[1]
-        t = self.buffer.take(d + self.shape.size(d), len(x), like=x)
+        t = self.buffer.take(d + self.shape.size(d), len(x), like=self.constant)
         torch.sub(x.T, self.centre[:, None], out=t[:d])
         self.shape.products(t[:d], out=t[d:])
         log_prob = torch.addmm(self.constant, self.coefficients, t)  # (near, n)
@@ -69,13 +72,18 @@ class FusedPass:
         self, x: Float[Tensor, "n d"], t: Float[Tensor, "s n"], r: Float[Tensor, "k n"]
     ) -> Float[Tensor, "k s"]:
         if not self.far:
-            return shift(self.shape, r.sum(1), r @ t.T, self.to_origin)
+            return shift(self.shape, r.sum(1, dtype=x.dtype), (r @ t.T).to(x), self.to_origin)
         total = x.new_empty(len(r), len(t))
         near = r[self.near]
-        total[self.near] = shift(self.shape, near.sum(1), near @ t.T, self.to_origin)
+        total[self.near] = shift(self.shape, near.sum(1, dtype=x.dtype), (near @ t.T).to(x), self.to_origin)
         for j in self.far:
-            total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j])
+            total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
         return total
+
+
+def reach(dtype: torch.dtype) -> float:
+    """The squared distance up to which raw moments keep enough digits."""
+    return FAR if dtype == torch.float64 else FAR_SINGLE
 
 
 def squared_sizes(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:

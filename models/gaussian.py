@@ -151,13 +151,17 @@ class Gaussian(Family):
     def visit(self) -> Visit:
         """The fused pass: one GEMM for all log densities, one for all sums; with a kernel of its own for one shared
         covariance, and for many columns."""
+        return self.visit_in(torch.float64)
+
+    def visit_in(self, dtype: torch.dtype) -> Visit:
+        """The same in another precision, but for components that need float64."""
         with torch.no_grad():
             measured, own = (self.origin, self._offset(), self.unit), None
             if self.tied and self.copies == 1 and self._k > 0:
-                own = TiedPass(self.shape, *measured, self.scales()[0])
+                own = TiedPass(self.shape, *measured, self.scales()[0], dtype)
             elif self._is_wide:
-                own = WidePass(*measured, self.scales())
-            return own if own is not None and own.is_near else FusedPass(self.shape, *measured, self.scales())
+                own = WidePass(*measured, self.scales(), dtype)
+            return own if own is not None and own.is_near else FusedPass(self.shape, *measured, self.scales(), dtype)
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""

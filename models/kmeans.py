@@ -104,8 +104,11 @@ class KMeans(Mixture):
     # the two steps
 
     @torch.no_grad()
-    def expect(self, x: Any, weights: Any = None, labels: Any = None) -> HardStatistics:
-        """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row."""
+    def expect(
+        self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None
+    ) -> HardStatistics:
+        """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row: in
+        float64, whatever the dtype, since nearly equal distances are told apart."""
         rows, weights, labels = self._summed(x, weights, labels)
         centres = self.loc.detach()
         score = _scores(centres)

@@ -205,11 +205,12 @@ class Mixture(Recorded):
     # the two steps of EM
 
     @torch.no_grad()
-    def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
+    def expect(self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None) -> Statistics:
         """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
-        is kept. Raises ArithmeticError if a row has probability zero under every component."""
+        is kept. dtype: torch.float32 computes in it, where the family can, and sums in float64. Raises ArithmeticError
+        if a row has probability zero under every component."""
         rows, weights, labels = self._summed(x, weights, labels)
-        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels))
+        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:

@@ -126,7 +126,13 @@ class Product(Family):
 
     def visit(self) -> Visit:
         """The passes of the groups, side by side."""
-        visits = [family.visit() for family in self._families]
+        return self._beside([family.visit() for family in self._families])
+
+    def visit_in(self, dtype: torch.dtype) -> Visit:
+        """The same in another precision."""
+        return self._beside([family.visit_in(dtype) for family in self._families])
+
+    def _beside(self, visits: Sequence[Visit]) -> Visit:
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             log_prob, sums = 0.0, []

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .full import Full
-from .fused import FAR, shift, squared_sizes
+from .fused import reach, shift, squared_sizes
 from .parallel import Buffer
 
 PANEL = 16  # rows of a triangle that are multiplied at a time: of what is 0 in it, only their own corners are
@@ -26,28 +26,28 @@ class WidePass:
     is the pass good.
     """
 
-    def __init__(self, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor):
+    def __init__(self, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor, dtype=torch.float64):
         k, d = origin.shape
         self.centre = (origin + offset).mean(0)
         self.to_origin = origin - self.centre
         mean = self.to_origin + offset
         lengths = torch.cat([torch.diag(unit).expand(k, d, d), mean.unsqueeze(-1), self.to_origin.unsqueeze(-1)], -1)
         squared = squared_sizes(Full, scales, lengths)
-        self.is_near = bool((squared[:, :d].sum(1) < FAR).all() & (squared[:, d:] < FAR).all())
+        self.is_near = bool((squared[:, :d].sum(1) < reach(dtype)).all() & (squared[:, d:] < reach(dtype)).all())
         white = Full.whiten(scales, torch.eye(d, dtype=scales.dtype, device=scales.device).expand(k, d, d))
         self.panels = []
         for start in range(0, d, PANEL):
             rows = white[:, start : start + PANEL]
             shifts = -(rows @ mean.unsqueeze(-1))
             end = start + rows.shape[1]
-            self.panels.append((start, end, rows[..., :end].flatten(0, 1), shifts.flatten(0, 1)))
+            self.panels.append((start, end, rows[..., :end].flatten(0, 1).to(dtype), shifts.flatten(0, 1).to(dtype)))
         log_det = Full.log_det(scales, d)
-        self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1)
+        self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1).to(dtype)
         self.buffer = Buffer()
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
-        y, k = (x - self.centre).T.contiguous(), len(self.constant)
+        y, k = (x - self.centre).to(self.constant.dtype).T.contiguous(), len(self.constant)
         squared = 0.0
         for start, end, rows, shifts in self.panels:
             z = torch.addmm(shifts, rows, y[:end], out=self._panel(end - start, y))
@@ -62,7 +62,8 @@ class WidePass:
             weighted = self._panel(end - start, y)
             torch.mul(r.unsqueeze(1), y[start:end], out=weighted.view(k, end - start, -1))
             second[:, start:end, start:] = (weighted @ y[start:].T).view(k, end - start, -1)
-        return shift(Full, r.sum(1), torch.cat([r @ y.T, Full.pack(second)], -1), self.to_origin)
+        total = torch.cat([r @ y.T, Full.pack(second)], -1).to(self.centre)
+        return shift(Full, r.sum(1, dtype=total.dtype), total, self.to_origin)
 
     def _panel(self, rows: int, y: Float[Tensor, "d n"]) -> Float[Tensor, "kr n"]:
         """Memory for so many rows of each component."""
