@@ -166,7 +166,7 @@ def _summed(model: LatentModel, rows: Rows) -> _Sums:
     for chunk in rows.chunks(EVALUATION_ROWS):
         weights = torch.ones(len(chunk.x), dtype=torch.float64) if chunk.weights is None else chunk.weights
         if isinstance(model, SupportsPosterior):
-            predictive, bound = model.evidence(chunk.x), model.bound(chunk.x)
+            predictive, bound = model.evidence(chunk.x), model.bound(chunk.x, chunk.labels)
             assert predictive is not None
             # what q of the parameters costs is not of single rows: no gap
             terms = (predictive, torch.zeros_like(predictive), bound, torch.full_like(bound, torch.nan))
@@ -197,7 +197,8 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
         "elbo": sums.elbo,
         "gap": sums.gap,
         "log_prior": float(model.global_term().detach()),
-        "bound": sums.elbo + float(model.global_term().detach()) + model.log_labellings  # of all relabellings together
+        # of all relabellings together
+        "bound": sums.elbo + float(model.global_term().detach()) + model.log_labellings(rows.labels)
         if isinstance(model, SupportsPosterior) and not model.is_point
         else math.nan,
         "free_parameters": parameters,

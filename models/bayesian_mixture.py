@@ -125,13 +125,23 @@ class BayesianMixture(Mixture):
         """Whether the bound has a closed form, for SVI(elbo="exact")."""
         return self.q.has_exact_bound
 
-    @property
-    def log_labellings(self) -> float:
-        """log K! - log M!, with M the number of components that are all alike, since they are empty: of less than a
-        row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
+    def alike(self, labels: Any = None) -> Bool[Tensor, "k k"]:
+        """Which components may exchange their labels: those that neither the priors of theta nor labels of rows, (n,)
+        with -1 where unknown, tell apart."""
+        same = self.beliefs.alike()
+        named = torch.as_tensor([] if labels is None else labels, dtype=torch.long).unique()
+        named = named[named >= 0]
+        same[named] = same[:, named] = False
+        return same | torch.eye(self._k, dtype=torch.bool)
+
+    def log_labellings(self, labels: Any = None) -> float:
+        """log K! - log M! over the K components that are `alike`, with M the number of those that are empty: of less
+        than a row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
         if not self.shares.exchangeable:
             return 0.0
-        return math.lgamma(self._k + 1) - math.lgamma(int(self.q.empty().sum()) + 1)
+        empty = self.q.empty()
+        groups = self.alike(labels).unique(dim=0)
+        return sum(math.lgamma(int(g.sum()) + 1) - math.lgamma(int((g & empty).sum()) + 1) for g in groups)
 
     @property
     def is_sampled(self) -> bool:

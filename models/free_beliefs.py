@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import Distribution, biject_to, constraints
 
-from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
+from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade, taken
 from .family import Family
 from .rows import Moments
 from .units import Located
@@ -58,6 +58,25 @@ class FreeBeliefs(Beliefs):
         """The priors as they were given."""
         for name, distribution in self.given.items():
             yield name, _spread(name, distribution, self.shapes[name])
+
+    def alike(self) -> Bool[Tensor, "k k"]:
+        """Those that may change places, two by two, in some values: priors may differ between members."""
+        same = super().alike()
+        first, second = torch.triu_indices(self._k, self._k, 1)
+        order = torch.arange(self._k).repeat(len(first) + 1, 1)  # as they are, and with two exchanged
+        order[1:].scatter_(1, first.unsqueeze(1), second.unsqueeze(1))
+        order[1:].scatter_(1, second.unsqueeze(1), first.unsqueeze(1))
+        for name, own in self.prior({}):
+            if name in self.shared or not len(first):
+                continue
+            to = biject_to(self.given[name].support)
+            u = torch.randn(to.inverse_shape(self.shapes[name]), generator=torch.Generator().manual_seed(0))
+            value = torch.as_tensor(to(u.double())).expand(len(order), *self.shapes[name])
+            density = own.log_prob(taken(value, order))
+            kept = torch.isclose(density[1:], density[0], rtol=1e-9, atol=1e-9)
+            same[first, second] &= kept
+            same[second, first] &= kept
+        return same
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
         """Those of the priors; locations in the units of the data."""
