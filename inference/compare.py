@@ -227,9 +227,10 @@ def _pair(a: LatentModel, b: LatentModel, rows: Rows) -> dict[str, float]:
         total += float(divergence.sum() if chunk.weights is None else divergence @ chunk.weights)
     distance = math.nan
     if hasattr(b, "permute"):
-        b = copy.deepcopy(b)
-        b.permute(order)  # type: ignore[attr-defined]
-        distance = parameter_distance(*(m.centre() if isinstance(m, SupportsPosterior) else m for m in (a, b)))
+        first, second = (m.centre() if isinstance(m, SupportsPosterior) else m for m in (a, b))
+        second = copy.deepcopy(second)
+        second.permute(order)  # type: ignore[attr-defined]
+        distance = parameter_distance(first, second)
     return {"parameter_distance": distance, "posterior_kl": total / rows.total_weight}
 
 

@@ -91,14 +91,18 @@ class Sampling:
 
     def _sample(self) -> None:
         engine, model, divergences = self.engine, self.model, 0
+        place = torch.empty(0)
         found: list[Theta] = []
         for chain in range(engine.chains):
             if chain:
                 model.initialize(self.rows, None, self.generator, redraw=True)
-            if not model.shares.exchangeable:
-                model.permute(model.shares.place.argsort())  # labels are places
+            first = {name: value[0] for name, value in model.q.draw(1)[0].items()}
+            if not model.shares.exchangeable:  # the components have the same places in all chains
+                place = place if chain else model.shares.places(first)
+                model.shares.place = place
+                first |= model.shares.broken(first["weights"])
             joint = LogJoint(model, self.rows)
-            begin = joint.unconstrained({name: value[0] for name, value in model.q.draw(1)[0].items()})
+            begin = joint.unconstrained(first)
             kernel = Kernel(potential_fn=joint.potential, full_mass=True, target_accept_prob=engine.target_accept)
             run = MCMC(
                 kernel,
@@ -132,7 +136,7 @@ class Sampling:
             for one in _parted(theta)
         ]
         joints = [log_prob(family, chunk.x) + weights + known for family, weights in views]
-        order = relabel(torch.stack(joints).softmax(-1))
+        order = relabel(torch.stack(joints).softmax(-1), model.alike(self.rows.labels))
         own = model.beliefs.relabel({name: theta[name] for name in names}, order)
         return {**theta, **own, "weights": torch.gather(theta["weights"], 1, order)}
 

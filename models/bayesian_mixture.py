@@ -170,7 +170,7 @@ class BayesianMixture(Mixture):
         filled(self.shares.prior(shares), shares, pyro.sample)
         theta: Theta = {}
         filled(self.beliefs.prior(theta), theta, pyro.sample)
-        family, log_weights = self.beliefs.family_at(theta), self.shares.log_weights(shares)
+        family, log_weights = self.q.at(shares | theta)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=log_weights), infer={"enumerate": "parallel"})
             if labels is not None:
@@ -319,8 +319,10 @@ class BayesianMixture(Mixture):
 
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
-        """Learn the names and units of the data; then, unless q has begun and redraw=False, begin anew: weighted
-        k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and an M-step."""
+        """Learn the names and units of the data, and a weak prior from them; then, unless q has begun and redraw=False,
+        begin anew: weighted k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and
+        an M-step. A q that stands is the same distribution as before; the coordinates of a guide stay those of the data
+        where it began."""
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         if frozen:
             raise TypeError(
@@ -331,6 +333,7 @@ class BayesianMixture(Mixture):
         if self.q.is_sampled:
             self.q.begin({})  # which says why not
         if self.q.is_set and not redraw:
+            self.beliefs.anchor(moments)
             return
         like = self.beliefs.likelihood
         start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)
@@ -345,8 +348,17 @@ class BayesianMixture(Mixture):
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
-        """Relabel the components in place: component j becomes the former component order[j]."""
-        self.q.permute(self._ordered(order))
+        """Relabel the components in place: component j becomes the former component order[j]. Raises ValueError if the
+        prior tells some of these apart, so that their labels mean something."""
+        order = self._ordered(order)
+        moved = ~self.alike()[torch.arange(self._k), order]
+        if moved.any():
+            j = int(moved.nonzero()[0])
+            raise ValueError(
+                f"got order {order.tolist()}, but the priors of components {j} and {int(order[j])} differ, expected "
+                "an order that leaves them where they are: their labels are part of the model"
+            )
+        self.q.permute(order)
 
     def hold(self, theta: Theta, size: PosteriorDraws, term: Tensor) -> None:
         """Take the draws of a sampler for q: {"weights": (chains * draws, k), ...}; term: its `global_term`."""

@@ -60,6 +60,9 @@ class Beliefs(Recorded):
         them."""
         raise NotImplementedError
 
+    def anchor(self, data: Moments) -> None:
+        """Learn units and a weak prior from other data; keeps q."""
+
     def relabel(self, theta: Theta, order: Int[Tensor, "*s k"]) -> Theta:
         """theta with member j the former member order[j]; (s, k) orders for s draws of theta."""
         return {name: value if name in self.shared else taken(value, order) for name, value in theta.items()}
@@ -167,6 +170,11 @@ class ProductBeliefs(Beliefs):
             begun = part.start(x[:, group], share, None if places is None else places[:, group], own)
             found |= {f"{name}_{g}": value for name, value in begun.items()}
         return found
+
+    def anchor(self, data: Moments) -> None:
+        """Each group from its columns."""
+        for part, group in zip(self._parts, self._columns, strict=True):
+            part.anchor(Moments(data.mean[group], data.covariance[group][:, group]))
 
     def alike(self) -> Bool[Tensor, "k k"]:
         """Those that are alike in all groups."""

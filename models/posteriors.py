@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pyro import poutine
 from pyro.infer.autoguide import AutoDelta
-from pyro.infer.autoguide.initialization import init_to_value
+from pyro.infer.autoguide.initialization import InitMessenger, init_to_value
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -69,6 +72,11 @@ class Conjugate:
     def view(self) -> View:
         """What the E-step of EM takes for the mixture."""
         return self.views()[0]
+
+    def at(self, theta: Theta) -> View:
+        """The mixture at these values of the sites."""
+        own = {name: theta[name] for name in self.beliefs.supports()}
+        return self.beliefs.family_at(own), self.shares.log_weights(theta)
 
     def maximize(self, statistics: Statistics) -> None:
         """Hyperparameters = those of the prior + statistics."""
@@ -174,6 +182,7 @@ class Guided(_ByDraws):
 
     order: Tensor
     begun: Tensor
+    begin_at: Any = None
 
     def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs, make: Callable[..., Any]):
         super().__init__(shares, beliefs)
@@ -218,12 +227,15 @@ class Guided(_ByDraws):
 
     def maximize(self, statistics: Statistics) -> None:
         """The point of the highest expected log joint density, for the weights in closed form, else uphill."""
-        for name, value in improve(self.shares, self.beliefs, self._one()[0], statistics).items():
+        theta, back = self._one()[0], self.order.argsort()
+        own = self.beliefs.relabel({name: theta[name] for name in self.beliefs.supports()}, self.order)
+        found = self.beliefs.relabel(improve(self.beliefs, own, statistics), back)
+        for name, value in (self.shares.mode(statistics.weight[back]) | found).items():
             setattr(self.auto, name, value)
 
     def views(self) -> list[View]:
         """One mixture for each of some draws, always the same; just one of a guide that is a point."""
-        return [self._view(theta) for theta, _ in self._evaluated()]
+        return [self.at(theta) for theta, _ in self._evaluated()]
 
     def global_term(self) -> Float[Tensor, ""]:
         """The mean over draws of log p(theta) - log q(theta); log p(theta) of a point."""
@@ -235,9 +247,13 @@ class Guided(_ByDraws):
 
     def sites(self) -> View:
         """The statements of a Pyro guide, and the mixture at the values that are drawn."""
-        theta = self.auto()
+        return self.at(self.auto())
+
+    def at(self, theta: Theta) -> View:
+        """The mixture at these values of the sites, with its own labels."""
         own = {name: theta[name] for name in self.beliefs.supports()}
-        return self.beliefs.family_at(own), self.shares.log_weights(theta)
+        family = self.beliefs.family_at(self.beliefs.relabel(own, self.order))
+        return family, self.shares.log_weights(theta)[self.order]
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
@@ -251,9 +267,10 @@ class Guided(_ByDraws):
         if hasattr(self.auto, "median"):
             theta = {name: value.detach() for name, value in self._median().items()}
         else:
-            theta = {name: value.mean(0) for name, value in self.draw(EVALUATION_DRAWS)[0].items()}
+            with fixed_seed(0):
+                theta = {name: value.mean(0) for name, value in self.draw(EVALUATION_DRAWS)[0].items()}
             return theta["weights"], self.beliefs.family_at({name: theta[name] for name in self.beliefs.supports()})
-        family, log_weights = self._view(theta)
+        family, log_weights = self.at(theta)
         return log_weights.exp(), family
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
@@ -263,17 +280,40 @@ class Guided(_ByDraws):
     # inside
 
     def _made(self, values: Theta) -> Any:
-        with fixed_seed(0):
-            auto = self.make(self._program, init_loc_fn=init_to_value(values=values))
-            with own_store(), poutine.block():
-                auto()  # sets up its parameters
+        begin = init_to_value(values=values)
+        try:
+            with fixed_seed(0), own_store(), poutine.block(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The `init_loc_fn` argument", FutureWarning)  # of AutoIAFNormal
+                auto = self.make(self._program, init_loc_fn=begin)
+                with self._beginning(begin):
+                    auto()  # sets up its parameters
+                poutine.trace(auto).get_trace().log_prob_sum()  # all that is asked of it later on
+                getattr(auto, "median", dict)()
+                copy.deepcopy(copy.deepcopy(auto))  # of some guides only copies cannot be copied
+        except (TypeError, ValueError, NotImplementedError, RuntimeError, AttributeError, KeyError) as error:
+            called = getattr(self.make, "__name__", repr(self.make))
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise TypeError(
+                f"{called} makes no guide that can be drawn from and copied, of a Pyro program of continuous parameters "
+                f"and init_loc_fn ({reason}), expected one such as AutoNormal, AutoMultivariateNormal or AutoDelta"
+            ) from error
         return auto
 
     def _program(self) -> None:
         """The sites, their shapes and supports: all that a guide needs to know."""
-        for name, (form, shape) in self.supports.items():
-            whole = constraints.independent(form, len(shape) - form.event_dim)
-            pyro.sample(name, dist.ImproperUniform(whole, (), shape))
+        with nullcontext() if self.begin_at is None else InitMessenger(self.begin_at):
+            for name, (form, shape) in self.supports.items():
+                whole = constraints.independent(form, len(shape) - form.event_dim)
+                pyro.sample(name, dist.ImproperUniform(whole, (), shape))
+
+    @contextmanager
+    def _beginning(self, begin: Any) -> Iterator[None]:
+        """In the body the program has values of its own, for guides that run it to see what depends on what."""
+        self.begin_at = begin
+        try:
+            yield
+        finally:
+            self.begin_at = None
 
     def _one(self) -> tuple[Theta, Tensor]:
         with own_store(), poutine.block():
@@ -293,11 +333,6 @@ class Guided(_ByDraws):
         """theta with the labels of the mixture."""
         own = {name: theta[name] for name in self.beliefs.supports()}
         return self.shares.relabel(theta, self.order) | self.beliefs.relabel(own, self.order)
-
-    def _view(self, theta: Theta) -> View:
-        own = {name: theta[name] for name in self.beliefs.supports()}
-        family = self.beliefs.family_at(self.beliefs.relabel(own, self.order))
-        return family, self.shares.log_weights(theta)[self.order]
 
 
 class Sampled(_ByDraws):
@@ -350,12 +385,20 @@ class Sampled(_ByDraws):
         return self.term
 
     def sites(self) -> View:
-        """One of the draws."""
+        """One of the draws, with the labels that its sticks have, if there are some."""
         index = torch.randint(len(self.drawn_weights), ())  # type: ignore[arg-type]
         one = {name: value[index] for name, value in self.theta.items()}
+        if not self.shares.exchangeable:
+            order = self.shares.places(one).argsort()[self.shares.place]  # type: ignore[union-attr]
+            own = {name: one[name] for name in self.beliefs.supports()}
+            one |= self.beliefs.relabel(own, order) | {"weights": one["weights"][order]}
         for name in self.shares.supports() | self.beliefs.supports():
             pyro.sample(name, dist.Delta(one[name], event_dim=one[name].ndim))
         return self._view(one)
+
+    def at(self, theta: Theta) -> View:
+        """The mixture at these values of the sites."""
+        return self._view({**theta, "weights": self.shares.log_weights(theta).exp()})
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:

@@ -297,3 +297,41 @@ def test_draws_are_not_fitted_again(engine):
     drawn = small().model
     with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, expected one to be fitted: "):
         fit(drawn, counts(12), engine)
+
+
+@pytest.mark.parametrize("guide", [None, AutoNormal], ids=["conjugate", "guide"])
+def test_a_draw_by_sticks_is_replayed_with_the_density_that_it_had(guide, monkeypatch):
+    """Chains start with sticks in places of their own; labels are matched; the pair has what each chain had."""
+    x = torch.cat([counts(6), counts(4) + 20])
+    seen = []
+    judged = Sampling._judged
+    monkeypatch.setattr(
+        Sampling, "_judged", lambda self, draws, *rest: seen.append(draws) or judged(self, draws, *rest)
+    )
+    model = BayesianMixture(Poisson(3, 1), RATES, 0.6, stick_breaking=True, guide=guide)
+    model = fit(model, x, NUTS(4, 3, 3), seed=2).model
+    joint = LogJoint(model, Rows(x))
+    for at in range(8):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(at)
+            trace = poutine.trace(model.guide).get_trace(x)
+        theta = {name: trace.nodes[name]["value"] for name in ("sticks", "rate")}
+        (which,) = (model.q.theta["sticks"] == theta["sticks"]).all(1).nonzero()[0].tolist()
+        found = traced(model, x, theta) + log_jacobian(joint, joint.unconstrained(theta))
+        assert float(found) == pytest.approx(float(seen[0][which, -1]), rel=1e-10)
+        values = model.log_likelihood({n: v[[which]] for n, v in model.q.theta.items()}, x).sum()
+        wanted = traced(model, x, theta) - model.log_prior({n: v[[which]] for n, v in model.q.theta.items()})
+        torch.testing.assert_close(values, wanted.squeeze())
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_draws_are_relabelled_where_their_density_stays(apart):
+    x = torch.cat([counts(6), counts(4) + 20])
+    rate = dist.Gamma(torch.tensor([[2.0], [2.0], [20.0]]).double(), 1.0) if apart else dist.Gamma(2.0, 0.5)
+    model = seed(BayesianMixture(Poisson(3, 1), {"rate": rate}, guide=AutoNormal), x)
+    theta = {name: value.detach() for name, value in model.draw(6, seed=0).items()}
+    theta = {name: torch.cat([value, value[:, [2, 0, 1]], value[:, [1, 0, 2]]]) for name, value in theta.items()}
+    found = Sampling(NUTS(4, 1, 1), model, Rows(x), torch.Generator())._relabelled(theta)
+    torch.testing.assert_close(model.log_prior(found), model.log_prior(theta))
+    assert torch.equal(found["rate"][:6], found["rate"][12:])  # of those two the priors are the same
+    assert torch.equal(found["rate"][:6], found["rate"][6:12]) is not apart
