@@ -47,7 +47,7 @@ class Comparison:
         log_likelihood_error, the standard error of log_likelihood where it has no closed form and is estimated by
         importance weighting, else 0; free_parameters; bic = -2 log_likelihood + free_parameters log(sum
         of weights), lower is better; held_out, held_out_error: nats per row of the rows held out, NaN if there are
-        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`.
+        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`, but NaN, as passes are, of a sampler.
 
         Of a model with a posterior q over its parameters log_likelihood is that of its predictive density, log_prior is
         -KL(q || prior), there is no gap and no BIC, and there are bound = elbo + log_prior + the logarithm of how many
@@ -188,6 +188,7 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
     sums = _sums(model, rows)
     unseen = None if held_out is None else _sums(model, held_out)
     parameters = model.free_parameters()
+    sampled = isinstance(model, SupportsPosterior) and model.is_sampled
     return {
         "log_likelihood": sums.evidence,
         "log_likelihood_error": sums.variance**0.5,
@@ -206,11 +207,12 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
         "bic": math.nan
         if isinstance(model, SupportsPosterior)
         else -2 * sums.evidence + parameters * math.log(rows.total_weight),
-        "passes": len(entry.bounds),
+        # a sampler has draws, and no way up
+        "passes": math.nan if sampled else len(entry.bounds),
         "seconds": entry.seconds,
         "converged": entry.converged,
         "reason": entry.reason,
-        "gradient_norm": entry.gradient_norm,
+        "gradient_norm": math.nan if sampled else entry.gradient_norm,
     }
 
 

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from ..models import BayesianMixture
 from ..models.rows import as_rows
 from .fit import Fit
-from .pointwise import pointwise, views_of
+from .pointwise import pointwise
 from .relabellings import MOST, log_mean_density
 
 GOOD, USABLE = 0.5, 0.7  # Pareto k below which importance weights have a variance, and can be smoothed reliably
@@ -86,7 +86,7 @@ def reliability(
         )
     rows = as_rows(x, weights, labels, model)
     chunks = list(rows.chunks())
-    log_p = torch.stack([pointwise(view, chunks).sum() for view in views_of(model, theta)]) + model.log_prior(theta)
+    log_p = torch.stack([pointwise(view, chunks).sum() for view in model.views(theta)]) + model.log_prior(theta)
     alike, shift = model.alike(rows.labels), 0.0
     if model.shares.exchangeable and model.beliefs.conjugate and len(alike) <= MOST:
         log_q = log_mean_density(model, theta, alike)

@@ -23,7 +23,7 @@ from .beliefs import Theta, filled, log_density, remade
 from .estep import allowed, sum_blocks
 from .family import Family
 from .initialize import draw_start
-from .missing import Seen
+from .missing import Imputed, Seen
 from .missing import log_density as log_prob
 from .mixture import Mixture
 from .posteriors import Conjugate, Guided, PosteriorDraws, Sampled
@@ -55,8 +55,11 @@ class BayesianMixture(Mixture):
     AutoMultivariateNormal or AutoDelta (or a function that makes one of a program and init_loc_fn), for which z is
     summed out; `SVI()` fits it, and `EM()` an AutoDelta: maximum a posteriori under any prior.
 
-    `weights`, `family`: at the posterior mean (the median of a guide), to be read like those of a `Mixture`. Missing
-    cells are latent variables like z, with a mean-field q of their own, so that they cost a little of the bound.
+    `weights`, `family`: at the posterior mean (the median of a guide), to be read like those of a `Mixture`.
+    Missing cells: to the conjugate q they are latent variables like z, with a mean-field q of their own, so that the
+    M-step counts imputed cells as observations. Its posterior is then about as narrow as if they had been seen, and
+    its bound lower than that of the Pyro pair, of a guide or of `NUTS()`, which sum such cells out exactly. Where many
+    are missing, take these for intervals.
     Bishop, Pattern Recognition and Machine Learning (2006), 10.2; Attias, UAI 1999.
 
     Hyperparameters of q, for Gaussians in scikit-learn's words: weight_concentration_ is `shares.concentration`,
@@ -83,11 +86,23 @@ class BayesianMixture(Mixture):
             raise ValueError(f"concentration is {concentration!r}, expected a positive number")
         made = isinstance(guide, torch.nn.Module)
         if made or not (guide is None or callable(guide) or isinstance(guide, PosteriorDraws)):
-            raise TypeError(f"guide is {guide!r}, expected None or a class of Pyro's guides such as AutoNormal")
+            what = f"a {type(guide).__name__} that is made already" if made else repr(guide)
+            raise TypeError(
+                f"guide is {what}, expected None or the class of one of Pyro's guides, as in guide=AutoNormal: it is "
+                "made for the parameters of this model"
+            )
         if stick_breaking and family.components < 2:
             raise ValueError("got stick_breaking with one component, expected at least two: there is no stick to break")
         conjugate = guide is None
-        self.beliefs = family.beliefs(prior, conjugate)
+        try:
+            self.beliefs = family.beliefs(prior, conjugate)
+        except ValueError as error:
+            if not (isinstance(prior, Mapping) and conjugate):
+                raise
+            raise ValueError(
+                f"{error}; of other priors by name there is no posterior in closed form: pass a guide, such as "
+                "guide=AutoNormal"
+            ) from error
         self.shares = (StickWeights if stick_breaking else DirichletWeights)(
             family.components, concentration, conjugate
         )
@@ -102,6 +117,14 @@ class BayesianMixture(Mixture):
             self.q = Sampled(self.shares, self.beliefs, guide)
         else:
             self.q = Guided(self.shares, self.beliefs, guide)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("weights", "family"):
+            raise AttributeError(
+                f"the {name} of a BayesianMixture are those at the mean of q, expected them to be read only: give a "
+                "prior, or set those of a Mixture such as .centre()"
+            )
+        super().__setattr__(name, value)
 
     # where q is, as a mixture to be read
 
@@ -238,6 +261,21 @@ class BayesianMixture(Mixture):
             x, z = self.q.sample(int(n))
         return (x.to(torch.float64), z) if labels else x.to(torch.float64)
 
+    def impute(self, x: Any) -> Imputed:
+        """As in `Mixture.impute`, with q(z | x) and the family at the mean of q. How uncertain parameters are is not in
+        its standard deviations, as it is in the tables of `draw_missing`."""
+        return super().impute(x)
+
+    @torch.no_grad()
+    def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:
+        """The table x (n, d) several times, its missing cells drawn given the seen ones of their row, each time at
+        parameters drawn from q: proper multiple imputations (Rubin 1987). The same draws for the same seed."""
+        x = self._table(x)
+        with fixed_seed(seed):
+            theta = self.draw(draws)
+            each = [self.mixture({name: value[i] for name, value in theta.items()}) for i in range(int(draws))]
+            return torch.cat([mixture.draw_missing(x) for mixture in each])
+
     def free_parameters(self) -> int:
         """Those of the family, and k - 1 weights: the dimensions of theta."""
         return self._free
@@ -265,7 +303,7 @@ class BayesianMixture(Mixture):
     def log_likelihood(self, theta: Theta, x: Any) -> Float[Tensor, "s n"]:
         """log p(x | theta) of each draw of `draw` and each row, z summed out, in nats."""
         x = self._table(x)
-        return torch.stack([torch.logsumexp(log_prob(f, x) + weights, -1) for f, weights in self._at_each(theta)])
+        return torch.stack([torch.logsumexp(log_prob(f, x) + weights, -1) for f, weights in self.views(theta)])
 
     @torch.no_grad()
     def log_prior(self, theta: Theta) -> Float[Tensor, " s"]:
@@ -277,8 +315,17 @@ class BayesianMixture(Mixture):
         """z of each row, drawn anew with each draw of theta: z ~ p(z | x, theta), theta ~ q."""
         x = self._table(x)
         with fixed_seed(seed):
-            views = self._at_each(self.draw(draws))
+            views = self.views(self.draw(draws))
             return torch.stack([dist.Categorical(logits=log_prob(f, x) + w).sample() for f, w in views])
+
+    def views(self, theta: Theta) -> list[tuple[Family, Float[Tensor, " k"]]]:
+        """The family and the log weights at each draw of `draw`, to be read."""
+        self._require_parameters()
+        names = self.beliefs.supports()
+        return [
+            (self.beliefs.family_at({name: theta[name][i] for name in names}), weights.log())
+            for i, weights in enumerate(theta["weights"])
+        ]
 
     def mixture(self, theta: Theta) -> Mixture:
         """The plain `Mixture` that one draw of the parameters is: {"weights": (k,), ...} without the draws' dim."""
@@ -394,14 +441,6 @@ class BayesianMixture(Mixture):
         with torch.enable_grad():  # a parameter without gradient would count as frozen, and might be as thin as it is
             family, log_weights = self.q.views()[0]
         return family.collapsed(log_weights.detach().exp())
-
-    def _at_each(self, theta: Theta) -> list[tuple[Family, Tensor]]:
-        self._require_parameters()
-        names = self.beliefs.supports()
-        return [
-            (self.beliefs.family_at({name: theta[name][i] for name in names}), theta["weights"][i].log())
-            for i in range(len(theta["weights"]))
-        ]
 
     def _joints(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "s n k"]:
         """log weights + log p(x | k) of each of q's views."""

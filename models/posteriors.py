@@ -294,7 +294,7 @@ class Guided(_ByDraws):
             called = getattr(self.make, "__name__", repr(self.make))
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TypeError(
-                f"{called} makes no guide that can be drawn from and copied, of a Pyro program of continuous parameters "
+                f"{called} makes no guide that can be drawn from and copied, of a Pyro program of continuous values "
                 f"and init_loc_fn ({reason}), expected one such as AutoNormal, AutoMultivariateNormal or AutoDelta"
             ) from error
         return auto

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro.infer import Trace_ELBO, autoguide
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
+from scipy import stats
 
-from lowerbound.inference import EM, SVI, OnlineEM, compare, fit, load
+from lowerbound.inference import EM, SVI, OnlineEM, bootstrap, compare, fit, load, standard_errors
 from lowerbound.models import (
     BayesianMixture,
     Bernoulli,
@@ -417,3 +418,40 @@ def test_every_guide_of_pyro_fits_or_is_refused_in_a_sentence(name, faithful):
     else:
         with pytest.raises(TypeError, match=f"^{name} makes no guide that .*, expected one such as AutoNormal, "):
             made()
+
+
+def test_multiple_imputations_have_the_spread_of_the_parameters_too():
+    """Of one Poisson column a missing cell is negative binomial: 4000 draws, 5 standard errors of a frequency."""
+    x = np.array([[3.0, 1.0], [5.0, 0.0], [4.0, 2.0], [np.nan, 1.0]])
+    model = fit(BayesianMixture(Poisson(1, 2), dist.Gamma(2.0, 0.5)), x[:3], EM()).model
+    drawn = model.draw_missing(x, 4000, seed=0)
+    assert torch.equal(drawn, model.draw_missing(x, 4000, seed=0))
+    assert torch.equal(drawn[:, :3], torch.as_tensor(x[:3]).expand(4000, 3, 2)) and (drawn[:, 3, 1] == 1).all()
+    exact = stats.nbinom(2 + 12, 3.5 / 4.5)  # the rate is Gamma(14, 3.5)
+    for value in range(8):
+        p = exact.pmf(value)
+        assert abs(float((drawn[:, 3, 0] == value).double().mean()) - p) < 5 * np.sqrt(p * (1 - p) / 4000)
+    with pytest.raises(ValueError, match="draws is 0, expected a whole number"):
+        model.draw_missing(x, 0)
+
+
+@pytest.mark.parametrize("name", ["weights", "family"])
+def test_what_is_read_off_q_is_not_set(name, faithful):
+    model = seed(BayesianMixture(Gaussian(2, 2)), faithful)
+    with pytest.raises(AttributeError, match=f"^the {name} of a BayesianMixture .* expected them to be read only: "):
+        setattr(model, name, getattr(model.centre(), name))
+
+
+@pytest.mark.parametrize("way", [bootstrap, standard_errors])
+@pytest.mark.parametrize("guide", [None, AutoDelta])
+def test_a_posterior_has_no_sampling_distribution(way, guide, faithful):
+    found = fit(BayesianMixture(Gaussian(2, 2), guide=guide), faithful, EM(), max_passes=3)
+    with pytest.raises(TypeError, match=r"^BayesianMixture has a posterior over its parameters, .*draw\(4000\)$"):
+        way(found, faithful)
+
+
+def test_advice_for_a_constant_column_is_one_that_can_be_taken(as_users_run_it):
+    x = np.column_stack([np.arange(9.0), np.ones(9)])
+    with pytest.raises(ValueError, match='NormalInverseWishart prior, or covariance="spherical", or, of a Gaussian'):
+        fit(BayesianMixture(Gaussian(2, 2)), x, EM())
+    assert fit(BayesianMixture(Gaussian(2, 2, "spherical")), x, EM()).bounds.isfinite().all()

@@ -12,7 +12,7 @@ from pyro.ops.stats import effective_sample_size
 from scipy import stats
 from scipy.special import gammaln
 
-from lowerbound.inference import EM, NUTS, SVI, fit, load
+from lowerbound.inference import EM, NUTS, SVI, compare, fit, load
 from lowerbound.inference.nuts import LogJoint, Sampling, gaussian_bound
 from lowerbound.models import (
     PPCA,
@@ -335,3 +335,41 @@ def test_draws_are_relabelled_where_their_density_stays(apart):
     torch.testing.assert_close(model.log_prior(found), model.log_prior(theta))
     assert torch.equal(found["rate"][:6], found["rate"][12:])  # of those two the priors are the same
     assert torch.equal(found["rate"][:6], found["rate"][6:12]) is not apart
+
+
+def test_the_two_passes_are_needed_and_no_other_is_the_best(as_users_run_it):
+    model, x = BayesianMixture(Poisson(2, 1), RATES), counts(12)
+    with pytest.raises(ValueError, match=r"^max_passes is 1, expected at least 2: NUTS draws in its second pass$"):
+        fit(model, x, NUTS(4, 4, 1), max_passes=1)
+    with pytest.raises(ValueError, match=r"^patience is 3, but NUTS has one end of its own .* leave patience out$"):
+        fit(model, x, NUTS(4, 4, 1), validation=x, patience=3)
+    assert fit(model, x, NUTS(4, 4, 1), validation=x).held_out.shape == (2,)
+
+
+def test_the_bound_of_a_gaussian_takes_finite_draws_and_leaves_out_what_has_no_density():
+    """log joint = -|u|^2 / 2 where u_1 > 0, else none: the bound is that of a half Gaussian, log(1/2) below."""
+
+    class Half(LogJoint):
+        def __init__(self):
+            pass
+
+        def many(self, u):
+            normal = -0.5 * u.square().sum(1) - u.shape[1] * math.log(2 * math.pi) / 2
+            return torch.where(u[:, 0] > 0, normal, -torch.inf)
+
+    draws = torch.as_tensor(np.random.default_rng(0).standard_normal((5000, 2)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # 2000 draws: an s.d. of 0.022 of log(1/2), and the draws' own moments are off by 1/70
+        assert gaussian_bound(Half(), draws) == pytest.approx(math.log(0.5), abs=0.1)
+    draws[3, 0] = -torch.inf
+    with pytest.raises(ArithmeticError, match=r"^some draws of the sampler are at the end of a parameter's range"):
+        gaussian_bound(Half(), draws)
+
+
+def test_a_comparison_has_a_dash_for_the_way_up_of_a_sampler():
+    found = fit(BayesianMixture(Poisson(2, 1), RATES), counts(12), EM())
+    told = str(compare(counts(12), vb=found, nuts=small())).splitlines()
+    for title in ("passes", "gradient norm"):
+        (line,) = [line for line in told if line.startswith(f"| {title}")]
+        assert line.split("|")[3].strip() == "-" and line.split("|")[2].strip() != "-"
