@@ -20,15 +20,18 @@ from torch.distributions import Distribution
 from ._module import Recorded, local_params
 from .base import Statistics
 from .beliefs import Theta, filled, log_density, remade
+from .conjugate_posterior import Conjugate
 from .estep import allowed, sum_blocks
 from .family import Family
+from .guided_posterior import Guided
 from .initialize import draw_start
 from .missing import Imputed, Seen
 from .missing import log_density as log_prob
 from .mixture import Mixture
-from .posteriors import Conjugate, Guided, PosteriorDraws, Sampled
+from .posteriors import PosteriorDraws
 from .prior import NormalInverseWishart
 from .randomness import fixed_seed
+from .sampled_posterior import Sampled
 from .weight_beliefs import DirichletWeights, StickWeights
 
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None
