@@ -14,6 +14,7 @@ from .kl import kl
 from .nuts import NUTS
 from .online import OnlineEM
 from .pareto import Reliability, reliability
+from .relabel import relabel
 from .restart import Engine
 from .select import Selection, select
 from .svi import SVI
@@ -44,6 +45,7 @@ __all__ = [
     "gap_report",
     "kl",
     "load",
+    "relabel",
     "reliability",
     "select",
     "standard_errors",

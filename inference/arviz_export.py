@@ -20,7 +20,7 @@ from ..models.randomness import fixed_seed
 from ..models.rows import as_rows
 from .bootstrap import Bootstrap, bootstrap
 from .fit import Fit
-from .pointwise import View, pointwise, views_of
+from .pointwise import View, pointwise
 
 CHAINS, DRAWS, RESAMPLES = 4, 250, 100  # by default: chains and draws of each; of a bootstrap, in one chain
 Arrays = dict[str, tuple[tuple[str, ...], np.ndarray]]  # by name: dims, and values with draws on dim 0
@@ -64,9 +64,14 @@ def to_arviz(
     if isinstance(model, BayesianMixture):
         if resamples is not None:
             raise ValueError("got resamples of a BayesianMixture, expected none: it has a posterior")
+        if model.is_point:
+            raise TypeError(
+                "q is the point of an AutoDelta, which has no draws, expected a distribution: fit "
+                "BayesianMixture(family), or another guide"
+            )
         theta, chains = _drawn(model, draws, chains, seed)
         family, shared = model.beliefs.likelihood, model.beliefs.shared
-        views = list(views_of(model, theta))
+        views = model.views(theta)
     elif isinstance(fit, Fit) and isinstance(model, Mixture) and not isinstance(model, KMeans):
         if chains not in (None, 1):
             raise ValueError(f"chains is {chains}, expected 1: bootstrap estimates are one chain")
@@ -201,10 +206,10 @@ def _replicated(views: list[View], n: int) -> Float[Tensor, "s n d"]:
 
 def _drawn(model: BayesianMixture, draws: int | None, chains: int | None, seed: int) -> tuple[Theta, int]:
     """Draws of q, and how many chains they are."""
-    size: Any = getattr(model.q, "size", None)
-    if size is None:
+    if not model.is_sampled:
         chains = CHAINS if chains is None else int(chains)
         return model.draw(chains * (DRAWS if draws is None else int(draws)), seed), chains
+    size = model.q.size
     if (draws or size.draws, chains or size.chains) != (size.draws, size.chains):
         raise ValueError(
             f"got {draws} draws and {chains} chains, expected none: a sampler has drawn {size.draws} in each of "

@@ -20,7 +20,7 @@ from .evaluate import data_bound
 from .fit import Fit
 from .fit import fit as fit_model
 from .information import values_of
-from .uncertainty import Of, numbers, require_level
+from .uncertainty import Of, numbers, require_estimates, require_level
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def bootstrap(
     """
     if not isinstance(repeats, Integral) or repeats < 2:
         raise ValueError(f"repeats is {repeats!r}, expected a whole number of at least 2")
+    require_estimates(fit.model)
     parameters = dict(fit.model.named_parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ValueError("every parameter of the fit is frozen, expected some that vary from resample to resample")

@@ -47,7 +47,7 @@ class Comparison:
         log_likelihood_error, the standard error of log_likelihood where it has no closed form and is estimated by
         importance weighting, else 0; free_parameters; bic = -2 log_likelihood + free_parameters log(sum
         of weights), lower is better; held_out, held_out_error: nats per row of the rows held out, NaN if there are
-        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`.
+        none; passes, seconds; converged, reason; gradient_norm, as in `Fit`, but NaN, as passes are, of a sampler.
 
         Of a model with a posterior q over its parameters log_likelihood is that of its predictive density, log_prior is
         -KL(q || prior), there is no gap and no BIC, and there are bound = elbo + log_prior + the logarithm of how many
@@ -166,7 +166,7 @@ def _summed(model: LatentModel, rows: Rows) -> _Sums:
     for chunk in rows.chunks(EVALUATION_ROWS):
         weights = torch.ones(len(chunk.x), dtype=torch.float64) if chunk.weights is None else chunk.weights
         if isinstance(model, SupportsPosterior):
-            predictive, bound = model.evidence(chunk.x), model.bound(chunk.x)
+            predictive, bound = model.evidence(chunk.x), model.bound(chunk.x, chunk.labels)
             assert predictive is not None
             # what q of the parameters costs is not of single rows: no gap
             terms = (predictive, torch.zeros_like(predictive), bound, torch.full_like(bound, torch.nan))
@@ -188,6 +188,7 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
     sums = _sums(model, rows)
     unseen = None if held_out is None else _sums(model, held_out)
     parameters = model.free_parameters()
+    sampled = isinstance(model, SupportsPosterior) and model.is_sampled
     return {
         "log_likelihood": sums.evidence,
         "log_likelihood_error": sums.variance**0.5,
@@ -197,7 +198,8 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
         "elbo": sums.elbo,
         "gap": sums.gap,
         "log_prior": float(model.global_term().detach()),
-        "bound": sums.elbo + float(model.global_term().detach()) + model.log_labellings  # of all relabellings together
+        # of all relabellings together
+        "bound": sums.elbo + float(model.global_term().detach()) + model.log_labellings(rows.labels)
         if isinstance(model, SupportsPosterior) and not model.is_point
         else math.nan,
         "free_parameters": parameters,
@@ -205,11 +207,12 @@ def _score(entry: Fit, rows: Rows, held_out: Rows | None) -> dict[str, Any]:
         "bic": math.nan
         if isinstance(model, SupportsPosterior)
         else -2 * sums.evidence + parameters * math.log(rows.total_weight),
-        "passes": len(entry.bounds),
+        # a sampler has draws, and no way up
+        "passes": math.nan if sampled else len(entry.bounds),
         "seconds": entry.seconds,
         "converged": entry.converged,
         "reason": entry.reason,
-        "gradient_norm": entry.gradient_norm,
+        "gradient_norm": math.nan if sampled else entry.gradient_norm,
     }
 
 
@@ -226,9 +229,10 @@ def _pair(a: LatentModel, b: LatentModel, rows: Rows) -> dict[str, float]:
         total += float(divergence.sum() if chunk.weights is None else divergence @ chunk.weights)
     distance = math.nan
     if hasattr(b, "permute"):
-        b = copy.deepcopy(b)
-        b.permute(order)  # type: ignore[attr-defined]
-        distance = parameter_distance(*(m.centre() if isinstance(m, SupportsPosterior) else m for m in (a, b)))
+        first, second = (m.centre() if isinstance(m, SupportsPosterior) else m for m in (a, b))
+        second = copy.deepcopy(second)
+        second.permute(order)  # type: ignore[attr-defined]
+        distance = parameter_distance(first, second)
     return {"parameter_distance": distance, "posterior_kl": total / rows.total_weight}
 
 

@@ -56,7 +56,7 @@ def score(fitted: Fit, rows: Rows) -> dict[str, Any]:
     bic, aic, bound = -2 * log_likelihood + p * math.log(n), -2 * log_likelihood + 2 * p, math.nan
     if isinstance(fitted.model, SupportsPosterior) and not fitted.model.is_point:
         bic = aic = math.nan  # of a maximum of the likelihood
-        bound = float(fitted.bounds[-1]) * n + fitted.model.log_labellings
+        bound = float(fitted.bounds[-1]) * n + fitted.model.log_labellings(rows.labels)
     return {
         "log_likelihood": log_likelihood,
         "log_likelihood_error": variance**0.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -36,8 +37,10 @@ class NUTS:
     and the posterior's covariance; chains: each from a start of its own. The fitted model holds all draws, relabelled
     to agree with one another (Stephens 2000), as its q.
 
-    `Fit.bounds` has the bound at the start, and at the end a lower bound of log p(x), too: that of the Gaussian that
-    has the mean and covariance of the draws, in unconstrained coordinates. The run has converged if R-hat, of the log
+    `Fit.bounds` has the bound at the start, and at the end an estimate, by 2000 draws, of a lower bound of log p(x),
+    too: that of the Gaussian that has the mean and covariance of the draws, in unconstrained coordinates. There are
+    these two passes, and so no patience. Draws are relabelled only where priors and labels do not tell components
+    apart. With sticks all chains have the places of the first. The run has converged if R-hat, of the log
     joint density and of all parameters, is at most 1.05: else the chains disagree, and the draws are of no one
     posterior.
     """
@@ -62,6 +65,8 @@ class NUTS:
                 f"NUTS draws parameters from a posterior, which {type(model).__name__} does not have: make it a "
                 "BayesianMixture(family)"
             )
+        if max_passes < 2:
+            raise ValueError(f"max_passes is {max_passes}, expected at least 2: NUTS draws in its second pass")
         return Sampling(self, model, rows, generator)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
@@ -91,14 +96,18 @@ class Sampling:
 
     def _sample(self) -> None:
         engine, model, divergences = self.engine, self.model, 0
+        place = torch.empty(0)
         found: list[Theta] = []
         for chain in range(engine.chains):
             if chain:
                 model.initialize(self.rows, None, self.generator, redraw=True)
-            if not model.shares.exchangeable:
-                model.permute(model.shares.place.argsort())  # labels are places
+            first = {name: value[0] for name, value in model.q.draw(1)[0].items()}
+            if not model.shares.exchangeable:  # the components have the same places in all chains
+                place = place if chain else model.shares.places(first)
+                model.shares.place = place
+                first |= model.shares.broken(first["weights"])
             joint = LogJoint(model, self.rows)
-            begin = joint.unconstrained({name: value[0] for name, value in model.q.draw(1)[0].items()})
+            begin = joint.unconstrained(first)
             kernel = Kernel(potential_fn=joint.potential, full_mass=True, target_accept_prob=engine.target_accept)
             run = MCMC(
                 kernel,
@@ -127,12 +136,8 @@ class Sampling:
         model, names = self.model, self.model.beliefs.supports()
         chunk = self.rows.sample(torch.Generator().manual_seed(0), LABEL_ROWS)
         known = 0.0 if chunk.labels is None else allowed(chunk.labels, model.beliefs.components)
-        views = [
-            (model.beliefs.family_at({name: one[name] for name in names}), one["weights"].log())
-            for one in _parted(theta)
-        ]
-        joints = [log_prob(family, chunk.x) + weights + known for family, weights in views]
-        order = relabel(torch.stack(joints).softmax(-1))
+        joints = [log_prob(family, chunk.x) + weights + known for family, weights in model.views(theta)]
+        order = relabel(torch.stack(joints).softmax(-1), model.alike(self.rows.labels))
         own = model.beliefs.relabel({name: theta[name] for name in names}, order)
         return {**theta, **own, "weights": torch.gather(theta["weights"], 1, order)}
 
@@ -208,14 +213,22 @@ class LogJoint:
 
 @torch.no_grad()
 def gaussian_bound(joint: LogJoint, draws: Float[Tensor, "s p"]) -> float:
-    """A lower bound of log p(x), E_q[log p(x, theta) - log q], of the Gaussian q with the mean and covariance of these
-    draws, by draws of its own."""
+    """An estimate, by draws of its own, of a lower bound of log p(x), E_q[log p(x, theta) - log q], of the Gaussian q
+    with the mean and covariance of these draws, cut off where log p(x, theta) is not finite. Raises ArithmeticError for
+    draws that are not finite."""
+    if not draws.isfinite().all():
+        raise ArithmeticError(
+            "some draws of the sampler are at the end of a parameter's range to rounding, such as a weight of 0, "
+            "expected draws inside: take a larger concentration, or fewer components"
+        )
     s, p = draws.shape
     covariance = torch.atleast_2d(torch.cov(draws.T)) if s > p + 1 else torch.diag(draws.var(0))
     covariance = covariance + torch.diag(1e-9 * covariance.diagonal() + 1e-12)  # a chain may not have moved
     q = torch.distributions.MultivariateNormal(draws.mean(0), covariance)
     u = q.sample((BOUND_DRAWS,))
-    return float((joint.many(u) - q.log_prob(u)).mean())
+    each = joint.many(u) - q.log_prob(u)
+    kept = each[each.isfinite()]
+    return float(kept.mean()) + math.log(len(kept) / len(each)) if len(kept) else -math.inf
 
 
 def _parted(theta: Theta) -> list[Theta]:

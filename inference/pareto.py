@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from numbers import Integral
@@ -10,19 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.special import softmax
-from torch import Tensor
 
-from ..models import BayesianMixture, Rows
-from ..models.beliefs import Theta, log_density
+from ..models import BayesianMixture
 from ..models.rows import as_rows
 from .fit import Fit
-from .pointwise import pointwise, views_of
+from .pointwise import pointwise
+from .relabellings import MOST, log_mean_density
 
 GOOD, USABLE = 0.5, 0.7  # Pareto k below which importance weights have a variance, and can be smoothed reliably
 FEWEST = 100  # draws: of fewer, the tail is too short to be fitted
-MOST_RELABELLINGS = 720  # of which a density is averaged: all those of up to 6 components
 EQUAL = 1e-6  # nats: log ratios that differ by less differ by rounding
 
 
@@ -65,10 +61,11 @@ def reliability(
     the mean-field q(z) q(theta), but for the error of the draws. Rows with labels: log p(x_i, label_i | theta).
 
     A mixture has K! equal posterior modes, its relabellings, of which q covers one. Of a conjugate q the density is
-    therefore averaged over all relabellings of theta (of up to 6 components): right whether or not the modes overlap.
-    Of a guide, and of more components, log K! is added to log_evidence and elbo instead, which is right where the modes
-    do not overlap and too much where they do. Components that labels name have no relabellings; neither has
-    stick-breaking, nor have priors that tell components apart, for which log_evidence is of the mode that q covers.
+    therefore averaged over all relabellings of theta (of up to 12 components): right whether or not the modes overlap.
+    Of a guide, and of more components, `model.log_labellings` is added to log_evidence and elbo instead, log K! less
+    that of the empty ones, which is right where the other modes do not overlap and too much where they do. Components
+    that labels name, or that priors tell apart, have no relabellings; neither has stick-breaking, for which
+    log_evidence is of the mode that q covers.
 
     fit: of a `BayesianMixture`, or one itself, with a conjugate q or a guide. The same numbers for the same seed. Yao,
     Vehtari, Simpson & Gelman, ICML 2018; Vehtari, Simpson, Gelman, Yao & Gabry, JMLR 25 (2024), 72. Raises TypeError
@@ -89,9 +86,12 @@ def reliability(
         )
     rows = as_rows(x, weights, labels, model)
     chunks = list(rows.chunks())
-    log_p = torch.stack([pointwise(view, chunks).sum() for view in views_of(model, theta)]) + model.log_prior(theta)
-    alike = _exchangeable(model, theta, rows)
-    log_q, shift = _averaged(model, theta, log_q, alike)
+    log_p = torch.stack([pointwise(view, chunks).sum() for view in model.views(theta)]) + model.log_prior(theta)
+    alike, shift = model.alike(rows.labels), 0.0
+    if model.shares.exchangeable and model.beliefs.conjugate and len(alike) <= MOST:
+        log_q = log_mean_density(model, theta, alike)
+    else:
+        shift = model.log_labellings(rows.labels)
     ratios = (log_p - log_q + shift).double().numpy()
     if np.isnan(ratios).any() or ratios.max() == np.inf or ratios.max() == -np.inf:
         raise ArithmeticError(
@@ -140,48 +140,3 @@ def _fit_pareto(x: np.ndarray) -> tuple[float, float]:
     best = float(b @ weight)
     k = float(np.log1p(-best * x).mean())
     return (n * k + 10 * 0.5) / (n + 10), -k / best
-
-
-def _relabelled(model: BayesianMixture, theta: Theta, order: Tensor) -> Theta:
-    return {name: value if name in model.beliefs.shared else value[:, order] for name, value in theta.items()}
-
-
-def _exchangeable(model: BayesianMixture, theta: Theta, rows: Rows) -> list[int]:
-    """The components whose labels may be switched without a change of p(x, theta)."""
-    named = set() if rows.labels is None else set(rows.labels.tolist())
-    alike = [j for j in range(theta["weights"].shape[1]) if j not in named]
-    if "weights" not in model.shares.supports() or len(alike) < 2:
-        return []
-    few = {name: value[:1] for name, value in theta.items()}
-    before = model.log_prior(few)
-    for moved in ([alike[1], alike[0], *alike[2:]], [*alike[1:], alike[0]]):  # from these come all permutations
-        if not torch.allclose(model.log_prior(_relabelled(model, few, _order(model, alike, moved))), before, rtol=1e-9):
-            return []
-    return alike
-
-
-def _order(model: BayesianMixture, alike: list[int], moved: Any) -> Tensor:
-    order = torch.arange(model.beliefs.components)
-    order[alike] = torch.as_tensor(moved)
-    return order
-
-
-def _averaged(
-    model: BayesianMixture, theta: Theta, log_q: Float[Tensor, " s"], alike: list[int]
-) -> tuple[Float[Tensor, " s"], float]:
-    """log of the mean density of q over relabellings, and what to add to the log ratios where it is not known."""
-    count = math.factorial(len(alike))
-    if count == 1:
-        return log_q, 0.0
-    if not model.beliefs.conjugate or count > MOST_RELABELLINGS:
-        return log_q, math.log(count)
-
-    def density(theta: Theta) -> Tensor:
-        parts = model.shares.posterior(theta), model.beliefs.posterior(theta)  # type: ignore[reportAttributeAccessIssue]
-        return log_density(parts[0], theta) + log_density(parts[1], theta)
-
-    each = [
-        torch.vmap(density)(_relabelled(model, theta, _order(model, alike, moved)))
-        for moved in itertools.permutations(alike)
-    ]
-    return torch.logsumexp(torch.stack(each), 0) - math.log(count), 0.0

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models import BayesianMixture
-from ..models.beliefs import Theta
 from ..models.estep import allowed
 from ..models.family import Family
 from ..models.missing import log_density
 from ..models.rows import Chunk
 
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
-
-
-def views_of(model: BayesianMixture, theta: Theta) -> Iterator[View]:
-    """The mixture at each of the draws that `model.draw` gives."""
-    names = model.beliefs.supports()
-    for i, weights in enumerate(theta["weights"]):
-        yield model.beliefs.family_at({name: theta[name][i] for name in names}), weights.log()
 
 
 @torch.no_grad()

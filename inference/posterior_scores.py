@@ -47,10 +47,10 @@ def sd_ratio(judge: Any, model: Any, rows: Rows) -> float:
     """The geometric mean of the ratios of posterior standard deviations, components matched; NaN if they cannot be."""
     try:
         order = align(judge, model, rows)
-    except ValueError:  # another number of components
+        model = copy.deepcopy(model)
+        model.permute(order)
+    except ValueError:  # another number of components, or priors that tell them apart
         return math.nan
-    model = copy.deepcopy(model)
-    model.permute(order)
     ours, theirs = (_deviations(each.draw(DRAWS, seed=0)) for each in (model, judge))
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):
         return math.nan

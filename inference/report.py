@@ -146,8 +146,8 @@ def _png(figure: Figure) -> bytes:
 def _with_posterior(comparison: Comparison) -> str | None:
     """The name of the fit of which there are draws to be kept; None if no fit has a posterior."""
     models = {name: fit.model for name, fit in comparison.fits.items()}
-    drawn = [n for n, model in models.items() if isinstance(model, BayesianMixture) and not model.q.is_point]
-    sampled = [n for n in drawn if hasattr(models[n].q, "size")]
+    drawn = [n for n, model in models.items() if isinstance(model, BayesianMixture) and not model.is_point]
+    sampled = [n for n in drawn if models[n].is_sampled]
     return (sampled or drawn or [None])[-1]
 
 

@@ -119,6 +119,11 @@ class Task:
         model, generator = self.begin(restart)
         run = Run(model) if resumed is None else resumed.run(model)
         steps = self.engine.passes(model, self.rows, self.max_passes, generator)
+        if self.patience is not None and hasattr(steps, "outcome"):
+            raise ValueError(
+                f"patience is {self.patience}, but {type(self.engine).__name__} has one end of its own and no best "
+                "pass before it, expected none: leave patience out"
+            )
         if save is not None and not isinstance(steps, Steps):
             raise TypeError(
                 f"{type(self.engine).__name__}.passes returns a {type(steps).__name__}, expected an iterator with "

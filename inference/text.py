@@ -47,6 +47,7 @@ OPTIONAL = {
     "pareto_k",
     "sd_ratio",
 }  # lines that may say nothing
+UPHILL = {"passes", "gradient_norm"}  # lines that samplers have nothing in
 UNRELIABLE = 0.7  # Pareto k
 DISTANCES = (
     ("parameter_distance", "parameter distance", "{:.2g}"),
@@ -127,6 +128,8 @@ def scores(comparison: Comparison) -> tuple[list[list[str]], str]:
         if column in OPTIONAL and (column not in frame or not frame[column].fillna(0).to_numpy().any()):
             continue
         cells = [number(value, form) for value in frame[column]]
+        if column in UPHILL:
+            cells = ["-" if cell == "n/a" else cell for cell in cells]
         if column == marked:
             cells = [f"* {cell}" if name in best else cell for name, cell in zip(frame.index, cells, strict=True)]
         lines.append([title, *cells])

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..models import LatentModel, Rows
+from ..models import LatentModel, Rows, SupportsPosterior
 from ..models.rows import as_rows
 from .evaluate import EVALUATION_ROWS
 from .fit import Fit
@@ -73,6 +73,7 @@ def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, o
     such as a loading up to rotation), or for more than 2000 parameters; TypeError for a bound that is not log p(x).
     """
     model = fit.model
+    require_estimates(model)
     rows = as_rows(x, weights, labels, model)
     parameters = parameters_of(model)
     tensors = [parameter.unconstrained for parameter in parameters]
@@ -91,6 +92,12 @@ def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, o
     covariance = covariance @ directions.T
     with torch.enable_grad():
         values = values_of(model, of)
+        for name in of or ():
+            if not values[name].requires_grad:
+                raise ValueError(
+                    f"{name} has no gradient in the parameters that are not frozen, expected a function of them by "
+                    "torch operations, without detach(), numpy or no_grad: else use bootstrap(fit, x, of=...)"
+                )
         errors = {name: _error(value, tensors, covariance).reshape(value.shape) for name, value in values.items()}
     for parameter, own in zip(parameters, held.split([t.numel() for t in tensors]), strict=True):
         error = errors[parameter.name]
@@ -109,6 +116,15 @@ def numbers(parts: dict[str, tuple[Tensor, ...]], kept: dict[str, Bool[Tensor, "
                 cells.append([float(column[place]) for column in columns])
     header = ["estimate", "standard_error", "lower", "upper"]
     return pd.DataFrame(cells, index=pd.Index(names, name="parameter"), columns=header)
+
+
+def require_estimates(model: Any) -> None:
+    """Raise TypeError for a model with a posterior over its parameters, which has no sampling distribution."""
+    if isinstance(model, SupportsPosterior):
+        raise TypeError(
+            f"{type(model).__name__} has a posterior over its parameters, expected estimates, as of a Mixture: their "
+            "uncertainty is the spread of fit.model.draw(4000)"
+        )
 
 
 def require_level(level: float) -> None:

@@ -140,10 +140,10 @@ class SupportsPosterior(LatentModel, Protocol):
         """log p(theta) of each draw in nats."""
         ...
 
-    @property
-    def log_labellings(self) -> float:
+    def log_labellings(self, labels: Any = None) -> float:
         """The logarithm of how many relabellings of q there are that are as good and do not overlap: what a bound of
-        log p(all rows) gains by the mixture of them all. 0 where labels mean something."""
+        log p(all rows) gains by the mixture of them all. labels: of the rows, (n,) with -1 where unknown. 0 where
+        labels mean something."""
         ...
 
     @property

@@ -20,15 +20,18 @@ from torch.distributions import Distribution
 from ._module import Recorded, local_params
 from .base import Statistics
 from .beliefs import Theta, filled, log_density, remade
+from .conjugate_posterior import Conjugate
 from .estep import allowed, sum_blocks
 from .family import Family
+from .guided_posterior import Guided
 from .initialize import draw_start
-from .missing import Seen
+from .missing import Imputed, Seen
 from .missing import log_density as log_prob
 from .mixture import Mixture
-from .posteriors import Conjugate, Guided, PosteriorDraws, Sampled
+from .posteriors import PosteriorDraws
 from .prior import NormalInverseWishart
 from .randomness import fixed_seed
+from .sampled_posterior import Sampled
 from .weight_beliefs import DirichletWeights, StickWeights
 
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None
@@ -55,8 +58,11 @@ class BayesianMixture(Mixture):
     AutoMultivariateNormal or AutoDelta (or a function that makes one of a program and init_loc_fn), for which z is
     summed out; `SVI()` fits it, and `EM()` an AutoDelta: maximum a posteriori under any prior.
 
-    `weights`, `family`: at the posterior mean (the median of a guide), to be read like those of a `Mixture`. Missing
-    cells are latent variables like z, with a mean-field q of their own, so that they cost a little of the bound.
+    `weights`, `family`: at the posterior mean (the median of a guide), to be read like those of a `Mixture`.
+    Missing cells: to the conjugate q they are latent variables like z, with a mean-field q of their own, so that the
+    M-step counts imputed cells as observations. Its posterior is then about as narrow as if they had been seen, and
+    its bound lower than that of the Pyro pair, of a guide or of `NUTS()`, which sum such cells out exactly. Where many
+    are missing, take these for intervals.
     Bishop, Pattern Recognition and Machine Learning (2006), 10.2; Attias, UAI 1999.
 
     Hyperparameters of q, for Gaussians in scikit-learn's words: weight_concentration_ is `shares.concentration`,
@@ -83,11 +89,23 @@ class BayesianMixture(Mixture):
             raise ValueError(f"concentration is {concentration!r}, expected a positive number")
         made = isinstance(guide, torch.nn.Module)
         if made or not (guide is None or callable(guide) or isinstance(guide, PosteriorDraws)):
-            raise TypeError(f"guide is {guide!r}, expected None or a class of Pyro's guides such as AutoNormal")
+            what = f"a {type(guide).__name__} that is made already" if made else repr(guide)
+            raise TypeError(
+                f"guide is {what}, expected None or the class of one of Pyro's guides, as in guide=AutoNormal: it is "
+                "made for the parameters of this model"
+            )
         if stick_breaking and family.components < 2:
             raise ValueError("got stick_breaking with one component, expected at least two: there is no stick to break")
         conjugate = guide is None
-        self.beliefs = family.beliefs(prior, conjugate)
+        try:
+            self.beliefs = family.beliefs(prior, conjugate)
+        except ValueError as error:
+            if not (isinstance(prior, Mapping) and conjugate):
+                raise
+            raise ValueError(
+                f"{error}; of other priors by name there is no posterior in closed form: pass a guide, such as "
+                "guide=AutoNormal"
+            ) from error
         self.shares = (StickWeights if stick_breaking else DirichletWeights)(
             family.components, concentration, conjugate
         )
@@ -102,6 +120,14 @@ class BayesianMixture(Mixture):
             self.q = Sampled(self.shares, self.beliefs, guide)
         else:
             self.q = Guided(self.shares, self.beliefs, guide)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("weights", "family"):
+            raise AttributeError(
+                f"the {name} of a BayesianMixture are those at the mean of q, expected them to be read only: give a "
+                "prior, or set those of a Mixture such as .centre()"
+            )
+        super().__setattr__(name, value)
 
     # where q is, as a mixture to be read
 
@@ -125,13 +151,23 @@ class BayesianMixture(Mixture):
         """Whether the bound has a closed form, for SVI(elbo="exact")."""
         return self.q.has_exact_bound
 
-    @property
-    def log_labellings(self) -> float:
-        """log K! - log M!, with M the number of components that are all alike, since they are empty: of less than a
-        row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
+    def alike(self, labels: Any = None) -> Bool[Tensor, "k k"]:
+        """Which components may exchange their labels: those that neither the priors of theta nor labels of rows, (n,)
+        with -1 where unknown, tell apart."""
+        same = self.beliefs.alike()
+        named = torch.as_tensor([] if labels is None else labels, dtype=torch.long).unique()
+        named = named[named >= 0]
+        same[named] = same[:, named] = False
+        return same | torch.eye(self._k, dtype=torch.bool)
+
+    def log_labellings(self, labels: Any = None) -> float:
+        """log K! - log M! over the K components that are `alike`, with M the number of those that are empty: of less
+        than a row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
         if not self.shares.exchangeable:
             return 0.0
-        return math.lgamma(self._k + 1) - math.lgamma(int(self.q.empty().sum()) + 1)
+        empty = self.q.empty()
+        groups = self.alike(labels).unique(dim=0)
+        return sum(math.lgamma(int(g.sum()) + 1) - math.lgamma(int((g & empty).sum()) + 1) for g in groups)
 
     @property
     def is_sampled(self) -> bool:
@@ -160,7 +196,7 @@ class BayesianMixture(Mixture):
         filled(self.shares.prior(shares), shares, pyro.sample)
         theta: Theta = {}
         filled(self.beliefs.prior(theta), theta, pyro.sample)
-        family, log_weights = self.beliefs.family_at(theta), self.shares.log_weights(shares)
+        family, log_weights = self.q.at(shares | theta)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=log_weights), infer={"enumerate": "parallel"})
             if labels is not None:
@@ -228,6 +264,21 @@ class BayesianMixture(Mixture):
             x, z = self.q.sample(int(n))
         return (x.to(torch.float64), z) if labels else x.to(torch.float64)
 
+    def impute(self, x: Any) -> Imputed:
+        """As in `Mixture.impute`, with q(z | x) and the family at the mean of q. How uncertain parameters are is not in
+        its standard deviations, as it is in the tables of `draw_missing`."""
+        return super().impute(x)
+
+    @torch.no_grad()
+    def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:
+        """The table x (n, d) several times, its missing cells drawn given the seen ones of their row, each time at
+        parameters drawn from q: proper multiple imputations (Rubin 1987). The same draws for the same seed."""
+        x = self._table(x)
+        with fixed_seed(seed):
+            theta = self.draw(draws)
+            each = [self.mixture({name: value[i] for name, value in theta.items()}) for i in range(int(draws))]
+            return torch.cat([mixture.draw_missing(x) for mixture in each])
+
     def free_parameters(self) -> int:
         """Those of the family, and k - 1 weights: the dimensions of theta."""
         return self._free
@@ -255,7 +306,7 @@ class BayesianMixture(Mixture):
     def log_likelihood(self, theta: Theta, x: Any) -> Float[Tensor, "s n"]:
         """log p(x | theta) of each draw of `draw` and each row, z summed out, in nats."""
         x = self._table(x)
-        return torch.stack([torch.logsumexp(log_prob(f, x) + weights, -1) for f, weights in self._at_each(theta)])
+        return torch.stack([torch.logsumexp(log_prob(f, x) + weights, -1) for f, weights in self.views(theta)])
 
     @torch.no_grad()
     def log_prior(self, theta: Theta) -> Float[Tensor, " s"]:
@@ -267,8 +318,17 @@ class BayesianMixture(Mixture):
         """z of each row, drawn anew with each draw of theta: z ~ p(z | x, theta), theta ~ q."""
         x = self._table(x)
         with fixed_seed(seed):
-            views = self._at_each(self.draw(draws))
+            views = self.views(self.draw(draws))
             return torch.stack([dist.Categorical(logits=log_prob(f, x) + w).sample() for f, w in views])
+
+    def views(self, theta: Theta) -> list[tuple[Family, Float[Tensor, " k"]]]:
+        """The family and the log weights at each draw of `draw`, to be read."""
+        self._require_parameters()
+        names = self.beliefs.supports()
+        return [
+            (self.beliefs.family_at({name: theta[name][i] for name in names}), weights.log())
+            for i, weights in enumerate(theta["weights"])
+        ]
 
     def mixture(self, theta: Theta) -> Mixture:
         """The plain `Mixture` that one draw of the parameters is: {"weights": (k,), ...} without the draws' dim."""
@@ -309,8 +369,10 @@ class BayesianMixture(Mixture):
 
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
-        """Learn the names and units of the data; then, unless q has begun and redraw=False, begin anew: weighted
-        k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and an M-step."""
+        """Learn the names and units of the data, and a weak prior from them; then, unless q has begun and redraw=False,
+        begin anew: weighted k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and
+        an M-step. A q that stands is the same distribution as before; the coordinates of a guide stay those of the data
+        where it began."""
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         if frozen:
             raise TypeError(
@@ -321,6 +383,7 @@ class BayesianMixture(Mixture):
         if self.q.is_sampled:
             self.q.begin({})  # which says why not
         if self.q.is_set and not redraw:
+            self.beliefs.anchor(moments)
             return
         like = self.beliefs.likelihood
         start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)
@@ -335,8 +398,17 @@ class BayesianMixture(Mixture):
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
-        """Relabel the components in place: component j becomes the former component order[j]."""
-        self.q.permute(self._ordered(order))
+        """Relabel the components in place: component j becomes the former component order[j]. Raises ValueError if the
+        prior tells some of these apart, so that their labels mean something."""
+        order = self._ordered(order)
+        moved = ~self.alike()[torch.arange(self._k), order]
+        if moved.any():
+            j = int(moved.nonzero()[0])
+            raise ValueError(
+                f"got order {order.tolist()}, but the priors of components {j} and {int(order[j])} differ, expected "
+                "an order that leaves them where they are: their labels are part of the model"
+            )
+        self.q.permute(order)
 
     def hold(self, theta: Theta, size: PosteriorDraws, term: Tensor) -> None:
         """Take the draws of a sampler for q: {"weights": (chains * draws, k), ...}; term: its `global_term`."""
@@ -372,14 +444,6 @@ class BayesianMixture(Mixture):
         with torch.enable_grad():  # a parameter without gradient would count as frozen, and might be as thin as it is
             family, log_weights = self.q.views()[0]
         return family.collapsed(log_weights.detach().exp())
-
-    def _at_each(self, theta: Theta) -> list[tuple[Family, Tensor]]:
-        self._require_parameters()
-        names = self.beliefs.supports()
-        return [
-            (self.beliefs.family_at({name: theta[name][i] for name in names}), theta["weights"][i].log())
-            for i in range(len(theta["weights"]))
-        ]
 
     def _joints(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "s n k"]:
         """log weights + log p(x | k) of each of q's views."""

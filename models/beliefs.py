@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution
@@ -60,9 +60,16 @@ class Beliefs(Recorded):
         them."""
         raise NotImplementedError
 
+    def anchor(self, data: Moments) -> None:
+        """Learn units and a weak prior from other data; keeps q."""
+
     def relabel(self, theta: Theta, order: Int[Tensor, "*s k"]) -> Theta:
         """theta with member j the former member order[j]; (s, k) orders for s draws of theta."""
         return {name: value if name in self.shared else taken(value, order) for name, value in theta.items()}
+
+    def alike(self) -> Bool[Tensor, "k k"]:
+        """Which members may exchange their parameters without a change of the prior density: all, as written here."""
+        return torch.ones(self.components, self.components, dtype=torch.bool)
 
     # of conjugate ones
 
@@ -163,6 +170,15 @@ class ProductBeliefs(Beliefs):
             begun = part.start(x[:, group], share, None if places is None else places[:, group], own)
             found |= {f"{name}_{g}": value for name, value in begun.items()}
         return found
+
+    def anchor(self, data: Moments) -> None:
+        """Each group from its columns."""
+        for part, group in zip(self._parts, self._columns, strict=True):
+            part.anchor(Moments(data.mean[group], data.covariance[group][:, group]))
+
+    def alike(self) -> Bool[Tensor, "k k"]:
+        """Those that are alike in all groups."""
+        return torch.stack([part.alike() for part in self._parts]).all(0)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """The families of the groups side by side."""

@@ -70,16 +70,15 @@ class ConjugateBeliefs(Beliefs):
         self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
     ) -> Theta:
         """The mean of the posterior given these shares."""
-        made = remade(self.likelihood)
-        made.anchor(places, data)
-        if self.priors.is_weak:
-            for name, belief in made.weak_belief(data).items():
-                self.priors[name] = belief
-        copy_buffers(made, self.likelihood)
+        made = self._anchored(places, data)
         weight, total = share.sum(0), made.summarize(x, share)
         if self.conjugate:
             self.maximize(weight, total)
         return {name: q.mean for name, q in self._given(weight, total).items()}
+
+    def anchor(self, data: Moments) -> None:
+        """The weak prior."""
+        self._anchored(None, data)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """The family at its expected natural parameters, and what the expected log normalizer takes beyond that."""
@@ -117,6 +116,16 @@ class ConjugateBeliefs(Beliefs):
         return seen_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
 
     # inside
+
+    def _anchored(self, places: Tensor | None, data: Moments) -> Any:
+        """A family that measures in the units of the data, and the weak prior from them."""
+        made = remade(self.likelihood)
+        made.anchor(places, data)
+        if self.priors.is_weak:
+            for name, belief in made.weak_belief(data).items():  # type: ignore[reportAttributeAccessIssue]
+                self.priors[name] = belief
+        copy_buffers(made, self.likelihood)
+        return made
 
     def _beliefs(self) -> dict[str, Any]:
         """q of each parameter, with the component on dim 0."""

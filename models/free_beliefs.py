@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions.transforms import Transform
 
-from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
+from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade, taken
 from .family import Family
 from .rows import Moments
 from .units import Located
@@ -29,18 +31,18 @@ class FreeBeliefs(Beliefs):
         own = made._names()
         self._k = family.components
         self.paths: dict[str, str] = {}
-        self.given = dict(prior)
         for name, distribution in prior.items():
             (path,) = made._called([name])
             if not isinstance(distribution, TorchDistributionMixin):
                 raise ValueError(f"the prior of {name} is {distribution!r}, expected one of pyro.distributions")
             self.paths[name] = path
+        self.given = {name: _double(distribution) for name, distribution in prior.items()}
         if missing := sorted(own.keys() - self.paths.values()):
             raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
         self.shapes = {name: _value(made, path).shape for name, path in self.paths.items()}
         self.shared = frozenset(name for name, path in self.paths.items() if _is_shared(made, path))
         self.forms = {name: _form(made, path) for name, path in self.paths.items()}
-        for name, distribution in prior.items():
+        for name, distribution in self.given.items():
             _spread(name, distribution, self.shapes[name])
             if not _fits(distribution, self.forms[name], self.shapes[name]):
                 raise ValueError(
@@ -58,6 +60,25 @@ class FreeBeliefs(Beliefs):
         """The priors as they were given."""
         for name, distribution in self.given.items():
             yield name, _spread(name, distribution, self.shapes[name])
+
+    def alike(self) -> Bool[Tensor, "k k"]:
+        """Those that may change places, two by two, in some values: priors may differ between members."""
+        same = super().alike()
+        first, second = torch.triu_indices(self._k, self._k, 1)
+        order = torch.arange(self._k).repeat(len(first) + 1, 1)  # as they are, and with two exchanged
+        order[1:].scatter_(1, first.unsqueeze(1), second.unsqueeze(1))
+        order[1:].scatter_(1, second.unsqueeze(1), first.unsqueeze(1))
+        for name, own in self.prior({}):
+            if name in self.shared or not len(first):
+                continue
+            to = biject_to(self.given[name].support)
+            u = torch.randn(to.inverse_shape(self.shapes[name]), generator=torch.Generator().manual_seed(0))
+            value = torch.as_tensor(to(u.double())).expand(len(order), *self.shapes[name])
+            density = own.log_prob(taken(value, order))
+            kept = torch.isclose(density[1:], density[0], rtol=1e-9, atol=1e-9)
+            same[first, second] &= kept
+            same[second, first] &= kept
+        return same
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
         """Those of the priors; locations in the units of the data."""
@@ -113,6 +134,19 @@ def _fits(distribution: Any, form: Any, shape: torch.Size) -> bool:
     to = biject_to(distribution.support)
     points = [torch.full(to.inverse_shape(shape), u, dtype=torch.float64) for u in (-1.0, 0.0, 1.0)]
     return all(bool(form.check(to(point)).all()) for point in points)
+
+
+def _double(part: Any) -> Any:
+    """The same distribution or transform, of float64 numbers: torch's Gamma rounds values to the type of its own."""
+    part = copy.copy(part)
+    for name, value in vars(part).items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            vars(part)[name] = value.double()
+        elif isinstance(value, Distribution):
+            vars(part)[name] = _double(value)
+        elif isinstance(value, list):
+            vars(part)[name] = [_double(each) if isinstance(each, Transform) else each for each in value]
+    return part
 
 
 def _spread(name: str, distribution: Any, shape: torch.Size) -> Distribution:

@@ -227,7 +227,8 @@ class Gaussian(Family):
             column = int(constant.nonzero()[0])
             raise ValueError(
                 f"column {column} has the same value in every row, expected some variance: drop the column, or give a "
-                'NormalInverseWishart prior, or covariance="diag" and a variance_floor ("spherical" allows it as it is)'
+                'NormalInverseWishart prior, or covariance="spherical", or, of a GaussianMixture, "diag" with a '
+                "variance_floor"
             )
         self.unit = torch.where(constant, torch.ones_like(deviation) * (math.sqrt(self.variance_floor) or 1), deviation)
         self.origin = (loc if centres is None or self.is_frozen("loc") else centres).clone()

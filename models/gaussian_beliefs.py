@@ -120,6 +120,14 @@ class GaussianBeliefs(Beliefs):
             self._count(share.sum(0))
         return {self.site: self._matrix(getattr(made, made.shape.name)), "loc": made.loc.detach()}
 
+    def anchor(self, data: Moments) -> None:
+        """The weak prior, and, of a conjugate q, units and origins."""
+        made = self.likelihood if self.conjugate else remade(self.likelihood)
+        assert isinstance(made, Gaussian)
+        made.anchor(None, data)
+        if made.prior == "weak":
+            self.likelihood._store_prior(weak(made.shape, 1, data))
+
     # what variational Bayes needs of q(theta)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:

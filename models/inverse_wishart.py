@@ -43,9 +43,13 @@ class FromCholesky(Transform):
     codomain = covariances
     bijective = True
 
-    def __init__(self, family: Any = None):
-        super().__init__()
+    def __init__(self, family: Any = None, cache_size: int = 0):
+        super().__init__(cache_size)
         self.family = family
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map, which remembers its last value."""
+        return FromCholesky(self.family, cache_size)
 
     def _units(self, y: Tensor) -> Tensor:
         unit = y.new_ones(y.shape[-1]) if self.family is None else self.family.unit

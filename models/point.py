@@ -10,18 +10,15 @@ from torch.distributions import biject_to
 
 from .base import Statistics
 from .beliefs import Beliefs, Theta, log_density
-from .weight_beliefs import DirichletWeights, StickWeights
 
 
-def improve(shares: DirichletWeights | StickWeights, beliefs: Beliefs, theta: Theta, statistics: Statistics) -> Theta:
+def improve(beliefs: Beliefs, theta: Theta, statistics: Statistics) -> Theta:
     """theta with the largest sum_k E[log p(rows of k | theta_k)] + log p(theta), which `statistics` determine.
 
-    The weights have a closed form; the rest climbs from where it is, by quasi-Newton steps on its unconstrained
-    coordinates, and stays there if that is not higher: the bound never falls. Raises ArithmeticError if the weights
-    would leave the simplex.
+    It climbs from where it is, by quasi-Newton steps on its unconstrained coordinates, and stays there if that is not
+    higher: the bound never falls.
     """
     own = {name: theta[name].detach() for name in beliefs.supports()}
-    found = shares.mode(statistics.weight)
     maps = {name: biject_to(form) for name, (form, _) in beliefs.supports().items()}
     begin = {name: torch.as_tensor(maps[name].inv(value)) for name, value in own.items()}
     sizes = [value.numel() for value in begin.values()]
@@ -43,4 +40,4 @@ def improve(shares: DirichletWeights | StickWeights, beliefs: Beliefs, theta: Th
     first = torch.cat([value.flatten() for value in begin.values()]).numpy()
     result = minimize(loss, first, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 100})
     higher = np.isfinite(result.fun) and result.fun < loss(first)[0]
-    return found | (at(torch.as_tensor(result.x)) if higher else own)
+    return at(torch.as_tensor(result.x)) if higher else own

@@ -58,9 +58,13 @@ class _Locate(Transform):
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, constraint: Located):
-        super().__init__()
+    def __init__(self, constraint: Located, cache_size: int = 0):
+        super().__init__(cache_size)
         self.constraint = constraint
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map, which remembers its last value."""
+        return _Locate(self.constraint, cache_size)
 
     @property
     def origin(self) -> Tensor:
@@ -88,10 +92,14 @@ class _ScaleRows(Transform):
     codomain = constraints.lower_cholesky
     bijective = True
 
-    def __init__(self, family: Any):
-        super().__init__()
+    def __init__(self, family: Any, cache_size: int = 0):
+        super().__init__(cache_size)
         self.family = family
         self.plain = LowerCholeskyTransform()
+
+    def with_cache(self, cache_size: int = 1) -> Transform:
+        """The same map, which remembers its last value."""
+        return _ScaleRows(self.family, cache_size)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.family.unit.unsqueeze(-1) * self.plain(x)

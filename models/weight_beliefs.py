@@ -188,6 +188,18 @@ class StickWeights(Recorded):
         """The weights, and the same sticks: those of places."""
         return {"weights": self.log_weights(theta).exp()[order], "sticks": theta["sticks"]}
 
+    def places(self, theta: Theta) -> Int[Tensor, " k"]:
+        """The place of each component of relabelled weights: that whose sticks give its weight."""
+        place = torch.empty_like(self.place)
+        place[theta["weights"].argsort()] = self.place[self.log_weights(theta).argsort()]
+        return place
+
+    def broken(self, weights: Float[Tensor, " k"]) -> Theta:
+        """The sticks that give these weights."""
+        ordered = weights[self.place.argsort()]
+        after = ordered.flip(0).cumsum(0).flip(0)
+        return {"sticks": (ordered / after)[:-1].nan_to_num(nan=0.5)}
+
     def permute(self, order: Int[Tensor, " k"]) -> None:
         """Relabel in place."""
         self.place = self.place[order]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyro.infer.autoguide import AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 from lowerbound.inference import EM, SVI, bootstrap, compare, fit, to_arviz
 from lowerbound.inference.arviz_export import import_arviz
@@ -232,6 +232,11 @@ def test_what_has_no_draws_is_refused_in_one_sentence(fits, x):
     for model, engine in ((PPCA(2, 1), EM()), (KMeans(2, 2), EM())):
         with pytest.raises(TypeError, match=f"got a fit of {type(model).__name__}, expected a fit of a BayesianMix"):
             to_arviz(fit(model, x, engine, max_passes=2), x)
+    point = fit(BayesianMixture(Gaussian(2, 2), guide=AutoDelta), x, EM(), max_passes=2)
+    with pytest.raises(
+        TypeError, match=r"^q is the point of an AutoDelta, which has no draws, expected a distribution"
+    ):
+        to_arviz(point, x)
     with pytest.raises(TypeError, match="got Mixture, expected a fit of"):
         to_arviz(fits["em"].model, x)
     with pytest.raises(ValueError, match="draws is 0, expected a whole number"):

@@ -11,10 +11,11 @@ import torch
 from conjugacy import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, autoguide
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
+from scipy import stats
 
-from lowerbound.inference import EM, SVI, OnlineEM, fit, load
+from lowerbound.inference import EM, SVI, OnlineEM, bootstrap, compare, fit, load, standard_errors
 from lowerbound.models import (
     BayesianMixture,
     Bernoulli,
@@ -26,6 +27,8 @@ from lowerbound.models import (
     NormalInverseWishart,
     Poisson,
     PosteriorDraws,
+    Product,
+    Rows,
     SupportsEM,
     seed,
 )
@@ -300,3 +303,155 @@ def test_nothing_is_left_in_the_store(faithful):
     model = seed(BayesianMixture(Gaussian(2, 2), guide=AutoNormal), faithful)
     Trace_ELBO().loss(model.model, model.guide, faithful)
     assert list(pyro.get_param_store().keys()) == []
+
+
+@pytest.mark.parametrize("name", ["point", "normal", "guided sticks", "free"])
+def test_training_goes_on_with_the_new_labels(name, faithful):
+    """A pair with known labels has the same ELBO, of one draw with an exact q(z), after all labels have moved."""
+    found, x = fitted(KINDS[name], faithful)
+    x = torch.as_tensor(x.to_numpy())
+    model, order = found.model, torch.tensor([2, 0, 1])
+    labels = torch.full((len(x),), -1)
+    labels[:6] = model.predict(x)[:6]
+
+    def loss(labels):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Trace_ELBO().loss(model.model, model.guide, x, None, labels)
+
+    before = loss(labels)
+    model.permute(order)
+    assert loss(torch.where(labels < 0, -1, order.argsort()[labels])) == pytest.approx(before, rel=1e-10)
+
+
+@pytest.mark.parametrize("sticks", [False, True])
+def test_em_of_a_point_goes_on_with_the_new_labels(sticks, faithful):
+    model = fit(BayesianMixture(Gaussian(3, 2), None, 2.0, sticks, AutoDelta), faithful, EM(), max_passes=3).model
+    moved = copy.deepcopy(model)
+    moved.permute([2, 0, 1])
+    for each in (model, moved):
+        each.maximize(each.expect(faithful))
+    assert total(moved, faithful) == pytest.approx(total(model, faithful), rel=1e-9)
+    torch.testing.assert_close(moved.weights, model.weights[[2, 0, 1]], rtol=1e-7, atol=1e-9)
+
+
+APART = {
+    "loc": dist.Normal(torch.tensor([[0.0, 0.0], [2.0, 50.0], [2.0, 50.0]]), 20.0),
+    "scale": dist.LogNormal(0.0, 2.0),
+}
+
+
+def test_labels_that_priors_give_a_meaning_are_kept(faithful, as_users_run_it):
+    made = BayesianMixture(Gaussian(3, 2, "diag"), APART, guide=AutoNormal)
+    found = {name: fit(made, faithful, SVI(), max_passes=3, seed=at) for at, name in enumerate(("a", "b"))}
+    model = found["a"].model
+    theta = model.draw(3, seed=0)
+    log_p, weights = model.log_prior(theta), theta["weights"]
+    with pytest.raises(
+        ValueError, match=r"^got order \[1, 0, 2\], but the priors of components 0 and 1 differ, [^.]*$"
+    ):
+        model.permute([1, 0, 2])
+    model.permute([0, 2, 1])
+    moved = model.draw(3, seed=0)
+    torch.testing.assert_close(moved["weights"], weights[:, [0, 2, 1]])
+    torch.testing.assert_close(model.log_prior(moved), log_p)
+    assert np.isfinite(compare(faithful, **found).pairs()["posterior_kl"]).all()
+
+
+@pytest.mark.parametrize(
+    "family",
+    [Gaussian(2, 2), Gaussian(2, 2, "tied-diag"), Poisson(2, 2), Product(Gaussian(2, 1), Exponential(2, 1))],
+    ids=["full", "tied-diag", "poisson", "product"],
+)
+def test_a_posterior_that_goes_on_with_other_rows_takes_their_units(family, faithful):
+    """q of the old rows is where it begins; prior and bound are those of a fit that begins with the new ones."""
+    x = faithful.to_numpy()
+    x, other = (np.round(x), np.round(1.3 * x) + 1) if isinstance(family, Poisson) else (x, 1.03 * x + 0.1)
+    first = fit(BayesianMixture(family), x, EM(tol=1e-12))
+    again, fresh = fit(first.model, other, EM(tol=1e-12)), fit(BayesianMixture(family), other, EM(tol=1e-12))
+    theta = fresh.model.draw(2, seed=0)
+    torch.testing.assert_close(again.model.log_prior(theta), fresh.model.log_prior(theta))
+    assert again.bounds[-1].item() == pytest.approx(fresh.bounds[-1].item(), abs=1e-7)
+    same = fit(first.model, x, EM(), max_passes=1)
+    assert same.bounds[0].item() == pytest.approx(first.bounds[-1].item(), abs=1e-9)
+
+
+def test_a_guide_that_goes_on_with_other_rows_is_where_it_was(faithful):
+    made = fit(BayesianMixture(Gaussian(2, 2), guide=AutoNormal), faithful, SVI(), max_passes=5).model
+    before = made.draw(3, seed=0)
+    made.initialize(Rows(7 * faithful + 5), None, torch.Generator(), redraw=False)
+    fresh = seed(BayesianMixture(Gaussian(2, 2), guide=AutoNormal), 7 * faithful + 5)
+    for name, value in made.draw(3, seed=0).items():
+        torch.testing.assert_close(value, before[name])
+    torch.testing.assert_close(made.log_prior(before), fresh.log_prior(before))
+
+
+class NoMedian(AutoNormal):
+    @property
+    def median(self):
+        raise AttributeError("median")
+
+
+def test_means_of_a_guide_without_a_median_are_always_the_same(faithful):
+    made = seed(BayesianMixture(Gaussian(2, 2), guide=NoMedian), faithful)
+    state = torch.get_rng_state()
+    weights = made.weights
+    made.family.moments()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    assert torch.equal(made.weights, weights)
+
+
+FITTING = ["AutoDelta", "AutoDiagonalNormal", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal", "AutoNormal"]
+FITTING += ["AutoStructured"]
+
+
+@pytest.mark.parametrize("name", [name for name in autoguide.__all__ if name.startswith("Auto")])
+def test_every_guide_of_pyro_fits_or_is_refused_in_a_sentence(name, faithful):
+    def made():
+        return BayesianMixture(Gaussian(2, 2), guide=getattr(autoguide, name))
+
+    if name in FITTING:
+        found = fit(made(), faithful, SVI(), max_passes=8)
+        assert found.bounds[-1] > found.bounds[0]
+        assert copy.deepcopy(found.model).draw(3, seed=0)["loc"].shape == (3, 2, 2)
+    else:
+        with pytest.raises(TypeError, match=f"^{name} makes no guide that .*, expected one such as AutoNormal, "):
+            made()
+
+
+def test_multiple_imputations_have_the_spread_of_the_parameters_too():
+    """Of one Poisson column a missing cell is negative binomial: 4000 draws, 5 standard errors of a frequency."""
+    x = np.array([[3.0, 1.0], [5.0, 0.0], [4.0, 2.0], [np.nan, 1.0]])
+    model = fit(BayesianMixture(Poisson(1, 2), dist.Gamma(2.0, 0.5)), x[:3], EM()).model
+    drawn = model.draw_missing(x, 4000, seed=0)
+    assert torch.equal(drawn, model.draw_missing(x, 4000, seed=0))
+    assert torch.equal(drawn[:, :3], torch.as_tensor(x[:3]).expand(4000, 3, 2)) and (drawn[:, 3, 1] == 1).all()
+    exact = stats.nbinom(2 + 12, 3.5 / 4.5)  # the rate is Gamma(14, 3.5)
+    for value in range(8):
+        p = exact.pmf(value)
+        assert abs(float((drawn[:, 3, 0] == value).double().mean()) - p) < 5 * np.sqrt(p * (1 - p) / 4000)
+    with pytest.raises(ValueError, match="draws is 0, expected a whole number"):
+        model.draw_missing(x, 0)
+
+
+@pytest.mark.parametrize("name", ["weights", "family"])
+def test_what_is_read_off_q_is_not_set(name, faithful):
+    model = seed(BayesianMixture(Gaussian(2, 2)), faithful)
+    with pytest.raises(AttributeError, match=f"^the {name} of a BayesianMixture .* expected them to be read only: "):
+        setattr(model, name, getattr(model.centre(), name))
+
+
+@pytest.mark.parametrize("way", [bootstrap, standard_errors])
+@pytest.mark.parametrize("guide", [None, AutoDelta])
+def test_a_posterior_has_no_sampling_distribution(way, guide, faithful):
+    found = fit(BayesianMixture(Gaussian(2, 2), guide=guide), faithful, EM(), max_passes=3)
+    with pytest.raises(TypeError, match=r"^BayesianMixture has a posterior over its parameters, .*draw\(4000\)$"):
+        way(found, faithful)
+
+
+def test_advice_for_a_constant_column_is_one_that_can_be_taken(as_users_run_it):
+    x = np.column_stack([np.arange(9.0), np.ones(9)])
+    with pytest.raises(ValueError, match='NormalInverseWishart prior, or covariance="spherical", or, of a Gaussian'):
+        fit(BayesianMixture(Gaussian(2, 2)), x, EM())
+    assert fit(BayesianMixture(Gaussian(2, 2, "spherical")), x, EM()).bounds.isfinite().all()

@@ -191,7 +191,10 @@ WRONG = {
     "kind": (lambda: BayesianMixture(GAUSS, dist.Gamma(1.0, 1.0)), "expected 'weak' or a NormalInverseWishart"),
     "word": (lambda: BayesianMixture(GAUSS, "strong"), "prior is 'strong', expected 'weak' or"),
     "beta": (lambda: BayesianMixture(Poisson(2, 2), dist.Beta(1.0, 1.0)), "prior of rate is Beta.*, expected a Gamma"),
-    "mapping": (lambda: BayesianMixture(GAUSS, {"loc": FREE["loc"]}), "expected 'weak' or a NormalInverseWishart"),
+    "mapping": (
+        lambda: BayesianMixture(GAUSS, FREE),
+        "'weak' or a NormalInverseWishart; .*, such as guide=AutoNormal$",
+    ),
     "hyper shape": (
         lambda: BayesianMixture(Poisson(2, 2), dist.Gamma(torch.ones(3), 1.0)),
         r"shape \(3,\), expected one",
@@ -247,10 +250,10 @@ WRONG = {
     ),
 }
 TYPES = {
-    "guide": (lambda: BayesianMixture(GAUSS, guide="AutoNormal"), "guide is 'AutoNormal', expected None or a class"),
+    "guide": (lambda: BayesianMixture(GAUSS, guide="AutoNormal"), "guide is 'AutoNormal', expected None or the class"),
     "made": (
         lambda: BayesianMixture(GAUSS, guide=AutoNormal(lambda: None)),
-        "expected None or a class of Pyro's guides",
+        "guide is a AutoNormal that is made already, expected None or the class of one of Pyro's guides, as in",
     ),
     "gamma": (lambda: BayesianMixture(Gamma(2, 1)), "Gamma has no conjugate prior, expected a family that has one"),
     "student": (lambda: BayesianMixture(StudentT(2, 1)), "StudentT has no conjugate prior, expected a family that has"),

@@ -12,7 +12,7 @@ from pyro.ops.stats import effective_sample_size
 from scipy import stats
 from scipy.special import gammaln
 
-from lowerbound.inference import EM, NUTS, SVI, fit, load
+from lowerbound.inference import EM, NUTS, SVI, compare, fit, load
 from lowerbound.inference.nuts import LogJoint, Sampling, gaussian_bound
 from lowerbound.models import (
     PPCA,
@@ -297,3 +297,79 @@ def test_draws_are_not_fitted_again(engine):
     drawn = small().model
     with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, expected one to be fitted: "):
         fit(drawn, counts(12), engine)
+
+
+@pytest.mark.parametrize("guide", [None, AutoNormal], ids=["conjugate", "guide"])
+def test_a_draw_by_sticks_is_replayed_with_the_density_that_it_had(guide, monkeypatch):
+    """Chains start with sticks in places of their own; labels are matched; the pair has what each chain had."""
+    x = torch.cat([counts(6), counts(4) + 20])
+    seen = []
+    judged = Sampling._judged
+    monkeypatch.setattr(
+        Sampling, "_judged", lambda self, draws, *rest: seen.append(draws) or judged(self, draws, *rest)
+    )
+    model = BayesianMixture(Poisson(3, 1), RATES, 0.6, stick_breaking=True, guide=guide)
+    model = fit(model, x, NUTS(4, 3, 3), seed=2).model
+    joint = LogJoint(model, Rows(x))
+    for at in range(8):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(at)
+            trace = poutine.trace(model.guide).get_trace(x)
+        theta = {name: trace.nodes[name]["value"] for name in ("sticks", "rate")}
+        (which,) = (model.q.theta["sticks"] == theta["sticks"]).all(1).nonzero()[0].tolist()
+        found = traced(model, x, theta) + log_jacobian(joint, joint.unconstrained(theta))
+        assert float(found) == pytest.approx(float(seen[0][which, -1]), rel=1e-10)
+        values = model.log_likelihood({n: v[[which]] for n, v in model.q.theta.items()}, x).sum()
+        wanted = traced(model, x, theta) - model.log_prior({n: v[[which]] for n, v in model.q.theta.items()})
+        torch.testing.assert_close(values, wanted.squeeze())
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_draws_are_relabelled_where_their_density_stays(apart):
+    x = torch.cat([counts(6), counts(4) + 20])
+    rate = dist.Gamma(torch.tensor([[2.0], [2.0], [20.0]]).double(), 1.0) if apart else dist.Gamma(2.0, 0.5)
+    model = seed(BayesianMixture(Poisson(3, 1), {"rate": rate}, guide=AutoNormal), x)
+    theta = {name: value.detach() for name, value in model.draw(6, seed=0).items()}
+    theta = {name: torch.cat([value, value[:, [2, 0, 1]], value[:, [1, 0, 2]]]) for name, value in theta.items()}
+    found = Sampling(NUTS(4, 1, 1), model, Rows(x), torch.Generator())._relabelled(theta)
+    torch.testing.assert_close(model.log_prior(found), model.log_prior(theta))
+    assert torch.equal(found["rate"][:6], found["rate"][12:])  # of those two the priors are the same
+    assert torch.equal(found["rate"][:6], found["rate"][6:12]) is not apart
+
+
+def test_the_two_passes_are_needed_and_no_other_is_the_best(as_users_run_it):
+    model, x = BayesianMixture(Poisson(2, 1), RATES), counts(12)
+    with pytest.raises(ValueError, match=r"^max_passes is 1, expected at least 2: NUTS draws in its second pass$"):
+        fit(model, x, NUTS(4, 4, 1), max_passes=1)
+    with pytest.raises(ValueError, match=r"^patience is 3, but NUTS has one end of its own .* leave patience out$"):
+        fit(model, x, NUTS(4, 4, 1), validation=x, patience=3)
+    assert fit(model, x, NUTS(4, 4, 1), validation=x).held_out.shape == (2,)
+
+
+def test_the_bound_of_a_gaussian_takes_finite_draws_and_leaves_out_what_has_no_density():
+    """log joint = -|u|^2 / 2 where u_1 > 0, else none: the bound is that of a half Gaussian, log(1/2) below."""
+
+    class Half(LogJoint):
+        def __init__(self):
+            pass
+
+        def many(self, u):
+            normal = -0.5 * u.square().sum(1) - u.shape[1] * math.log(2 * math.pi) / 2
+            return torch.where(u[:, 0] > 0, normal, -torch.inf)
+
+    draws = torch.as_tensor(np.random.default_rng(0).standard_normal((5000, 2)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # 2000 draws: an s.d. of 0.022 of log(1/2), and the draws' own moments are off by 1/70
+        assert gaussian_bound(Half(), draws) == pytest.approx(math.log(0.5), abs=0.1)
+    draws[3, 0] = -torch.inf
+    with pytest.raises(ArithmeticError, match=r"^some draws of the sampler are at the end of a parameter's range"):
+        gaussian_bound(Half(), draws)
+
+
+def test_a_comparison_has_a_dash_for_the_way_up_of_a_sampler():
+    found = fit(BayesianMixture(Poisson(2, 1), RATES), counts(12), EM())
+    told = str(compare(counts(12), vb=found, nuts=small())).splitlines()
+    for title in ("passes", "gradient norm"):
+        (line,) = [line for line in told if line.startswith(f"| {title}")]
+        assert line.split("|")[3].strip() == "-" and line.split("|")[2].strip() != "-"

@@ -4,15 +4,18 @@ import itertools
 import math
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 from scipy.special import gammaln, logsumexp
 from scipy.stats import genpareto
 
-from lowerbound.inference import EM, SVI, fit, reliability
+from lowerbound.inference import EM, SVI, compare, fit, reliability
 from lowerbound.inference.arviz_export import import_arviz
+from lowerbound.inference.criteria import score
 from lowerbound.inference.pareto import Reliability, pareto_smoothed
+from lowerbound.inference.relabellings import log_mean_density, log_permanent
 from lowerbound.models import (
     BayesianMixture,
     Categorical,
@@ -20,6 +23,8 @@ from lowerbound.models import (
     Poisson,
     PosteriorDraws,
     Product,
+    Rows,
+    seed,
 )
 
 
@@ -211,3 +216,84 @@ def test_what_has_no_density_is_refused(faithful, as_users_run_it):
         reliability(made, [[1.0], [2.0]])
     with pytest.raises(TypeError, match="got Gaussian, expected a BayesianMixture"):
         reliability(Gaussian(1, 2), faithful)
+
+
+# relabellings
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        Gaussian(3, 2),
+        Gaussian(3, 2, "tied-diag"),
+        Product(Gaussian(3, 1, "spherical"), Categorical(3, [3])),
+        Poisson(4, 2),
+    ],
+    ids=["full", "tied", "product", "four"],
+)
+@pytest.mark.parametrize("named", [[], [2]], ids=["all", "one is named"])
+def test_the_mean_density_of_relabellings_is_that_of_all_permutations(family, named):
+    x = np.random.default_rng(0).poisson(2.0, (20, 2)).clip(0, 2).astype(float)
+    model = fit(BayesianMixture(family, concentration=0.8), x, EM(), max_passes=4).model
+    theta, log_q = model.draw_with_density(9, 1)
+    k = family.components
+    each = []
+    for order in itertools.permutations(range(k)):
+        if all(order[j] == j for j in named):
+            moved = {n: v if n in model.beliefs.shared else v[:, list(order)] for n, v in theta.items()}
+            sites = [*model.shares.posterior(moved), *model.beliefs.posterior(moved)]
+            each.append(sum(site.log_prob(moved[name]) for name, site in sites))
+    wanted = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
+    found = log_mean_density(model, theta, model.alike(named))
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(each[0], log_q)  # the first order changes nothing
+
+
+def test_a_permanent_of_ones_counts_permutations_and_forbidden_pairs():
+    ones = torch.zeros(1, 12, 12).double()
+    torch.testing.assert_close(log_permanent(ones), torch.tensor([math.lgamma(13)]).double())
+    k = 6  # derangements: 265
+    torch.testing.assert_close(
+        log_permanent(ones[:, :k, :k].masked_fill(torch.eye(k, dtype=torch.bool), -torch.inf)).exp(),
+        torch.tensor([265.0]).double(),
+    )
+
+
+def test_labellings_are_of_components_that_neither_labels_nor_priors_tell_apart():
+    x = np.array([0.0, 1, 0, 40, 44, 10, 9, 11])[:, None]
+    made = fit(poisson(x, 4, concentration=0.01)[1], x, EM(), restarts=5).model
+    empty = int((made.shares.counts() < 1).sum())
+    assert empty == 1
+    assert made.log_labellings() == pytest.approx(math.log(24))
+    full = int((made.shares.counts() >= 1).nonzero()[0])  # three that are not empty: two, if one is named
+    assert made.log_labellings([full, -1, -1]) == pytest.approx(math.log(6))
+    assert made.log_labellings(range(4)) == 0
+    prior = {"loc": dist.Normal(torch.tensor([[0.0], [0.0], [5.0], [0.0]]).double(), 2.0), "scale": dist.Gamma(2, 1)}
+    apart = seed(BayesianMixture(Gaussian(4, 1, "diag"), prior, guide=AutoNormal), x)
+    assert apart.alike().double().tolist() == [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]
+    assert apart.log_labellings() == pytest.approx(math.log(6))
+    assert apart.log_labellings([0]) == pytest.approx(math.log(2))
+    assert seed(BayesianMixture(Poisson(3, 1), stick_breaking=True), x).log_labellings() == 0
+
+
+def test_beyond_twelve_components_empty_ones_are_one(monkeypatch):
+    """The fallback counts relabellings: of nine empty components out of ten there are ten, not 10!."""
+    x, model = poisson(np.arange(10) + 12, k=10, concentration=0.001)
+    made = fit(model, x, EM(), restarts=3).model
+    assert int((made.shares.counts() < 1).sum()) == 9
+    exact = reliability(made, x, draws=400)
+    monkeypatch.setattr("lowerbound.inference.pareto.MOST", 9)
+    counted = reliability(made, x, draws=400)
+    # the bounds of one mode and of the mixture of ten that do not overlap
+    assert counted.elbo == pytest.approx(exact.elbo, abs=0.05)
+
+
+def test_a_comparison_has_bounds_below_the_evidence_of_labelled_rows():
+    x, model = poisson([0, 1, 11, 10, 40, 44], k=3)
+    rows = Rows(x, labels=[0, -1, -1, -1, -1, -1])
+    found = fit(model, rows, EM(), restarts=5)
+    frame = compare(rows, vb=found).frame()
+    wanted = log_evidence_over_z(x[:, 0], 3, 1.0, 0.1, 1.0, [0, -1, -1, -1, -1, -1])
+    assert frame["bound"]["vb"] == pytest.approx(float(found.bounds[-1]) * 6 + math.log(2))
+    assert frame["bound"]["vb"] < wanted + 1e-9
+    assert score(found, rows)["bound"] == pytest.approx(frame["bound"]["vb"])

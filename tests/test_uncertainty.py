@@ -318,3 +318,14 @@ def test_rows_of_another_fit_are_refused():
     for other in (x[:100], x[:, ::-1].copy()):
         with pytest.raises(ValueError, match=r"the fit ended at -4\.155\d+ nats per row and has .* on these rows"):
             bootstrap(fitted, other, repeats=3)
+
+
+def test_functions_without_a_gradient_are_refused():
+    """Their error is not 0."""
+    made = fit(GaussianMixture(1, 1), np.arange(9.0)[:, None], EM())
+    with pytest.raises(
+        ValueError, match=r"^first has no gradient in the parameters that are not frozen, expected [^.]*"
+    ):
+        standard_errors(made, np.arange(9.0)[:, None], of={"first": lambda m: m.family.loc.detach()})
+    found = standard_errors(made, np.arange(9.0)[:, None], of={"first": lambda m: m.family.loc[0]})
+    np.testing.assert_allclose(found["first"], found["family.loc"][0])
