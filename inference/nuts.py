@@ -62,6 +62,8 @@ class NUTS:
                 f"NUTS draws parameters from a posterior, which {type(model).__name__} does not have: make it a "
                 "BayesianMixture(family)"
             )
+        if rows.processes > 1:
+            raise TypeError("NUTS reads all rows at each of its steps, expected one process: start it without torchrun")
         return Sampling(self, model, rows, generator)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:

@@ -62,6 +62,8 @@ def plainly() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
+        if getattr(error, "told_elsewhere", False):  # by the first process of a job
+            raise typer.Exit(1) from None
         message = " ".join(str(error).split())
         if isinstance(error, OSError) and error.strerror:
             message = f"{error.strerror}: {error.filename}"
