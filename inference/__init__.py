@@ -16,6 +16,7 @@ from .online import OnlineEM
 from .pareto import Reliability, reliability
 from .restart import Engine
 from .select import Selection, select
+from .shard import Local
 from .svi import SVI
 from .uncertainty import StandardErrors, standard_errors
 
@@ -30,6 +31,7 @@ __all__ = [
     "Fit",
     "Gap",
     "GapReport",
+    "Local",
     "OnlineEM",
     "Optimum",
     "Reliability",
