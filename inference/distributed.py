@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from ..models import Statistics
 from ..models.randomness import gpus, reseed
@@ -49,15 +50,24 @@ def is_first() -> bool:
 @contextmanager
 def job() -> Iterator[None]:
     """In the body this process belongs to the job that torchrun started, if it did: gloo for what is on the processor,
-    nccl for what is on GPUs."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+    nccl for what is on GPUs.
+
+    torchrun gives a job that it restarts the store of the one before, where the addresses of processes that are gone
+    still stand, and `torch.distributed.init_process_group` by itself may call them; here each start has its own names.
+    Over several machines, whose counts of restarts differ, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes a new store.
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world == "1" or dist.is_initialized():
         yield
         return
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
     if cuda:
         torch.cuda.set_device(local_rank())
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("LOCAL_WORLD_SIZE") == world else ""
     with connected():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        store, number, count = next(rendezvous("env://"))
+        store = dist.PrefixStore(f"start {start}", store)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=number, world_size=count)
     try:
         yield
     finally:
