@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from .intake import as_labels, as_tensor, as_weights, first_cell, is_category
 from .merge import alike, cells, distinct, hashes
@@ -112,6 +113,7 @@ class Rows:
         self._x = x
         self._dtype = dtype
         self._missing = missing
+        self._first_row = 0  # its number in the table that this is a part of
         self._read_before = False  # all rows in order, so that bad cells would have been found
         self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
         if self._n == 0:
@@ -130,6 +132,32 @@ class Rows:
     def weighted(self, weights: Any) -> Rows:
         """The same rows with other weights: of a resample, or of part of them."""
         return Rows(self._x, weights, self.labels, dtype=self._dtype, missing=self._missing)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows start .. stop - 1 with their weights, which may all be zero, and labels; no other row is read. Errors
+        and `Chunk.numbers` count as the whole table does.
+
+        Raises TypeError for a DataLoader, whose rows come as it pleases, ValueError for what is not 0 <= start < stop
+        <= len(rows).
+        """
+        if isinstance(self._x, DataLoader):
+            raise TypeError("got a DataLoader, expected a table that can be read anywhere: pass its dataset instead")
+        if not 0 <= start < stop <= self._n:
+            raise ValueError(f"got rows {start} to {stop} of {self._n}, expected 0 <= start < stop <= {self._n}")
+        x, part = self._x, copy.copy(self)
+        for name, attribute in vars(type(self)).items():
+            if isinstance(attribute, cached_property):
+                part.__dict__.pop(name, None)
+        if isinstance(x, pd.DataFrame):
+            part._x = x.iloc[start:stop]
+        elif isinstance(x, TensorDataset):
+            part._x = TensorDataset(x.tensors[0][start:stop])
+        else:
+            part._x = Subset(x, range(start, stop)) if isinstance(x, Dataset) else x[start:stop]  # type: ignore[index]
+        part._n, part._first_row = stop - start, self._first_row + start
+        part.weights = None if self.weights is None else self.weights[start:stop]
+        part.labels = None if self.labels is None else self.labels[start:stop]
+        return part
 
     def __len__(self) -> int:
         return self._n
@@ -207,7 +235,7 @@ class Rows:
             return
         for start in range(0, self._n, size):
             chunk = self._read(slice(start, min(start + size, self._n)))
-            numbers = torch.arange(start, start + len(chunk.x))
+            numbers = torch.arange(start, start + len(chunk.x)) + self._first_row
             if chunk.weights is None:
                 yield replace(chunk, numbers=numbers)
             elif (kept := chunk.weights > 0).any():
@@ -321,7 +349,7 @@ class Rows:
 
     @cached_property
     def _converted(self) -> Tensor:
-        return as_tensor(self._x, dtype=self._dtype, missing=self._missing)
+        return as_tensor(self._x, dtype=self._dtype, first_row=self._first_row, missing=self._missing)
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """The rows of a slice or of an index tensor."""
@@ -346,7 +374,7 @@ class Rows:
         else:
             array: Any = x
             part = np.asanyarray(array[index if isinstance(index, slice) else index.numpy()])  # cells may be masked
-        first = index.start if isinstance(index, slice) else 0
+        first = self._first_row + (index.start if isinstance(index, slice) else 0)
         return Chunk(
             as_tensor(part, dtype=self._dtype, first_row=first, finite=not self._read_before, missing=self._missing),
             None if self.weights is None else self.weights[index],
