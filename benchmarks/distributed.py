@@ -57,6 +57,8 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
         whole, part = Rows(x), share(x)
         model = seed(GaussianMixture(components, columns), x[:20_000])
         synchronize(model.state_dict().values())
+        for read in (whole, part):
+            _ = read.moments  # as a fit reads all rows first, and looks whether they are numbers
         start = {name: value.clone() for name, value in model.state_dict().items()}
         seconds: dict[str, list[float]] = {"one": [], "two": []}
         bounds: dict[str, list[float]] = {}

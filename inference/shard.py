@@ -100,7 +100,7 @@ class Shard(Rows):
         self, own: Rows, first: int, n: int, weights: Tensor | None, labels: Tensor | None, counts: Sequence[int]
     ):
         vars(self).update(vars(own))  # columns, categories and types are those of the part
-        own.first = first
+        own._first_row = first
         self.own, self.first, self.counts = own, first, list(counts)
         self._n, self.weights, self.labels = n, weights, labels
         self.processes = len(self.counts)
@@ -136,6 +136,10 @@ class Shard(Rows):
             order = order[self.own.weights[order] > 0]
         for index in order.tensor_split(self.steps(size)):
             yield self.own._read(index)
+
+    def _require_range(self, variance: Tensor) -> None:
+        super()._require_range(variance)
+        self.own._read_before = True
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """Rows by their numbers in the table, each read by the process that has it."""

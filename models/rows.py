@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -94,7 +95,6 @@ class Rows:
     """
 
     processes = 1  # that share the table, each reading a part of it
-    first = 0  # the number of the first row, in the table that this is a part of
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Rows:
         self._x = x
         self._dtype = dtype
         self._missing = missing
+        self._first_row = 0  # its number in the table that this is a part of
         self._read_before = False  # all rows in order, so that bad cells would have been found
         self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
         if self._n == 0:
@@ -141,18 +142,30 @@ class Rows:
         return Rows(self._x, weights, self.labels, dtype=self._dtype, missing=self._missing)
 
     def part(self, start: int, stop: int) -> Rows:
-        """The rows start .. stop - 1, of which no others are read, under the numbers that they have here."""
-        x: Any = self._x
-        if isinstance(x, TensorDataset):
-            x = TensorDataset(x.tensors[0][start:stop])
-        elif isinstance(x, Dataset):
-            x = Subset(x, range(start, stop))
+        """Rows start .. stop - 1 with their weights, which may all be zero, and labels; no other row is read. Errors
+        and `Chunk.numbers` count as the whole table does.
+
+        Raises TypeError for a DataLoader, whose rows come as it pleases, ValueError for what is not 0 <= start < stop
+        <= len(rows).
+        """
+        if isinstance(self._x, DataLoader):
+            raise TypeError("got a DataLoader, expected a table that can be read anywhere: pass its dataset instead")
+        if not 0 <= start < stop <= self._n:
+            raise ValueError(f"got rows {start} to {stop} of {self._n}, expected 0 <= start < stop <= {self._n}")
+        x, part = self._x, copy.copy(self)
+        for name, attribute in vars(type(self)).items():
+            if isinstance(attribute, cached_property):
+                part.__dict__.pop(name, None)
+        if isinstance(x, pd.DataFrame):
+            part._x = x.iloc[start:stop]
+        elif isinstance(x, TensorDataset):
+            part._x = TensorDataset(x.tensors[0][start:stop])
         else:
-            x = x.iloc[start:stop] if isinstance(x, pd.DataFrame) else x[start:stop]
-        weights, labels = (None if own is None else own[start:stop] for own in (self.weights, self.labels))
-        made = Rows(x, weights, labels, dtype=self._dtype, missing=self._missing)
-        made.first = self.first + start
-        return made
+            part._x = Subset(x, range(start, stop)) if isinstance(x, Dataset) else x[start:stop]  # type: ignore[index]
+        part._n, part._first_row = stop - start, self._first_row + start
+        part.weights = None if self.weights is None else self.weights[start:stop]
+        part.labels = None if self.labels is None else self.labels[start:stop]
+        return part
 
     def __len__(self) -> int:
         return self._n
@@ -231,7 +244,7 @@ class Rows:
             return
         for start in range(0, self._n, size):
             chunk = self._read(slice(start, min(start + size, self._n)))
-            numbers = torch.arange(start, start + len(chunk.x)) + self.first
+            numbers = torch.arange(start, start + len(chunk.x)) + self._first_row
             if chunk.weights is None:
                 yield replace(chunk, numbers=numbers)
             elif (kept := chunk.weights > 0).any():
@@ -359,7 +372,7 @@ class Rows:
 
     @cached_property
     def _converted(self) -> Tensor:
-        return as_tensor(self._x, dtype=self._dtype, first_row=self.first, missing=self._missing)
+        return as_tensor(self._x, dtype=self._dtype, first_row=self._first_row, missing=self._missing)
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """The rows of a slice or of an index tensor."""
@@ -384,7 +397,7 @@ class Rows:
         else:
             array: Any = x
             part = np.asanyarray(array[index if isinstance(index, slice) else index.numpy()])  # cells may be masked
-        first = self.first + (index.start if isinstance(index, slice) else 0)
+        first = self._first_row + (index.start if isinstance(index, slice) else 0)
         return Chunk(
             as_tensor(
                 part,
