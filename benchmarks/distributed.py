@@ -45,7 +45,7 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
     import torch.distributed as dist
 
     from lowerbound.inference import EM
-    from lowerbound.inference.distributed import is_first, job, rank, synchronize
+    from lowerbound.inference.distributed import gathered, is_first, job, synchronize
     from lowerbound.inference.shard import share
     from lowerbound.models import GaussianMixture, Rows, seed
 
@@ -61,6 +61,7 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
             _ = read.moments  # as a fit reads all rows first, and looks whether they are numbers
         start = {name: value.clone() for name, value in model.state_dict().items()}
         seconds: dict[str, list[float]] = {"one": [], "two": []}
+        work: dict[str, list[float]] = {"one": [], "two": []}  # seconds of the processor, whatever else it does
         bounds: dict[str, list[float]] = {}
         for turn in range(pairs + 1):  # the first is not counted
             for name, read in {"one": whole, "two": part}.items():
@@ -70,22 +71,26 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
                 model.load_state_dict(start)
                 steps = EM().passes(model, read, CALLS + 1, torch.Generator())
                 own = [float(next(steps))]
-                began = time.perf_counter()
+                began, busy = time.perf_counter(), time.process_time()
                 own += [float(next(steps)) for _ in range(CALLS)]
                 if turn:
                     seconds[name].append((time.perf_counter() - began) / CALLS)
+                    work[name].append((time.process_time() - busy) / CALLS)
                 bounds[name] = own
+        slowest = [max(each) for each in zip(*gathered(lambda: work["two"]), strict=True)]
         if is_first():
             assert steps.last is not None
             numbers = sum(value.numel() for value in vars(steps.last[0]).values())
             apart = max(abs(a - b) for a, b in zip(bounds["one"], bounds["two"], strict=True))
-            Path(out).write_text(json.dumps({"seconds": seconds, "apart": apart, "bytes": 8 * numbers, "rank": rank()}))
+            found = {"seconds": seconds, "work": work | {"two": slowest}, "apart": apart, "bytes": 8 * numbers}
+            Path(out).write_text(json.dumps(found))
 
 
 def results(
     rows: int = ROWS, columns: int = COLUMNS, components: int = COMPONENTS, pairs: int = 9
 ) -> list[dict[str, object]]:
-    """Seconds of a pass of each side, and how many times two processes are as fast (median, least, most)."""
+    """Seconds of a pass of each side, and how many times two processes are as fast (median, least, most); the same for
+    the processor's time of the busier one, which is what it would be if no other job were on its core (work_ratio)."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -104,11 +109,13 @@ def results(
         raise SystemExit(f"the bounds are {found['apart']:.2g} nats per row apart")
     one, two = found["seconds"]["one"], found["seconds"]["two"]
     ratios = [a / b for a, b in zip(one, two, strict=True)]
+    work = [a / b for a, b in zip(found["work"]["one"], found["work"]["two"], strict=True)]
     return [
         {
             "name": "EM pass, two processes", "rows": rows, "columns": columns, "components": components,
             "one_s": median(one), "two_s": median(two), "bytes": found["bytes"], "apart": found["apart"],
             "ratio": median(ratios), "least": min(ratios), "most": max(ratios), "required": REQUIRED,
+            "work_ratio": median(work),
         }
     ]  # fmt: skip
 
@@ -145,7 +152,10 @@ def main(arguments: list[str] | None = None) -> int:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": about, "passes": [result]}, indent=1) + "\n")
     verdict = "" if result["ratio"] >= REQUIRED else f": TOO SLOW, expected at least {REQUIRED:g}"
-    console.print(f"{result['ratio']:.2f} times as fast by two processes; {result['bytes']} bytes a pass{verdict}")
+    console.print(
+        f"{result['ratio']:.2f} times as fast by two processes (in processor time {result['work_ratio']:.2f}), "
+        f"{result['bytes']} bytes a pass{verdict}"
+    )
     return int(result["ratio"] < REQUIRED)
 
 

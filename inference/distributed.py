@@ -66,7 +66,7 @@ def job() -> Iterator[None]:
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("LOCAL_WORLD_SIZE") == world else ""
     with connected():
         store, number, count = next(rendezvous("env://"))
-        store = dist.PrefixStore(f"start {start}", store)
+        store = dist.PrefixStore(f"start {start}", store)  # type: ignore[reportPrivateImportUsage]
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=number, world_size=count)
     try:
         yield
