@@ -5,7 +5,6 @@ What takes seconds to import is imported by the commands, so that --help answers
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -144,7 +143,7 @@ def fit(
 ) -> None:
     """Fit a model by one engine, print its components, and save it to a file. Started by torchrun, each process reads
     its own part of the rows."""
-    with plainly():
+    with plainly(alone=False):
         from .compare import compare as compare_fits
         from .distributed import is_first, job, local_device, together
         from .report import probe
@@ -248,17 +247,11 @@ def _version(asked: bool) -> bool:
 
 @app.callback()
 def main(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """The options of `lowerbound` itself."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and context.invoked_subcommand != "fit":
-        if os.environ["RANK"] != "0":
-            raise typer.Exit(1)
-        with plainly():
-            raise ValueError(f"{context.invoked_subcommand} runs in one process: start it without torchrun")
 
 
 def _choices(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -55,9 +56,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130."""
+def plainly(alone: bool = True) -> Iterator[None]:
+    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130. alone: whether the
+    command is for one process, and not for torchrun."""
     try:
+        if alone and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            error = ValueError("only fit runs in several processes: start other commands without torchrun")
+            vars(error)["told_elsewhere"] = os.environ.get("RANK", "0") != "0"
+            raise error
         yield
     except BrokenPipeError:
         raise
