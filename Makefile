@@ -31,6 +31,7 @@ bench: .venv/.installed-dev
 	.venv/bin/python -m benchmarks.other_families
 	.venv/bin/python -m benchmarks.vae --steps-only
 	.venv/bin/python -m benchmarks.restarts
+	.venv/bin/python -m benchmarks.distributed
 
 tutorials: .venv/.installed-dev
 	.venv/bin/python -m tutorials

@@ -17,6 +17,7 @@ from .pareto import Reliability, reliability
 from .relabel import relabel
 from .restart import Engine
 from .select import Selection, select
+from .shard import Local
 from .svi import SVI
 from .uncertainty import StandardErrors, standard_errors
 
@@ -31,6 +32,7 @@ __all__ = [
     "Fit",
     "Gap",
     "GapReport",
+    "Local",
     "OnlineEM",
     "Optimum",
     "Reliability",

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..models import Collapse, Rows
+from ..models.merge import cells, hashes
 from ..models.randomness import gpus
+from .distributed import from_first, gathered, rank
 from .evaluate import EVALUATION_ROWS
 from .files import CHECKPOINT, describe, frozen, read, require_folder, write
 from .restart import Found, Run, Steps
@@ -48,13 +51,16 @@ def _table(rows: Rows, of: str) -> Description:
     # the weight to as many digits as do not depend on the order in which a processor adds
     facts: dict[str, Any] = {"rows": len(rows), "columns": rows.features, "total weight": f"{rows.total_weight:.12g}"}
     if not isinstance(rows._x, Dataset | DataLoader):  # those may draw other numbers at each reading
-        digest = hashlib.blake2b(digest_size=8)
-        for chunk in rows.chunks(EVALUATION_ROWS):
-            x, *others = chunk.arguments
-            for part in (torch.where(x.isnan(), torch.nan, x), *others):  # NaN has many bit patterns
-                digest.update(b"-" if part is None else part.cpu().numpy().tobytes())
-        facts["digest of the data"] = digest.hexdigest()
+        hashed = rows.reduced(lambda: _hashed(rows), lambda a, b: (a + b) % 2**64)
+        weights, labels = (_digest([] if part is None else [part]) for part in (rows.weights, rows.labels))
+        facts["digest of the data"] = f"{hashed:016x}{weights}{labels}"
     return {name + of: [str(value), value] for name, value in facts.items()}
+
+
+def _hashed(rows: Rows) -> int:
+    """A sum over rows of what depends on their cells and place: the same however many processes read a part each."""
+    chunks = (cells(chunk.x, chunk.numbers) for chunk in rows.chunks(EVALUATION_ROWS))
+    return sum(int(hashes(chunk).sum(dtype=np.uint64)) for chunk in chunks) % 2**64
 
 
 def set_by_hand(model: Any) -> list[Tensor]:
@@ -82,21 +88,27 @@ def _short(value: Any) -> str:
 
 
 class Checkpoint:
-    """A file that holds what `fit` has found and the run under way.
+    """A file that holds what `fit` has found and the run under way. In a job the first process reads and writes it.
 
     Raises FileNotFoundError if its folder is missing, IsADirectoryError if it is a folder itself.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        require_folder(self.path)
-        if self.path.is_dir():
-            raise IsADirectoryError(f"checkpoint is {self.path}, a folder, expected the name of a file")
+        from_first(self._require_place)
         self.run: Description = {}
 
     def read(self, run: Description) -> Saved | None:
         """What was saved of this run, None if nothing was. Raises ValueError for any other file."""
         self.run = json.loads(json.dumps(run))
+        return from_first(self._read)
+
+    def _require_place(self) -> None:
+        require_folder(self.path)
+        if self.path.is_dir():
+            raise IsADirectoryError(f"checkpoint is {self.path}, a folder, expected the name of a file")
+
+    def _read(self) -> Saved | None:
         if not self.path.exists():
             return None
         header, tensors = read(self.path, CHECKPOINT)
@@ -129,8 +141,9 @@ class Checkpoint:
                 tensors |= _prefixed(f"{name}.best", part.best or {})
         if run is not None and generator is not None:
             tensors |= _prefixed("engine", steps.state_dict())
-            tensors |= _prefixed("random", _random_states(run.model, generator))
-        write(self.path, CHECKPOINT, tensors, header)
+            for number, states in enumerate(gathered(lambda: _random_states(run.model, generator))):
+                tensors |= _prefixed(_random(number), states)
+        from_first(lambda: write(self.path, CHECKPOINT, tensors, header))
 
     def _require_same(self, saved: Description) -> None:
         for name in [*self.run, *(name for name in saved if name not in self.run)]:
@@ -183,7 +196,7 @@ class Saved:
     def restore(self, steps: Steps, generator: torch.Generator) -> None:
         """Put back the state of the engine, and of the random numbers."""
         steps.load_state_dict(self._under("engine"))
-        for name, state in self._under("random").items():
+        for name, state in self._under(_random(rank())).items():
             if name == "generator":
                 generator.set_state(state)
             elif name == "torch":
@@ -225,6 +238,11 @@ def _random_states(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
         "generator": generator.get_state(),
         **{f"cuda:{gpu}": torch.cuda.get_rng_state(gpu) for gpu in gpus(model)},
     }
+
+
+def _random(process: int) -> str:
+    """Where the random states of a process are."""
+    return f"random of process {process}" if process else "random"
 
 
 def _from_collapse(collapse: Collapse | None) -> list | None:

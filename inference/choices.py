@@ -166,6 +166,7 @@ def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tupl
     of them, which know every category."""
     from ..models import Rows
     from .read import read, split
+    from .shard import share
 
     table = read(data)
     if all(model == "categorical" for model in models):
@@ -174,20 +175,21 @@ def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tupl
         table = coded(table)
     rest, others = split(table, held_out, seed) if held_out else (table, None)
     rows, whole = Rows(rest, missing=True), Rows(table, missing=True)
+    asked = share(whole)
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
     unable = [model for model in models if not MODELS[model].categories]
     if words and unable:
-        able = _listed(n for n, each in MODELS.items() if each.categories and (each.missing or not whole.gaps.cells))
+        able = _listed(n for n, each in MODELS.items() if each.categories and (each.missing or not asked.gaps.cells))
         names = ", ".join(words[:4]) + (f", ... ({len(words)})" if len(words) > 4 else "")
         holds = f"column{'s' if len(words) > 1 else ''} {names} of {Path(data).name} hold{'s' * (len(words) == 1)}"
         raise ValueError(
             f"{holds} categories, but --model {unable[0]} expects numbers: use --model {able}, or drop such columns"
         )
     unable = [model for model in models if not MODELS[model].missing]
-    if unable and whole.gaps.cells:
+    if unable and asked.gaps.cells:
         able = _listed(name for name, each in MODELS.items() if each.missing and (each.categories or not words))
         raise ValueError(
-            f"{whole.gaps.first} in {Path(data).name}, but --model {unable[0]} takes whole rows only: use --model "
+            f"{asked.gaps.first} in {Path(data).name}, but --model {unable[0]} takes whole rows only: use --model "
             f"{able}, or drop such rows"
         )
     return rows, None if others is None else Rows(others, missing=True), whole

@@ -141,30 +141,40 @@ def fit(
     out: Annotated[Path, typer.Option(help="The file to save the fit to.")] = Path("model.safetensors"),
     quiet: Quiet = False,
 ) -> None:
-    """Fit a model by one engine, print its components, and save it to a file."""
-    with plainly():
-        chosen = engine or pick(model, MODELS, "--model").engines[0]
-        pick(chosen, ENGINES, "--engine")
-        choices = _choices(components, covariance, prior, latent, hidden, variance_floor)
-        require_taken([model], choices)
-        settings = Settings(batch_size, learning_rate)
-        require_used([model], [chosen], settings, device)
-        rows, *_ = tables(data, [model], 0.0, seed)
-        unfitted = make(model, rows, choices, device)
-
+    """Fit a model by one engine, print its components, and save it to a file. Started by torchrun, each process reads
+    its own part of the rows."""
+    with plainly(alone=False):
         from .compare import compare as compare_fits
+        from .distributed import is_first, job, local_device, together
         from .report import probe
+        from .shard import share
         from .text import components as components_text
 
-        if out.is_dir():
-            raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
-        if not out.parent.is_dir():
-            raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
-        probe(out.parent, f"cannot write {out}")
-        fitted = _fit(
-            model, for_engine(unfitted, model, chosen), rows, chosen, settings,
-            restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
-        )  # fmt: skip
+        def prepared() -> tuple[Any, Any, str, Settings]:
+            chosen = engine or pick(model, MODELS, "--model").engines[0]
+            pick(chosen, ENGINES, "--engine")
+            choices = _choices(components, covariance, prior, latent, hidden, variance_floor)
+            require_taken([model], choices)
+            settings = Settings(batch_size, learning_rate)
+            require_used([model], [chosen], settings, device)
+            rows, *_ = tables(data, [model], 0.0, seed)
+            unfitted = make(model, share(rows), choices, local_device(device))
+            if is_first():
+                if out.is_dir():
+                    raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
+                if not out.parent.is_dir():
+                    raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
+                probe(out.parent, f"cannot write {out}")
+            return for_engine(unfitted, model, chosen), rows, chosen, settings
+
+        with job():
+            unfitted, rows, chosen, settings = together(prepared)
+            fitted = _fit(
+                model, unfitted, rows, chosen, settings,
+                restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
+            )  # fmt: skip
+            if not is_first():
+                return
         if hasattr(fitted.model, "canonical_order"):  # the file numbers the components as the tables do
             fitted.model.permute(fitted.model.canonical_order())
         comparison = compare_fits(rows, **{chosen: fitted})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..models import (
     VAE,
@@ -120,12 +121,18 @@ def _family(kind: str, rows: Rows, group: list[int], components: int, covariance
 
 def _scan(rows: Rows) -> tuple[list[bool], list[float]]:
     """For each column, whether it holds only 0, 1, 2, ..., and its largest number."""
-    whole, largest = torch.ones(rows.features, dtype=torch.bool), torch.zeros(rows.features, dtype=torch.float64)
-    for chunk in rows.chunks():
-        x = torch.where(chunk.x.isnan(), 0.0, chunk.x)  # a missing cell is of any kind
-        whole &= ((x >= 0) & (x == x.floor())).all(0)
-        largest = torch.maximum(largest, x.amax(0).double())
-    return whole.tolist(), largest.tolist()
+
+    def scan() -> Tensor:
+        """(2, d): 0 where all are such numbers, else 1; the largest number, at least 0."""
+        found = torch.zeros(2, rows.features, dtype=torch.float64)
+        for chunk in rows.chunks():
+            x = torch.where(chunk.x.isnan(), 0.0, chunk.x)  # a missing cell is of any kind
+            odd = (x < 0) | (x != x.floor())
+            found = torch.maximum(found, torch.stack([odd.any(0).double(), x.amax(0).double()]))
+        return found
+
+    odd, largest = rows.reduced(scan, torch.maximum)
+    return (odd == 0).tolist(), largest.tolist()
 
 
 def _require_groups(rows: Rows) -> None:

@@ -27,7 +27,7 @@ def expectation(
     """The E-step of all rows: their statistics, and `data_bound`, which comes with them. dtype: what to compute in,
     of a model that can."""
     how: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    statistics = reduce(add, (model.expect(*chunk.arguments, **how) for chunk in rows.chunks()))
+    statistics = rows.reduced(lambda: reduce(add, (model.expect(*chunk.arguments, **how) for chunk in rows.chunks())))
     return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
 
 
@@ -40,11 +40,16 @@ def held_out_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
 
 def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
     """sum_i w_i bound_i, added up in float64 on the CPU."""
-    total = torch.zeros((), dtype=torch.float64)
-    for chunk in rows.chunks(evaluation_rows(rows)):
-        bound = model.bound(chunk.x, chunk.labels).double()
-        total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
-    return total
+    size = evaluation_rows(rows)
+
+    def own() -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for chunk in rows.chunks(size):
+            bound = model.bound(chunk.x, chunk.labels).double()
+            total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
+        return total
+
+    return rows.reduced(own)
 
 
 def evaluation_rows(rows: Rows) -> int:
@@ -62,20 +67,28 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         return 0.0
-    gradient = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]  # on the CPU, whatever the model
+    size = evaluation_rows(rows)
 
-    def accumulate(value: Tensor) -> None:
-        for total, part in zip(gradient, torch.autograd.grad(value, parameters, allow_unused=True), strict=True):
+    def add_gradient(to: Tensor, value: Tensor) -> None:
+        parts = torch.autograd.grad(value, parameters, allow_unused=True)
+        for total, part in zip(to.split([p.numel() for p in parameters]), parts, strict=True):
             if part is not None:
-                total += part.cpu()
+                total += part.flatten().cpu()
+
+    def own() -> Tensor:
+        gradient = torch.zeros(
+            sum(p.numel() for p in parameters), dtype=torch.float64
+        )  # on the CPU, whatever the model
+        for chunk in rows.chunks(size):
+            bound = model.objective(chunk.x, chunk.labels).double()
+            add_gradient(gradient, bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
+        return gradient
 
     with torch.enable_grad():
-        for chunk in rows.chunks(evaluation_rows(rows)):
-            bound = model.objective(chunk.x, chunk.labels).double()
-            accumulate(bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
+        gradient = rows.reduced(own)
         term = model.global_term()
         if term.requires_grad:
-            accumulate(term)
-    flat = torch.cat([g.flatten() for g in gradient]) / rows.total_weight
+            add_gradient(gradient, term)
+    flat = gradient / rows.total_weight
     at_boundary = torch.cat([(p.detach() == -torch.inf).flatten().cpu() for p in parameters])
     return float(torch.where(at_boundary, 0.0, flat).norm())

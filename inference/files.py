@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .. import models
 from ..models.schema import Schema
+from .distributed import is_first
 from .em import EM
 from .fit import Fit, Optimum
 from .nuts import NUTS
@@ -34,7 +35,10 @@ ENGINES = {engine.__name__: engine for engine in (EM, NUTS, OnlineEM, SVI)}
 
 
 def save(fit: Fit, path: str | Path) -> None:
-    """Write `fit` to `path`, whole or not at all. Raises OSError if it cannot be written."""
+    """Write `fit` to `path`, whole or not at all, in a job by its first process. Raises OSError if it cannot be
+    written."""
+    if not is_first():
+        return
     tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
     tensors |= {"bounds": fit.bounds, "times": fit.times}
     if fit.held_out is not None:

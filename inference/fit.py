@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ..models import Collapse, LatentModel, Rows
 from ..models.randomness import gpus
-from ..models.rows import as_rows
+from .distributed import in_step, is_first
 from .evaluate import gradient_norm
 from .progress import reporter
 from .restart import Engine, Found, Task
+from .shard import share
 from .threads import threads_for
 from .together import runs, short_then_long
 
@@ -80,6 +81,7 @@ class Fit(Generic[Model]):
         )
 
 
+@in_step
 def fit(
     model: Model,
     x: Any,
@@ -111,7 +113,8 @@ def fit(
 
     checkpoint: a file, written anew after every pass. A run that was killed goes on from it, called in the same way
     again, and ends in the same bits as if it had not been, if the rows and random numbers come from torch's random
-    state and not from one of their own; one that has ended returns at once. It is the caller's to delete.
+    state and not from one of their own; one that has ended returns at once. It is the caller's to delete. Unless the
+    engine takes batches, another number of processes may go on with it.
 
     short_passes: first make so many passes of every restart, and then only the best of them to its end (if it ends in a
     singularity, the next best, and so on): short runs of EM to start a long one, Biernacki, Celeux & Govaert,
@@ -122,9 +125,12 @@ def fit(
     it and there is neither validation nor checkpoint: many times as fast, from the same starts, with the same ends but
     for rounding. Their times are those of all together.
 
+    Where `torch.distributed` is initialized, every process calls this with the same arguments, and each reads its part
+    of the rows (`lowerbound.inference.distributed`): by EM to the same parameters as one process, but for rounding.
+
     Raises TypeError or ValueError, in one sentence, for what cannot be fitted and for a checkpoint of another run,
     FileNotFoundError if its folder is missing, `Collapse` if every restart shrank a component onto a few rows, and
-    ArithmeticError if a bound stops being a number, or falls under EM.
+    ArithmeticError if a bound stops being a number, or falls under EM; ConnectionError if a process of the job is gone.
     """
     from .checkpoint import Checkpoint, describe_run
 
@@ -151,19 +157,21 @@ def fit(
     if short_passes is not None and checkpoint is not None:
         raise ValueError("got short_passes with a checkpoint, which keeps one run to its end: leave one of them out")
     file = None if checkpoint is None else Checkpoint(checkpoint)
-    rows = as_rows(x, weights, labels, model)
+    rows = share(x, weights, labels, model)
     with torch.random.fork_rng(devices=gpus(model)):  # a table that draws its rows leaves no trace, either
         held = None if validation is None else _held_out(validation, rows, model)
     task = Task(model, rows, engine, max_passes, int(seed), held, patience)
     saved = None
     if file is not None:
         settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}
+        if rows.processes > 1 and getattr(engine, "batch_size", None) is not None:
+            settings["processes"] = rows.processes  # whose number says how many steps a pass has
         with torch.random.fork_rng(devices=gpus(model)):
             saved = file.read(describe_run(model, engine, rows, held, settings))
     with (
         torch.random.fork_rng(devices=gpus(model)),
         threads_for(min(len(rows), getattr(engine, "batch_size", None) or len(rows)) * rows.features),
-        reporter(progress, type(engine).__name__, restarts, max_passes) as report,
+        reporter(progress and is_first(), type(engine).__name__, restarts, max_passes) as report,
     ):
         found = Found() if saved is None else saved.found(task.begin)
         resumed = saved if saved is not None and saved.is_under_way else None
@@ -221,7 +229,7 @@ def fit(
 def _held_out(validation: Any, rows: Rows, model: Any) -> Rows:
     """The validation rows, read by the names and codes of the rows of the fit."""
     try:
-        held = as_rows(validation, None, None, model if rows.schema is None else rows)
+        held = share(validation, None, None, model if rows.schema is None else rows)
         columns = held.features
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error

@@ -67,6 +67,8 @@ class NUTS:
             )
         if max_passes < 2:
             raise ValueError(f"max_passes is {max_passes}, expected at least 2: NUTS draws in its second pass")
+        if rows.processes > 1:
+            raise TypeError("NUTS reads all rows at each of its steps, expected one process: start it without torchrun")
         return Sampling(self, model, rows, generator)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:

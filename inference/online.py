@@ -27,9 +27,10 @@ class OnlineEM:
     <- M-step of s, with g = (t + 2)^-exponent at batch t = 1, 2, ... Cappe & Moulines, Journal of the Royal Statistical
     Society B 71 (2009), 593-613.
 
-    batch_size: rows for each M-step. exponent: above 0.5, up to 1: how fast the steps g shrink. The bound of a pass
-    takes the E-step of all rows; its statistics come with it, and are those that the pass begins with, so that noise
-    does not add up over passes, and a run ends where EM does, as closely as its last steps are short.
+    batch_size: rows for each M-step (of each process, where several share the table). exponent: above 0.5, up to 1: how
+    fast the steps g shrink. The bound of a pass takes the E-step of all rows; its statistics come with it, and are
+    those that the pass begins with, so that noise does not add up over passes, and a run ends where EM does, as closely
+    as its last steps are short.
     tol: stop when 10 passes in a row have not raised the best bound by this much, in nats per row; 0.0 runs all passes.
 
     For `KMeans` and `FamilyOf`, whose statistics cannot be averaged, this is refused.
@@ -128,12 +129,13 @@ class OnlineEMSteps:
         self.model.carry(last)  # raises where statistics cannot be averaged
         rows = self.rows.positive
         mean = _scaled(last, 1 / rows)
+        whole = self.engine.batch_size * self.rows.processes
         for batch in self.rows.batches(self.engine.batch_size, self.generator):
             self.number += 1
-            new, size = self.model.expect(*batch.arguments), len(batch.x)
-            mean = self.engine._step(
-                self.model, mean, new, size, self.number, rows, min(1.0, size / self.engine.batch_size)
-            )
+            arguments = batch.arguments
+            new = self.rows.reduced(lambda a=arguments: self.model.expect(*a))
+            size = self.rows.reduced(lambda a=arguments: len(a[0]))
+            mean = self.engine._step(self.model, mean, new, size, self.number, rows, min(1.0, size / whole))
 
 
 def _scaled(statistics: Statistics, factor: float) -> Statistics:

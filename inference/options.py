@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -55,13 +56,20 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130."""
+def plainly(alone: bool = True) -> Iterator[None]:
+    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130. alone: whether the
+    command is for one process, and not for torchrun."""
     try:
+        if alone and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            error = ValueError("only fit runs in several processes: start other commands without torchrun")
+            vars(error)["told_elsewhere"] = os.environ.get("RANK", "0") != "0"
+            raise error
         yield
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
+        if getattr(error, "told_elsewhere", False):  # by the first process of a job
+            raise typer.Exit(1) from None
         message = " ".join(str(error).split())
         if isinstance(error, OSError) and error.strerror:
             message = f"{error.strerror}: {error.filename}"

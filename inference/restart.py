@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models import Collapse, Rows
 from ..models.randomness import gpus, reseed
+from .distributed import require_same, set_out
 from .evaluate import held_out_bound
 from .progress import Report
 from .stopping import EARLY, FROZEN, best_pass
@@ -103,6 +104,7 @@ class Task:
         generator = self.generator(restart)
         model = copy.deepcopy(self.model)
         model.initialize(self.rows, None, generator, redraw=restart > 0)
+        set_out(model, generator)
         return model, generator
 
     def run(
@@ -133,6 +135,7 @@ class Task:
             resumed.restore(steps, generator)
         began = time.perf_counter() - (run.times[-1] if run.times else 0.0)
         for bound in steps:
+            require_same(float(bound))
             run.bounds.append(float(bound))
             run.times.append(time.perf_counter() - began)
             if not torch.isfinite(bound):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..models import LatentModel, Rows, SupportsPosterior
 from ..models.rows import Chunk
+from .distributed import average, synchronize
 from .evaluate import data_bound
 from .objectives import analytic, importance
 from .stopping import FEWEST, NOISY, PATIENCE, SETTLED, STALL
@@ -39,7 +40,8 @@ class SVI:
     of the draws, a higher bound with more of them (IWAE).
     learning_rate: Adam's first step, a fraction of a column's spread, None for what the model says (its attribute
     `learning_rate`, else 0.05); it falls geometrically to `decay` times that by the last pass, which is what quiets the
-    noise of sampling. batch_size: rows per step, None for all of them.
+    noise of sampling. batch_size: rows per step, None for all of them (of
+    each process, where several share the table: their gradients are averaged).
     particles: draws of z for each row and step. warm_up: passes in which the weight of the KL rises evenly from 0 to 1;
     free_bits: nats of each latent dimension that its KL may have for nothing (both "analytic" only; the bounds that are
     reported are the ELBO all the same).
@@ -178,7 +180,7 @@ class SVISteps:
         said = engine.learning_rate
         self.rate: float = getattr(model, "learning_rate", LEARNING_RATE) if said is None else said
         self.optimizer = torch.optim.Adam([{"params": parameters}], lr=self.rate, fused=True)
-        self.all_steps = max_passes * (1 if engine.batch_size is None else -(-rows.positive // engine.batch_size))
+        self.all_steps = max_passes * (1 if engine.batch_size is None else rows.steps(engine.batch_size))
         self.passes = 0  # yielded
         self.steps = 0  # of the optimizer
 
@@ -217,10 +219,20 @@ class SVISteps:
             seen = sum(len(chunk.x) for chunk in batch)
             for chunk in batch:
                 x, weights, labels = chunk.arguments
-                stands_for = seen if self.engine.batch_size is None else self.rows.positive
-                (len(x) / seen / self.rows.total_weight * loss(x, weights, labels, stands_for)).backward()
+                (len(x) / seen / self.rows.total_weight * loss(x, weights, labels, self.rows.positive)).backward()
+            if self.rows.processes > 1:
+                self._average(seen)
             self.optimizer.step()
             self.steps += 1
+        if self.rows.processes > 1:
+            synchronize(getattr(self.model, "buffers", list)())  # such as the running means of batch normalization
+
+    def _average(self, seen: int) -> None:
+        """The gradients of all processes to their mean, each counting with the rows it has seen."""
+        own = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for parameter in own:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        average([parameter.grad for parameter in own], seen)
 
     def _batches(self) -> Iterator[list[Chunk]]:
         """Lists of chunks, one list for each optimizer step."""

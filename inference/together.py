@@ -84,7 +84,8 @@ def _run_together(task: Task, restarts: Sequence[int], report: Report, passes: i
         return {}
     if batch is None:
         return {}
-    chunks = [chunk.arguments for chunk in task.rows.merged.chunks()]
+    rows = task.rows.merged
+    chunks = [chunk.arguments for chunk in rows.chunks()]
     running = [(restart, Run(None)) for restart in restarts]
     outcomes: dict[int, Run | Collapse] = {}
     best: tuple[int, Run] | None = None
@@ -95,7 +96,7 @@ def _run_together(task: Task, restarts: Sequence[int], report: Report, passes: i
             running = [each for each, going in zip(running, able, strict=True) if going]
             if not running:
                 break
-        statistics = reduce(add, (batch.expect(*chunk) for chunk in chunks))
+        statistics = rows.reduced(lambda e=batch.expect: reduce(add, (e(*chunk) for chunk in chunks)))
         bounds = ((statistics.bound + batch.global_term()) / statistics.total_weight).tolist()
         now = time.perf_counter() - began
         going, ended = [], []

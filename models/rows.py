@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from operator import add
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from .intake import as_labels, as_tensor, as_weights, first_cell, is_category
 from .merge import alike, cells, distinct, hashes
@@ -21,6 +23,8 @@ from .schema import Schema, conform
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
 KEPT_CELLS = 1 << 20  # of a DataFrame whose numbers are kept, 8 MiB: pandas takes its time to pick rows
 SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Gaps:
     cells: int = 0
     rows: int = 0
     first: str = ""
+
+    def __add__(self, other: Gaps) -> Gaps:
+        return Gaps(self.cells + other.cells, self.rows + other.rows, self.first or other.first)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ class Rows:
     chunk at a time is converted, so memory does not grow with n.
     """
 
+    processes = 1  # that share the table, each reading a part of it
+
     def __init__(
         self,
         x: Any,
@@ -112,6 +121,7 @@ class Rows:
         self._x = x
         self._dtype = dtype
         self._missing = missing
+        self._first_row = 0  # its number in the table that this is a part of
         self._read_before = False  # all rows in order, so that bad cells would have been found
         self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
         if self._n == 0:
@@ -130,6 +140,32 @@ class Rows:
     def weighted(self, weights: Any) -> Rows:
         """The same rows with other weights: of a resample, or of part of them."""
         return Rows(self._x, weights, self.labels, dtype=self._dtype, missing=self._missing)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows start .. stop - 1 with their weights, which may all be zero, and labels; no other row is read. Errors
+        and `Chunk.numbers` count as the whole table does.
+
+        Raises TypeError for a DataLoader, whose rows come as it pleases, ValueError for what is not 0 <= start < stop
+        <= len(rows).
+        """
+        if isinstance(self._x, DataLoader):
+            raise TypeError("got a DataLoader, expected a table that can be read anywhere: pass its dataset instead")
+        if not 0 <= start < stop <= self._n:
+            raise ValueError(f"got rows {start} to {stop} of {self._n}, expected 0 <= start < stop <= {self._n}")
+        x, part = self._x, copy.copy(self)
+        for name, attribute in vars(type(self)).items():
+            if isinstance(attribute, cached_property):
+                part.__dict__.pop(name, None)
+        if isinstance(x, pd.DataFrame):
+            part._x = x.iloc[start:stop]
+        elif isinstance(x, TensorDataset):
+            part._x = TensorDataset(x.tensors[0][start:stop])
+        else:
+            part._x = Subset(x, range(start, stop)) if isinstance(x, Dataset) else x[start:stop]  # type: ignore[index]
+        part._n, part._first_row = stop - start, self._first_row + start
+        part.weights = None if self.weights is None else self.weights[start:stop]
+        part.labels = None if self.labels is None else self.labels[start:stop]
+        return part
 
     def __len__(self) -> int:
         return self._n
@@ -176,14 +212,7 @@ class Rows:
     @cached_property
     def gaps(self) -> Gaps:
         """The cells that are missing in rows of positive weight."""
-        found = Gaps()
-        for chunk in self.chunks() if self._missing else ():
-            gone = chunk.x.isnan()
-            cells = int(gone.sum())
-            if cells:
-                cell = first_cell(gone, chunk.x, self.columns, chunk.numbers).removesuffix("holds nan") + "is missing"
-                found = Gaps(found.cells + cells, found.rows + int(gone.any(1).sum()), found.first or cell)
-        return found
+        return self.reduced(self._gaps)
 
     @cached_property
     def features(self) -> int:
@@ -194,6 +223,14 @@ class Rows:
     def total_weight(self) -> float:
         """The sum of the row weights: the number of rows where there are none."""
         return float(self._n) if self.weights is None else float(self.weights.sum())
+
+    def reduced(self, part: Callable[[], Made], merge: Callable[[Any, Any], Any] = add) -> Made:
+        """What `part` makes of the chunks, merged (as a rule: added) over all processes that share the table."""
+        return part()
+
+    def steps(self, size: int) -> int:
+        """How many `batches` of this size there are."""
+        return -(-self.positive // size)
 
     def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
         """All rows of positive weight in turn, at most `size` at a time (a DataLoader keeps its own batch size). Those
@@ -207,7 +244,7 @@ class Rows:
             return
         for start in range(0, self._n, size):
             chunk = self._read(slice(start, min(start + size, self._n)))
-            numbers = torch.arange(start, start + len(chunk.x))
+            numbers = torch.arange(start, start + len(chunk.x)) + self._first_row
             if chunk.weights is None:
                 yield replace(chunk, numbers=numbers)
             elif (kept := chunk.weights > 0).any():
@@ -272,7 +309,7 @@ class Rows:
         """Mean and covariance of all rows, in two passes, so that a far offset costs no digits. Of columns with missing
         cells, over those that are seen; the covariances of pairs are shrunk to stay those of a distribution."""
         products = ((y if w is None else y * w[:, None]).T @ y for y, w in self._centred())
-        covariance = torch.as_tensor(sum(products)) / torch.outer(self._seen, self._seen).sqrt()
+        covariance = self._summed(products) / torch.outer(self._seen, self._seen).sqrt()
         self._require_range(covariance.diagonal())
         return Moments(self._mean, covariance)
 
@@ -280,13 +317,13 @@ class Rows:
     def spread(self) -> Spread:
         """Mean and variance of each column, in two passes: small where the covariance of many columns is not."""
         squares = ((y.square() if w is None else y.square() * w[:, None]).sum(0) for y, w in self._centred())
-        variance = torch.as_tensor(sum(squares)) / self._seen
+        variance = self._summed(squares) / self._seen
         self._require_range(variance)
         return Spread(self._mean, variance)
 
     @cached_property
     def _mean(self) -> Tensor:
-        return torch.as_tensor(sum(_weighted(c).nansum(0) for c in self.chunks())) / self._seen
+        return self._summed(_weighted(c).nansum(0) for c in self.chunks()) / self._seen
 
     @cached_property
     def _seen(self) -> Tensor:
@@ -294,17 +331,31 @@ class Rows:
         if not self._missing:
             return torch.full((self.features,), self.total_weight, dtype=torch.float64)
         shares = (seen.sum(0) if w is None else w @ seen for seen, w in self._presence())
-        seen = torch.as_tensor(sum(shares))
+        seen = self._summed(shares)
         if not (seen > 0).all():
             column = int((seen <= 0).nonzero()[0])
             raise ValueError(f"{_named(column, self.columns)} has no value in any row, expected some: drop the column")
         return seen
 
+    def _gaps(self) -> Gaps:
+        found = Gaps()
+        for chunk in self.chunks() if self._missing else ():
+            gone = chunk.x.isnan()
+            cells = int(gone.sum())
+            if cells:
+                cell = first_cell(gone, chunk.x, self.columns, chunk.numbers).removesuffix("holds nan") + "is missing"
+                found += Gaps(cells, int(gone.any(1).sum()), cell)
+        return found
+
+    def _summed(self, parts: Iterator[Tensor]) -> Tensor:
+        return self.reduced(lambda: torch.as_tensor(sum(parts)))
+
     def _presence(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         return (((~c.x.isnan()).double(), c.weights) for c in self.chunks())
 
     def _centred(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        return (((c.x.double() - self._mean).nan_to_num(nan=0.0), c.weights) for c in self.chunks())
+        mean = self._mean
+        return (((c.x.double() - mean).nan_to_num(nan=0.0), c.weights) for c in self.chunks())
 
     def _require_range(self, variance: Tensor) -> None:
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)
@@ -321,7 +372,7 @@ class Rows:
 
     @cached_property
     def _converted(self) -> Tensor:
-        return as_tensor(self._x, dtype=self._dtype, missing=self._missing)
+        return as_tensor(self._x, dtype=self._dtype, first_row=self._first_row, missing=self._missing)
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """The rows of a slice or of an index tensor."""
@@ -346,9 +397,15 @@ class Rows:
         else:
             array: Any = x
             part = np.asanyarray(array[index if isinstance(index, slice) else index.numpy()])  # cells may be masked
-        first = index.start if isinstance(index, slice) else 0
+        first = self._first_row + (index.start if isinstance(index, slice) else 0)
         return Chunk(
-            as_tensor(part, dtype=self._dtype, first_row=first, finite=not self._read_before, missing=self._missing),
+            as_tensor(
+                part,
+                dtype=self._dtype,
+                first_row=first,
+                finite=not self._read_before,
+                missing=self._missing,
+            ),
             None if self.weights is None else self.weights[index],
             None if self.labels is None else self.labels[index],
         )
