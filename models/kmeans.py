@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import reduce
-from operator import add
 from typing import Any
 
 import pandas as pd
@@ -18,9 +16,11 @@ from .base import Statistics
 from .estep import allowed
 from .gaussian import Gaussian
 from .mixture import Mixture
+from .parallel import side_by_side
 from .rows import Moments
 
 BLOCK_CELLS = 1 << 18  # rows times centres scored at a time
+BLOCK_ROWS = 1 << 13
 SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
 LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
 
@@ -45,10 +45,16 @@ class HardStatistics(Statistics):
     def __add__(self, other: Statistics) -> HardStatistics:
         if not isinstance(other, HardStatistics):
             return NotImplemented
-        both = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        sums = {name: a + b for name, (a, b) in both.items() if name not in _FURTHEST}
-        top = torch.cat(both["squared"]).topk(min(len(self.weight), sum(map(len, both["squared"])))).indices
-        return HardStatistics(**sums, **{name: torch.cat(both[name])[top] for name in _FURTHEST})
+        return HardStatistics.of([self, other])
+
+    @classmethod
+    def of(cls, parts: Sequence[HardStatistics]) -> HardStatistics:
+        """Of several parts together."""
+        found = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
+        sums = {name: torch.stack(each).sum(0) for name, each in found.items() if name not in _FURTHEST}
+        squared = torch.cat(found["squared"])
+        top = squared.topk(min(len(parts[0].weight), len(squared))).indices
+        return cls(**sums, **{name: torch.cat(found[name])[top] for name in _FURTHEST})
 
 
 _FURTHEST = ("squared", "rows", "row_weight", "cluster")
@@ -112,19 +118,14 @@ class KMeans(Mixture):
         rows, weights, labels = self._summed(x, weights, labels)
         centres = self.loc.detach()
         score = _scores(centres)
-        size = max(256, BLOCK_CELLS // max(centres.shape))
-        cuts = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
-        parts = [
-            self._assign(
-                centres,
-                score,
-                rows[cut],
-                None if weights is None else weights[cut],
-                None if labels is None else labels[cut],
-            )
-            for cut in cuts
-        ]
-        return self._possible(x, reduce(add, parts))
+        size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // max(centres.shape)))
+
+        def assign(block: slice) -> HardStatistics:
+            own = (None if part is None else part[block] for part in (weights, labels))
+            return self._assign(centres, score, rows[block], *own)
+
+        blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
+        return self._possible(x, HardStatistics.of(side_by_side(assign, blocks)))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
@@ -190,7 +191,7 @@ class KMeans(Mixture):
         most = -math.log(k) - d / 2 * (2 * math.pi * variance).log()  # the bound of a row at its centre
         distortion = w @ squared
         return HardStatistics(
-            weight=torch.zeros(k, dtype=w.dtype).index_add_(0, cluster, w),
+            weight=torch.bincount(cluster, w, minlength=k),
             total=torch.zeros_like(centres).index_add_(0, cluster, away if weights is None else away * w[:, None]),
             bound=most * w.sum() - distortion / (2 * variance),
             total_weight=w.sum(),
@@ -222,4 +223,11 @@ def _scores(centres: Float[Tensor, "k d"]) -> Score:
     apart = torch.where(apart > 0, apart, torch.inf).min()
     if torch.finfo(c.dtype).eps * float(c.square().sum(1).max()) > SHARP * float(apart) ** 2:
         return lambda x: torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1).indices
-    return lambda x: torch.addmm(bias, x - middle, c.T).max(1).indices
+    places = torch.arange(len(c), dtype=c.dtype, device=c.device)
+
+    def nearest(x: Tensor) -> Tensor:
+        scores = torch.addmm(bias.unsqueeze(1), c, (x - middle).T)  # (k, n): along memory
+        hit = (scores == scores.amax(0)).to(c.dtype)  # many times as fast as an argmax
+        return scores.argmax(0) if hit.sum() != len(x) else (places @ hit).long()  # of equals the first
+
+    return nearest

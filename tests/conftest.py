@@ -24,6 +24,11 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
 
 
+def pytest_collection_modifyitems(items):
+    """Tutorials come first: they take longest, and would keep one process busy when the others have ended."""
+    items.sort(key=lambda item: "test_tutorials" not in item.nodeid)
+
+
 @pytest.fixture
 def as_users_run_it():
     """Without the hook, as in production: what a function itself says of a wrong argument."""
