@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..models import Collapse, Rows
 from ..models.randomness import gpus
@@ -47,7 +46,7 @@ def _table(rows: Rows, of: str) -> Description:
     """Rows, columns and weight of a table, and a digest of its cells, if it holds still."""
     # the weight to as many digits as do not depend on the order in which a processor adds
     facts: dict[str, Any] = {"rows": len(rows), "columns": rows.features, "total weight": f"{rows.total_weight:.12g}"}
-    if not isinstance(rows._x, Dataset | DataLoader):  # those may draw other numbers at each reading
+    if rows.is_fixed:  # a Dataset may draw other numbers at each reading
         digest = hashlib.blake2b(digest_size=8)
         for chunk in rows.chunks(EVALUATION_ROWS):
             x, *others = chunk.arguments

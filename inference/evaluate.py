@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..models import LatentModel, Rows, Statistics, SupportsEM
-
-EVALUATION_ROWS = 1 << 13  # rows evaluated at a time: their (rows, k, d) differences stay in memory
+from ..models.rows import EVALUATION_ROWS
 
 
 @torch.no_grad()
