@@ -20,6 +20,7 @@ import numpy as np
 MIB = 1 << 20
 ROWS, COLUMNS, COMPONENTS, PASSES = 1_000_000, 16, 16, 3
 FILE_BYTES = 4 << 30
+LONGEST = 900  # seconds
 MOST_IN_MEMORY, MOST_ON_FILE, MOST_GROWTH = 64, 1024, 8  # MiB: what is required
 
 
@@ -103,7 +104,13 @@ def _normal(rows: int, columns: int) -> np.ndarray:
 def apart(function: str, *arguments: Any) -> dict[str, Any]:
     """A measurement in a process of its own; the last line of what went wrong, if something did."""
     call = f"import json; from benchmarks import memory; print(json.dumps(memory.{function}(*{arguments!r})))"
-    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    where = Path(__file__).parents[1]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", call], capture_output=True, text=True, cwd=where, timeout=LONGEST, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done after {LONGEST} s"}
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1]}
     return json.loads(done.stdout.splitlines()[-1])

@@ -64,7 +64,7 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
                 total += part.cpu()
 
     with torch.enable_grad():
-        for chunk in rows.chunks(evaluation_rows(rows)):
+        for chunk in rows.chunks(-(-evaluation_rows(rows) // 8)):  # what the way back needs takes memory, too
             bound = model.objective(chunk.x, chunk.labels).double()
             accumulate(bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
         term = model.global_term()

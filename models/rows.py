@@ -20,7 +20,8 @@ from .table import Index, as_table
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
 EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
-SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
+MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
+SAMPLE_ROWS = 1 << 15  # rows that initialization looks at closely
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ class Rows:
         return Rows(found.x, found.weights, found.labels, dtype=self._dtype, missing=self._missing)
 
     def _chunks_as_they_are(self) -> Iterator[Chunk]:
-        return (self._chunk(part, slice(at, at + len(part))) for at, part in self._table.pieces(CHUNK_ROWS))
+        return (self._chunk(part, slice(at, at + len(part))) for at, part in self._table.pieces(MERGED_ROWS))
 
     @cached_property
     def moments(self) -> Moments:
@@ -315,7 +316,7 @@ class Rows:
         return (((~c.x.isnan()).double(), c.weights) for c in self.chunks())
 
     def _centred(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        return (((c.x.double() - self._mean).nan_to_num(nan=0.0), c.weights) for c in self.chunks())
+        return (((c.x.double() - self._mean).nan_to_num_(nan=0.0), c.weights) for c in self.chunks())
 
     def _require_range(self, variance: Tensor) -> None:
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)

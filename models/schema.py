@@ -72,8 +72,7 @@ def _codes(values: np.ndarray) -> list[int]:
 
 
 def _recoded(column: pd.Series, name: str, words: tuple[str, ...] | None, numbers: Any) -> pd.Series:
-    numbers = column.dtype.kind in "fiub" and not is_category(column.dtype)
-    if numbers:
+    if column.dtype.kind in "fiub" and not is_category(column.dtype):
         return column  # codes, where there are words
     if words is None:
         raise ValueError(f"column {name!r} holds {column.dtype} values, expected numbers as in the table of the fit")

@@ -133,8 +133,8 @@ class Frame(Table):
 
     @property
     def features(self) -> int:
-        """The number of columns."""
-        return self.x.shape[1]
+        """The number of columns. Raises TypeError if one holds neither numbers nor categories."""
+        return as_tensor(self.x.iloc[:1], finite=False).shape[1]
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
