@@ -118,7 +118,7 @@ class Parquet(Table):
         pieces, taken = [], 0
         with self._lock:
             while taken < len(rows):
-                wanted = rows[taken]
+                wanted = int(rows[taken])
                 end = self._at + self._batch.num_rows
                 if not self._at <= wanted < end:
                     self._forward(wanted, end)

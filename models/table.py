@@ -295,13 +295,13 @@ class Picked(View):
         ranks = np.arange(index.start, index.stop) if isinstance(index, slice) else index.numpy()
         window = np.searchsorted(self.edges, ranks, side="right") - 1
         rows = np.empty_like(ranks)
-        for number in np.unique(window):
+        for number in np.unique(window).tolist():
             own = window == number
             rows[own] = number * self.width + np.flatnonzero(self._picked(number))[ranks[own] - self.edges[number]]
         return self.table.read(torch.from_numpy(rows))
 
     def _picked(self, number: int) -> np.ndarray:
-        return self.mask(int(number), min(self.width, len(self.table) - int(number) * self.width))
+        return self.mask(number, min(self.width, len(self.table) - number * self.width))
 
 
 class Conformed(View):
