@@ -19,6 +19,7 @@ from .intake import as_tensor
 from .schema import Schema
 
 KEPT_CELLS = 1 << 20  # of a DataFrame whose numbers are kept, 8 MiB: pandas takes its time to pick rows
+MAPPED_ROWS = 1 << 16  # of a file, that may be in memory at a time
 RUNS = 1 << 16  # stretches of neighbouring rows, at most, that are put in random order as they are
 SCATTERED_ROWS = 1 << 22  # whose random order is held at a time where any row is read as fast as its neighbour
 WINDOW_CELLS = 1 << 22  # that are read and put in random order at a time where it is not: 32 MiB
@@ -109,17 +110,31 @@ class Mapped(Numbers):
 
     def read(self, index: Index) -> Any:
         """A copy."""
-        part = self.x[index if isinstance(index, slice) else index.numpy()]
-        copy = np.array(part)
-        pages = getattr(self.x, "_mmap", None)
-        if (
-            pages is not None and self.x.mode != "c" and hasattr(mmap, "MADV_DONTNEED")
-        ):  # "c": they hold what was written
-            low, high = np.lib.array_utils.byte_bounds(part if isinstance(index, slice) else self.x)
-            base = np.frombuffer(pages, np.uint8).ctypes.data
-            low = (low - base) // mmap.PAGESIZE * mmap.PAGESIZE
-            pages.madvise(mmap.MADV_DONTNEED, low, high - base - low)
+        if isinstance(index, slice):
+            copy = np.array(self.x[index])
+            self._let_go(index)
+            return copy
+        rows = index.numpy()
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        copy = np.empty((len(rows), self.features), self.x.dtype)
+        for start in range(0, len(self), MAPPED_ROWS):  # a row touched brings its neighbours into memory
+            first, last = np.searchsorted(ordered, (start, start + MAPPED_ROWS))
+            if first < last:
+                own = order[first:last]
+                copy[own] = self.x[rows[own]]
+                self._let_go(slice(start, start + MAPPED_ROWS))
         return copy
+
+    def _let_go(self, rows: slice) -> None:
+        pages = getattr(self.x, "_mmap", None)
+        # pages of mode "c" hold what was written
+        if pages is None or self.x.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        low, high = np.lib.array_utils.byte_bounds(self.x[rows])
+        base = np.frombuffer(pages, np.uint8).ctypes.data
+        low = (low - base) // mmap.PAGESIZE * mmap.PAGESIZE
+        pages.madvise(mmap.MADV_DONTNEED, low, high - base - low)
 
 
 class Frame(Table):
