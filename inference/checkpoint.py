@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ..models import Collapse, Rows
 from ..models.merge import cells, hashes
@@ -50,7 +49,7 @@ def _table(rows: Rows, of: str) -> Description:
     """Rows, columns and weight of a table, and a digest of its cells, if it holds still."""
     # the weight to as many digits as do not depend on the order in which a processor adds
     facts: dict[str, Any] = {"rows": len(rows), "columns": rows.features, "total weight": f"{rows.total_weight:.12g}"}
-    if not isinstance(rows._x, Dataset | DataLoader):  # those may draw other numbers at each reading
+    if rows.is_fixed:  # a Dataset may draw other numbers at each reading
         hashed = rows.reduced(lambda: _hashed(rows), lambda a, b: (a + b) % 2**64)
         weights, labels = (_digest([] if part is None else [part]) for part in (rows.weights, rows.labels))
         facts["digest of the data"] = f"{hashed:016x}{weights}{labels}"

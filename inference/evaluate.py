@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..models import LatentModel, Rows, Statistics, SupportsEM
-
-EVALUATION_ROWS = 1 << 13  # rows evaluated at a time: their (rows, k, d) differences stay in memory
+from ..models.rows import EVALUATION_ROWS
 
 
 @torch.no_grad()
@@ -67,7 +66,7 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         return 0.0
-    size = evaluation_rows(rows)
+    size = -(-evaluation_rows(rows) // 8)  # what the way back needs takes memory, too
 
     def add_gradient(to: Tensor, value: Tensor) -> None:
         parts = torch.autograd.grad(value, parameters, allow_unused=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ import numpy as np
 import pandas as pd
 
 from .. import datasets
+from ..models.parquet import Parquet
+from ..models.rows import CHUNK_ROWS
+from ..models.table import SCATTERED_ROWS, Picked, as_table, mapped
+
+IN_MEMORY = 1 << 26  # bytes of Parquet files that become a DataFrame
 
 
 def read(data: str) -> Any:
-    """A built-in data set by its name, or the table in a .csv, .parquet or .npy file: a DataFrame, or a memory-mapped
-    array (n, d) that is read as it is needed.
+    """A built-in data set by its name, or the table in a .csv, .parquet or .npy file or a folder of .parquet files: a
+    DataFrame, or what is read as it is needed: a memory-mapped array (n, d), or Parquet files of more than 64 MiB.
 
     Columns of words become pandas categories, in alphabetical order. A CSV file may start with the names of its
     columns; it does if some cell of its first line is no number. Raises FileNotFoundError, and ValueError or TypeError
@@ -25,25 +31,44 @@ def read(data: str) -> Any:
     path = Path(data)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {data}, nor a data set among {', '.join(datasets.names())}")
-    kinds = {".csv": _csv, ".parquet": _parquet, ".npy": _npy}
-    if path.is_dir() or path.suffix.lower() not in kinds:
-        raise ValueError(f"{data} is not a file of a known kind, expected one that ends in {', '.join(kinds)}")
-    table = kinds[path.suffix.lower()](path)
+    kinds = {".csv": _csv, ".parquet": _parquet, ".npy": mapped}
+    if path.is_dir():
+        table = _parquet(path)
+    elif path.suffix.lower() in kinds:
+        table = kinds[path.suffix.lower()](path)
+    else:
+        raise ValueError(
+            f"{data} is not a file of a known kind, expected one that ends in {', '.join(kinds)}, or a folder of "
+            ".parquet files"
+        )
     return _checked(table, path) if isinstance(table, pd.DataFrame) else table
 
 
 def split(table: Any, share: float, seed: int) -> tuple[Any, Any]:
     """A table in two, at random but the same for one seed: the rows to learn from, and a `share` of them held out, both
-    in their order."""
+    in their order. Of a table in a file these are views; of one of more than 4 million rows the share is drawn of each
+    65,536 of them."""
     held = round(share * len(table))
     if not 0 < held < len(table):
         raise ValueError(
             f"--held-out is {share!r} of {len(table)} rows, expected a share that leaves rows on both sides"
         )
-    chosen = np.zeros(len(table), dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(len(table))[:held]] = True
-    pick = table.loc if isinstance(table, pd.DataFrame) else table
-    return pick[~chosen], pick[chosen]
+    whole = as_table(table)
+    width = len(table) if whole.in_memory or len(table) <= SCATTERED_ROWS else CHUNK_ROWS
+
+    @lru_cache(2)
+    def chosen(window: int, rows: int) -> np.ndarray:
+        before, after = (round(share * end) for end in (window * width, window * width + rows))
+        own = np.zeros(rows, dtype=bool)
+        random = np.random.default_rng(seed if width == len(table) else [seed, window])
+        own[random.permutation(rows)[: after - before]] = True
+        return own
+
+    if whole.in_memory:
+        mask = chosen(0, len(table))
+        pick = table.loc if isinstance(table, pd.DataFrame) else table
+        return pick[~mask], pick[mask]
+    return Picked(whole, lambda window, rows: ~chosen(window, rows), width), Picked(whole, chosen, width)
 
 
 def _csv(path: Path) -> pd.DataFrame:
@@ -79,22 +104,14 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _parquet(path: Path) -> pd.DataFrame:
+def _parquet(path: Path) -> Any:
+    table = Parquet(path)
+    if table.nbytes > IN_MEMORY:
+        return table
     try:
-        return pd.read_parquet(path)
+        return pd.concat([pd.read_parquet(file) for file in table.paths]) if path.is_dir() else pd.read_parquet(path)
     except ValueError as error:
         raise ValueError(f"{path} is not a Parquet file: {error}") from error
-
-
-def _npy(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array of numbers, as numpy.save writes it: {error}") from error
-    if not isinstance(array, np.ndarray):
-        array.close()  # an archive of several
-        raise ValueError(f"{path} holds several arrays, expected one of shape (rows, columns)")
-    return array
 
 
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:

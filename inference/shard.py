@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..models import Rows
 from ..models.rows import CHUNK_ROWS, Chunk, as_rows
+from ..models.shuffle import windows
 from .distributed import added, gathered, processes, rank
 
 Made = TypeVar("Made")
@@ -100,7 +102,8 @@ class Shard(Rows):
         self, own: Rows, first: int, n: int, weights: Tensor | None, labels: Tensor | None, counts: Sequence[int]
     ):
         vars(self).update(vars(own))  # columns, categories and types are those of the part
-        own._first_row = first
+        own._table = copy.copy(own._table)
+        own._table.first = first  # errors count as the whole table does
         self.own, self.first, self.counts = own, first, list(counts)
         self._n, self.weights, self.labels = n, weights, labels
         self.processes = len(self.counts)
@@ -131,11 +134,14 @@ class Shard(Rows):
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """The rows of positive weight of this process's part once, in a new random order: as many batches as the others
         have, of at most `size` rows each where the parts are of like size."""
-        order = torch.randperm(len(self.own), generator=generator)
-        if self.own.weights is not None:
-            order = order[self.own.weights[order] > 0]
-        for index in order.tensor_split(self.steps(size)):
-            yield self.own._read(index)
+        yield from self.own._ahead(self._batches(size, generator))
+
+    def _batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
+        rows, steps = self.own.positive, self.steps(size)  # that are left
+        for order in windows(self.own._table, self.own.weights, size, generator):
+            here = max(1, min(steps - 1, round(steps * len(order) / rows))) if len(order) < rows else steps
+            yield from self.own._in_order(order.tensor_split(here))
+            rows, steps = rows - len(order), steps - here
 
     def _require_range(self, variance: Tensor) -> None:
         super()._require_range(variance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -213,10 +213,9 @@ class SVISteps:
     def _improve(self, number: int) -> None:
         """Pass `number`, from 0: one optimizer step for each batch."""
         loss = self.engine._loss(self.model, number)
-        for batch in self._batches():
+        for seen, batch in self._batches():
             self.optimizer.param_groups[0]["lr"] = self.rate * self.engine.decay ** (self.steps / self.all_steps)
             self.optimizer.zero_grad()
-            seen = sum(len(chunk.x) for chunk in batch)
             for chunk in batch:
                 x, weights, labels = chunk.arguments
                 (len(x) / seen / self.rows.total_weight * loss(x, weights, labels, self.rows.positive)).backward()
@@ -234,10 +233,10 @@ class SVISteps:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         average([parameter.grad for parameter in own], seen)
 
-    def _batches(self) -> Iterator[list[Chunk]]:
-        """Lists of chunks, one list for each optimizer step."""
+    def _batches(self) -> Iterator[tuple[int, Iterable[Chunk]]]:
+        """For each optimizer step how many rows it takes, and these in chunks."""
         if self.engine.batch_size is None:
-            yield [chunk for chunk in self.rows.chunks() if chunk.weights is None or bool(chunk.weights.any())]
+            yield self.rows.positive, self.rows.chunks()
         else:
             for batch in self.rows.batches(self.engine.batch_size, self.generator):
-                yield [batch]
+                yield len(batch.x), [batch]

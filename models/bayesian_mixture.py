@@ -31,6 +31,7 @@ from .mixture import Mixture
 from .posteriors import PosteriorDraws
 from .prior import NormalInverseWishart
 from .randomness import fixed_seed
+from .rows import by_chunks
 from .sampled_posterior import Sampled
 from .weight_beliefs import DirichletWeights, StickWeights
 
@@ -223,9 +224,7 @@ class BayesianMixture(Mixture):
 
     def posterior(self, x: Any, labels: Any = None) -> dist.Categorical:
         """q(z = k | x) as a Categorical with batch shape (n,); of draws of theta the mean of p(z | x, theta)."""
-        with torch.no_grad():
-            x = self._table(x)
-            return dist.Categorical(logits=self._logits(x, self._known(labels, len(x))))
+        return super().posterior(x, labels)
 
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """What each row has of the bound of log p(all rows), in nats: E_q of the log density, where `evidence` is the
@@ -244,6 +243,7 @@ class BayesianMixture(Mixture):
         joint = self._joints(x, self._known(labels, len(x)))
         return torch.logsumexp(joint, -1).mean(0)
 
+    @by_chunks
     def evidence(self, x: Any) -> Float[Tensor, " n"]:
         """log E_q[p(x | weights, theta)] of each row in nats: the posterior predictive density, in closed form for the
         conjugate q, else the mean over draws."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,18 @@ def as_tensor(
     x: Any,
     features: int | None = None,
     dtype: torch.dtype = torch.float64,
-    first_row: int = 0,
+    numbers: Any = None,
     finite: bool = True,
     missing: bool = False,
+    columns: Sequence[str] | None = None,
 ) -> Tensor:
     """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame (finite=False: not looked at again;
     missing=True: NaN stands for a missing cell).
 
     Of a DataFrame's category columns these are the codes 0 .. levels - 1, in the order of `.cat.categories`.
     Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
-    columns, and NaN or infinity (naming row and column; rows count from `first_row`).
+    columns, and NaN or infinity (naming row and column: by `numbers`, or else from 0, and by `columns`).
     """
-    columns = None
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
         words = [
@@ -66,10 +67,10 @@ def as_tensor(
     # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
     if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
         row, column = (int(i) for i in bad.nonzero()[0])
-        name = f"{column} ({columns[column]!r})" if columns else f"{column}"
-        none = bool(tensor[row, column].isnan())
+        name = f"{column} ({columns[column]!r})" if columns is not None else f"{column}"
+        number, none = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
         raise ValueError(
-            f"row {first_row + row}, column {name} holds {'NaN' if none else 'an infinite value'}, expected finite "
+            f"row {number}, column {name} holds {'NaN' if none else 'an infinite value'}, expected finite "
             f"numbers: drop or fill such cells{', or take a model for missing ones, such as a mixture' * none}"
         )
     return tensor

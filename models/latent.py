@@ -21,7 +21,7 @@ from ._module import Recorded, local_params
 from .intake import as_tensor, as_weights
 from .randomness import fixed_seed, gpus
 from .row_noise import row_noise
-from .rows import Rows
+from .rows import Rows, by_chunks
 from .schema import Schema, conform
 
 EVALUATION_SEED = 0  # of the draws with which a bound is evaluated where q is not Gaussian: the same at every pass
@@ -139,6 +139,7 @@ class ContinuousLatent(Recorded):
         with torch.no_grad(), evaluating(self):
             return self.encode(self._table(x))
 
+    @by_chunks
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The lower bound of log p(x) of each row in nats. No gradient."""
         with torch.no_grad():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+MOST_CELLS = 1 << 20  # of patterns that are held, 8 MiB
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, odd
 HALF = np.uint64(32)
 
@@ -40,3 +45,37 @@ def distinct(hashed: np.ndarray) -> tuple[Int[Tensor, " n"], Int[Tensor, " m"]]:
 def alike(a: Float[Tensor, "n c"], b: Float[Tensor, "n c"]) -> Bool[Tensor, ""]:
     """Whether all cells are the same; NaN is like NaN."""
     return ((a == b) | (torch.isnan(a) & torch.isnan(b))).all()
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Distinct rows x (m, d) in the order in which they come, their summed weights (m,) and labels (m,) or None."""
+
+    x: Float[Tensor, "m d"]
+    weights: Float[Tensor, " m"]
+    labels: Int[Tensor, " m"] | None
+
+
+def patterns(chunks: Iterable[Any], n: int) -> Patterns | None:
+    """The distinct rows of the chunks of a table of `n` rows, which are read as far as there are few; None where these
+    are more than half of n, or of more than `MOST_CELLS` cells."""
+    known = np.empty(0, np.uint64)
+    pieces: list[Tensor] = []
+    x, labels = [], []
+    weights = torch.zeros(0, dtype=torch.float64)
+    for chunk in chunks:
+        own = cells(chunk.x, chunk.labels)
+        number, first = distinct(np.concatenate([known, hashed := hashes(own)]))
+        new, number = first[len(known) :] - len(known), number[len(known) :]
+        if len(first) > min(n // 2, MOST_CELLS // own.shape[1]):
+            return None
+        if len(new):
+            known = np.concatenate([known, hashed[new.numpy()]])
+            pieces = [torch.cat([*pieces, own[new]])]
+            x.append(chunk.x[new])
+            labels.append(None if chunk.labels is None else chunk.labels[new])
+            weights = torch.cat([weights, weights.new_zeros(len(new))])
+        if not alike(own, pieces[0][number]):
+            return None  # two patterns of one hash: as rare as it gets
+        weights.index_add_(0, number, weights.new_ones(len(own)) if chunk.weights is None else chunk.weights)
+    return Patterns(torch.cat(x), weights, None if labels[0] is None else torch.cat(labels))

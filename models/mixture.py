@@ -27,7 +27,7 @@ from .family import Family
 from .initialize import draw_start
 from .intake import as_labels, as_tensor, as_weights, first_cell
 from .missing import Imputed, Seen, drawn_missing, imputed, log_density
-from .rows import Moments, Rows, as_rows
+from .rows import Moments, Rows, as_rows, by_chunks
 from .schema import Schema, conform
 
 Made = TypeVar("Made", bound=Statistics)
@@ -110,14 +110,19 @@ class Mixture(Recorded):
 
     def posterior(self, x: Any, labels: Any = None) -> dist.Categorical:
         """The responsibilities p(z = k | x) as a Categorical with batch shape (n,); `.probs` is (n, k)."""
-        with torch.no_grad():
-            x = self._table(x)
-            return dist.Categorical(logits=self._logits(x, self._known(labels, len(x))))
+        return dist.Categorical(logits=self._posterior_logits(x, labels))
+
+    @by_chunks
+    @torch.no_grad()
+    def _posterior_logits(self, x: Any, labels: Any = None) -> Float[Tensor, "n k"]:
+        x = self._table(x)
+        return self._logits(x, self._known(labels, len(x)))
 
     def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"]:
         """The likeliest component of each row, 0 .. k - 1; the known one where there is a label."""
         return self.posterior(x, labels).logits.argmax(-1)
 
+    @by_chunks
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """log p(x) of each row in nats (with its label where one is known): the bound is tight. No gradient."""
         with torch.no_grad():
@@ -128,6 +133,7 @@ class Mixture(Recorded):
         x = self._table(x)
         return torch.logsumexp(self._log_joint(x, self._known(labels, len(x))), -1)
 
+    @by_chunks
     def evidence(self, x: Any) -> Float[Tensor, " n"]:
         """log p(x) = log sum_k weights[k] p(x | z = k) of each row in nats."""
         with torch.no_grad():

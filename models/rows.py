@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from operator import add
 from typing import Any, TypeVar
 
-import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from .intake import as_labels, as_tensor, as_weights, first_cell, is_category
-from .merge import alike, cells, distinct, hashes
-from .schema import Schema, conform
+from .ahead import ahead
+from .intake import as_labels, as_tensor, as_weights, first_cell
+from .merge import patterns
+from .schema import Schema
+from .shuffle import drawn, windows
+from .table import Index, as_table
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
-KEPT_CELLS = 1 << 20  # of a DataFrame whose numbers are kept, 8 MiB: pandas takes its time to pick rows
-SAMPLE_ROWS = 1 << 16  # rows that initialization looks at closely
+EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
+MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
+SAMPLE_ROWS = 1 << 15  # rows that initialization looks at closely
 
 Made = TypeVar("Made")
 
@@ -64,6 +64,10 @@ class Chunk:
     labels: Int[Tensor, " n"] | None
     numbers: Int[Tensor, " n"] | None = None  # of the rows in the table, where they do not follow one another from 0
 
+    def pick(self, index: Int[Tensor, " m"]) -> Chunk:
+        """Some of the rows."""
+        return Chunk(*(None if own is None else own[index] for own in self.arguments))  # type: ignore[arg-type]
+
     @property
     def arguments(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """(x, weights, labels), as the methods of a model take them."""
@@ -74,7 +78,9 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) 
     """`x` as `Rows`: itself if it is one, in which case it brings its own weights and labels; a table with names in the
     order and by the codes that `model` was fitted to."""
     if not isinstance(x, Rows):
-        return Rows(conform(x, model), weights, labels, missing=takes_missing(model))
+        schema, table = getattr(model, "schema", None), as_table(x)
+        table = table if schema is None else table.conformed(schema)
+        return Rows(table, weights, labels, missing=takes_missing(model))
     if weights is not None or labels is not None:
         raise ValueError("got Rows together with weights or labels, expected them inside: Rows(x, weights, labels)")
     return x.conformed(model)
@@ -89,9 +95,10 @@ class Rows:
     """A data set that is read chunk by chunk: what the engines loop over.
 
     x: tensor, numpy or memory-mapped array, DataFrame (of category columns the codes are read, as pandas orders them),
-    Dataset, or a DataLoader (whose batches are then the chunks).
-    weights: (n,), labels: (n,), both optional. missing: whether NaN stands for a missing cell, or is an error. Only a
-    chunk at a time is converted, so memory does not grow with n.
+    Dataset, a DataLoader (whose batches are then the chunks), or the path of a .npy file, a Parquet file or a folder of
+    them. weights: (n,), labels: (n,), both optional. missing: whether NaN stands for a missing cell, or is an error.
+    Only a chunk at a time is converted, so memory does not grow with n; of a file the next one is read by a thread
+    while this one is computed with.
     """
 
     processes = 1  # that share the table, each reading a part of it
@@ -105,25 +112,16 @@ class Rows:
         dtype: torch.dtype = torch.float64,
         missing: bool = False,
     ):
-        if isinstance(x, IterableDataset) or (isinstance(x, DataLoader) and isinstance(x.dataset, IterableDataset)):
-            raise TypeError("got an iterable-style dataset, expected one with a length that can be read more than once")
-        if isinstance(x, DataLoader) and (weights is not None or labels is not None):
+        self._table = as_table(x)
+        if self.in_batches is not None and (weights is not None or labels is not None):
             raise ValueError(
                 "weights and labels cannot be matched to the rows of a DataLoader, which may shuffle them: "
                 "pass its dataset instead"
             )
-        if isinstance(x, DataLoader) and x.drop_last:
-            raise ValueError("the DataLoader drops its last batch, expected all rows in each pass: use drop_last=False")
-        if not isinstance(x, (Tensor, np.ndarray, pd.DataFrame, Dataset, DataLoader)):
-            x = np.asarray(x)
-        if isinstance(x, (Tensor, np.ndarray)) and (x.ndim != 2 or 0 in x.shape):
-            as_tensor(x)  # raises
-        self._x = x
         self._dtype = dtype
         self._missing = missing
-        self._first_row = 0  # its number in the table that this is a part of
         self._read_before = False  # all rows in order, so that bad cells would have been found
-        self._n = len(x.dataset) if isinstance(x, DataLoader) else len(x)  # type: ignore[arg-type]
+        self._n = len(self._table)
         if self._n == 0:
             raise ValueError("got an empty table with 0 rows, expected at least one row and one column")
         self.weights = as_weights(weights, self._n)
@@ -132,14 +130,15 @@ class Rows:
     def conformed(self, model: Any) -> Rows:
         """These rows in the order and by the codes that `model` was fitted to, with missing cells if it takes some;
         themselves where they are."""
-        table, missing = conform(self._x, model), self._missing if model is None else takes_missing(model)
-        if table is self._x and missing == self._missing:
+        schema, missing = getattr(model, "schema", None), self._missing if model is None else takes_missing(model)
+        table = self._table if schema is None else self._table.conformed(schema)
+        if table is self._table and missing == self._missing:
             return self
         return Rows(table, self.weights, self.labels, dtype=self._dtype, missing=missing)
 
     def weighted(self, weights: Any) -> Rows:
         """The same rows with other weights: of a resample, or of part of them."""
-        return Rows(self._x, weights, self.labels, dtype=self._dtype, missing=self._missing)
+        return Rows(self._table, weights, self.labels, dtype=self._dtype, missing=self._missing)
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows start .. stop - 1 with their weights, which may all be zero, and labels; no other row is read. Errors
@@ -148,21 +147,9 @@ class Rows:
         Raises TypeError for a DataLoader, whose rows come as it pleases, ValueError for what is not 0 <= start < stop
         <= len(rows).
         """
-        if isinstance(self._x, DataLoader):
-            raise TypeError("got a DataLoader, expected a table that can be read anywhere: pass its dataset instead")
         if not 0 <= start < stop <= self._n:
             raise ValueError(f"got rows {start} to {stop} of {self._n}, expected 0 <= start < stop <= {self._n}")
-        x, part = self._x, copy.copy(self)
-        for name, attribute in vars(type(self)).items():
-            if isinstance(attribute, cached_property):
-                part.__dict__.pop(name, None)
-        if isinstance(x, pd.DataFrame):
-            part._x = x.iloc[start:stop]
-        elif isinstance(x, TensorDataset):
-            part._x = TensorDataset(x.tensors[0][start:stop])
-        else:
-            part._x = Subset(x, range(start, stop)) if isinstance(x, Dataset) else x[start:stop]  # type: ignore[index]
-        part._n, part._first_row = stop - start, self._first_row + start
+        part = Rows(self._table.part(start, stop), dtype=self._dtype, missing=self._missing)
         part.weights = None if self.weights is None else self.weights[start:stop]
         part.labels = None if self.labels is None else self.labels[start:stop]
         return part
@@ -173,36 +160,33 @@ class Rows:
     @property
     def in_batches(self) -> int | None:
         """The size of the batches the rows come in, where that is someone else's choice: a DataLoader's."""
-        return (self._x.batch_size or len(self)) if isinstance(self._x, DataLoader) else None
+        return self._table.in_batches
 
     @property
     def is_fixed(self) -> bool:
         """Whether every reading gives the same rows in the same order, as a table does: a Dataset may draw them."""
-        return isinstance(self._x, TensorDataset) or not isinstance(self._x, (Dataset, DataLoader))
+        return self._table.is_fixed
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns: a DataFrame's own, else "column 0", "column 1", ..."""
-        if isinstance(self._x, pd.DataFrame):
-            return [str(name) for name in self._x.columns]
-        return [f"column {i}" for i in range(self.features)]
+        """The names of the columns: the table's own, else "column 0", "column 1", ..."""
+        return list((self.schema or Schema.plain(self.features)).columns)
 
     @property
     def levels(self) -> list[list[str] | None]:
-        """For each column the names of its categories, by code: of a DataFrame's category columns; None for others."""
-        if not isinstance(self._x, pd.DataFrame):
-            return [None] * self.features
-        return [[str(c) for c in kind.categories] if is_category(kind) else None for kind in self._x.dtypes]
+        """For each column the names of its categories, by code: of columns of categories; None for others."""
+        known = (self.schema or Schema.plain(self.features)).levels
+        return [None if words is None else list(words) for words in known]
 
     @property
     def schema(self) -> Schema | None:
-        """The names of columns and categories of a DataFrame; None for tables without."""
-        return Schema.of(self._x) if isinstance(self._x, pd.DataFrame) else None
+        """The names of columns and categories of a DataFrame or Parquet file; None for tables without."""
+        return self._table.schema
 
     @property
     def table(self) -> Any:
-        """What the rows are read from."""
-        return self._x
+        """All rows as they came, in memory: a DataFrame, array or tensor."""
+        return self._table.whole()
 
     @property
     def takes_missing(self) -> bool:
@@ -217,7 +201,7 @@ class Rows:
     @cached_property
     def features(self) -> int:
         """The number of columns."""
-        return next(self.chunks(1)).x.shape[1]
+        return self._table.features
 
     @cached_property
     def total_weight(self) -> float:
@@ -235,16 +219,13 @@ class Rows:
     def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
         """All rows of positive weight in turn, at most `size` at a time (a DataLoader keeps its own batch size). Those
         of weight 0 may be impossible, and must not matter."""
-        if isinstance(self._x, DataLoader):
-            start = 0
-            for batch in self._x:
-                x = as_tensor(_first(batch), dtype=self._dtype, first_row=start, missing=self._missing)
-                yield Chunk(x, None, None, torch.arange(start, start + len(x)))
-                start += len(x)
-            return
-        for start in range(0, self._n, size):
-            chunk = self._read(slice(start, min(start + size, self._n)))
-            numbers = torch.arange(start, start + len(chunk.x)) + self._first_row
+        yield from self._ahead(self._chunks(size))
+
+    def _chunks(self, size: int) -> Iterator[Chunk]:
+        for start, part in self._table.pieces(size):
+            index = slice(start, start + len(part))
+            chunk = self._chunk(part, index)
+            numbers = torch.arange(index.start, index.stop) + self._table.first
             if chunk.weights is None:
                 yield replace(chunk, numbers=numbers)
             elif (kept := chunk.weights > 0).any():
@@ -252,15 +233,31 @@ class Rows:
                 yield Chunk(chunk.x[kept], chunk.weights[kept], labels, numbers[kept])
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
-        """All rows of positive weight once, in a new random order, at most `size` at a time."""
-        if isinstance(self._x, DataLoader):
-            yield from self.chunks()
+        """All rows of positive weight once, in a new random order, at most `size` at a time.
+
+        Of a file of more than 4 million cells not every order is as likely: stretches of neighbouring rows (of Parquet,
+        row groups) are put in random order, and the rows of as many of them as have 4 million cells are mixed. A file
+        whose rows are sorted is better shuffled once before. Of a table in memory these are 4 million rows.
+        """
+        yield from self.chunks() if self.in_batches is not None else self._ahead(self._batches(size, generator))
+
+    def _batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
+        for order in windows(self._table, self.weights, size, generator):
+            yield from self._in_order(order.split(size))
+
+    def _in_order(self, batches: Sequence[Tensor]) -> Iterator[Chunk]:
+        """Batches of a window, by the numbers of their rows."""
+        if self._table.is_scattered:
+            yield from map(self._read, batches)
             return
-        order = torch.randperm(self._n, generator=generator)
-        if self.weights is not None:
-            order = order[self.weights[order] > 0]
-        for index in order.split(size):
-            yield self._read(index)
+        numbers, place = torch.cat(list(batches)).sort()
+        read = self._read(numbers)
+        for own in place.argsort().split([len(batch) for batch in batches]):
+            yield read.pick(own)
+
+    def _ahead(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Made by a thread, where they come from a file."""
+        return ahead(chunks) if not self._table.in_memory and self._table.is_fixed else chunks
 
     @property
     def positive(self) -> int:
@@ -270,7 +267,7 @@ class Rows:
     def sample(self, generator: torch.Generator, size: int = SAMPLE_ROWS) -> Chunk:
         """All rows of positive weight if there are at most `size`, else that many, drawn evenly without replacement (of
         a DataLoader, those that come first)."""
-        if isinstance(self._x, DataLoader):
+        if self.in_batches is not None:
             kept, seen = [], 0
             for chunk in self.chunks():
                 kept.append(chunk.x)
@@ -280,29 +277,19 @@ class Rows:
             return Chunk(torch.cat(kept), None, None)
         if self.weights is None and self._n <= size:
             return self._read(slice(0, self._n))
-        if self.weights is not None and self.positive <= size:
-            return self._read((self.weights > 0).nonzero().squeeze(1))
-        order = torch.randperm(self._n, generator=generator)
-        if self.weights is not None:
-            order = order[self.weights[order] > 0]
-        return self._read(order[:size].sort().values)
+        return self._read(drawn(self._n, self.weights, self.positive, size, generator))
 
     @cached_property
     def merged(self) -> Rows:
         """The distinct rows, of the summed weights of those that are alike in cells (NaN is like NaN) and label, if
-        that makes at most half as many; else these rows. Only of tables in memory."""
-        if not isinstance(self._x, (Tensor, np.ndarray, pd.DataFrame)) or isinstance(self._x, np.memmap):
+        that makes at most half as many, and few enough to hold; else these rows. Only of tables in memory."""
+        found = patterns(self._chunks_as_they_are(), self._n) if self._table.in_memory else None
+        if found is None:
             return self
-        parts = [slice(start, start + CHUNK_ROWS) for start in range(0, self._n, CHUNK_ROWS)]
-        number, first = distinct(np.concatenate([hashes(self._cells(part)) for part in parts]))
-        if 2 * len(first) > self._n:
-            return self
-        pattern = self._read(first)
-        wanted = cells(pattern.x, pattern.labels)
-        if not all(alike(self._cells(part), wanted[number[part]]) for part in parts):
-            return self  # two patterns of one hash: as rare as it gets
-        weights = torch.bincount(number, self.weights, minlength=len(first)).double()
-        return Rows(pattern.x, weights, pattern.labels, dtype=self._dtype, missing=self._missing)
+        return Rows(found.x, found.weights, found.labels, dtype=self._dtype, missing=self._missing)
+
+    def _chunks_as_they_are(self) -> Iterator[Chunk]:
+        return (self._chunk(part, slice(at, at + len(part))) for at, part in self._table.pieces(MERGED_ROWS))
 
     @cached_property
     def moments(self) -> Moments:
@@ -355,7 +342,7 @@ class Rows:
 
     def _centred(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         mean = self._mean
-        return (((c.x.double() - mean).nan_to_num(nan=0.0), c.weights) for c in self.chunks())
+        return (((c.x.double() - mean).nan_to_num_(nan=0.0), c.weights) for c in self.chunks())
 
     def _require_range(self, variance: Tensor) -> None:
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)
@@ -366,49 +353,42 @@ class Rows:
             )
         self._read_before = True
 
-    def _cells(self, part: slice) -> Float[Tensor, "n c"]:
-        chunk = self._read(part)
-        return cells(chunk.x, chunk.labels)
-
-    @cached_property
-    def _converted(self) -> Tensor:
-        return as_tensor(self._x, dtype=self._dtype, first_row=self._first_row, missing=self._missing)
-
-    def _read(self, index: slice | Tensor) -> Chunk:
+    def _read(self, index: Index) -> Chunk:
         """The rows of a slice or of an index tensor."""
-        x = self._x
-        if isinstance(x, pd.DataFrame) and x.size <= KEPT_CELLS:
-            return Chunk(
-                self._converted[index],
-                None if self.weights is None else self.weights[index],
-                None if self.labels is None else self.labels[index],
-            )
-        if isinstance(x, pd.DataFrame):
-            part = x.iloc[index if isinstance(index, slice) else index.numpy()]
-        elif isinstance(x, Tensor):
-            part = x[index]
-        elif isinstance(x, TensorDataset):
-            part = x.tensors[0][index]
-        elif isinstance(x, Dataset):  # map-style
-            numbers = list(range(index.start, index.stop)) if isinstance(index, slice) else index.tolist()
-            many = getattr(x, "__getitems__", None)  # as torch's DataLoader asks for a batch, where a dataset has it
-            items = many(numbers) if many else [x[i] for i in numbers]  # type: ignore[reportIndexIssue]
-            part = items if isinstance(items, Tensor) else torch.stack([torch.as_tensor(_first(i)) for i in items])
-        else:
-            array: Any = x
-            part = np.asanyarray(array[index if isinstance(index, slice) else index.numpy()])  # cells may be masked
-        first = self._first_row + (index.start if isinstance(index, slice) else 0)
-        return Chunk(
-            as_tensor(
-                part,
-                dtype=self._dtype,
-                first_row=first,
-                finite=not self._read_before,
-                missing=self._missing,
-            ),
-            None if self.weights is None else self.weights[index],
-            None if self.labels is None else self.labels[index],
+        return self._chunk(self._table.read(index), index)
+
+    def _chunk(self, part: Any, index: Index) -> Chunk:
+        """Rows that were read, as numbers."""
+        first = self._table.first
+        numbers = range(first + index.start, first + index.stop) if isinstance(index, slice) else first + index
+        x = as_tensor(
+            part,
+            dtype=self._dtype,
+            numbers=numbers,
+            finite=not self._read_before,
+            missing=self._missing,
+            columns=None if self.schema is None else self.schema.columns,
         )
+        weights, labels = (None if own is None else own[index] for own in (self.weights, self.labels))
+        return Chunk(x, weights, labels)
+
+
+def by_chunks(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a method of a model that says something of each row of a table x, in the first dimension of a tensor, take
+    more rows than fit in memory together, from any table that `Rows` takes."""
+
+    @wraps(method)
+    def of_all_rows(self: Any, x: Any, labels: Any = None) -> Tensor:
+        table = as_table(x)
+        if table.in_memory and len(table) <= CHUNK_ROWS:
+            return method(self, x, *(() if labels is None else (labels,)))
+        parts, rows = [], as_rows(table, None, labels, self)
+        for chunk in rows.chunks(EVALUATION_ROWS):
+            self._allow(chunk.x, rows.columns, chunk.numbers)
+            parts.append(method(self, chunk.x, *(() if labels is None else (chunk.labels,))))
+        return torch.cat(parts)
+
+    return of_all_rows
 
 
 def _weighted(chunk: Chunk) -> Tensor:
@@ -419,8 +399,3 @@ def _weighted(chunk: Chunk) -> Tensor:
 def _named(column: int, names: list[str]) -> str:
     """A column in words: column 1 ('waiting')."""
     return f"column {column}" + ("" if names[column] == f"column {column}" else f" ({names[column]!r})")
-
-
-def _first(item: Any) -> Any:
-    """The row(s) of a dataset item or batch, which may come with a target: (x, y) -> x."""
-    return item[0] if isinstance(item, (tuple, list)) else item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,8 @@ class Schema:
         ]
         return pd.concat(parts, axis=1).set_axis(list(self.columns), axis=1)
 
-    def conform(self, x: pd.DataFrame) -> pd.DataFrame:
-        """`x` with its columns in this order and its words by these codes.
+    def conform(self, x: pd.DataFrame, numbers: Any = None) -> pd.DataFrame:
+        """`x` with its columns in this order and its words by these codes. numbers: of its rows, for errors.
 
         Raises ValueError for other columns, for words that were not there, and for words in place of numbers.
         """
@@ -51,13 +52,18 @@ class Schema:
             raise ValueError(f"got columns {_some(new.columns)}, expected those of the fit, {_some(self.columns)}")
         if len(set(self.columns)) == len(self.columns):
             x = x.iloc[:, [new.columns.index(name) for name in self.columns]]
-        parts = [_recoded(x.iloc[:, j], name, self.levels[j]) for j, name in enumerate(self.columns)]
+        parts = [_recoded(x.iloc[:, j], name, self.levels[j], numbers) for j, name in enumerate(self.columns)]
         return pd.concat(parts, axis=1)
 
 
 def conform(x: Any, model: Any) -> Any:
-    """`x` as `model`, if it remembers a table of names, would read it; anything but a table as it is."""
+    """`x` as `model`, if it remembers a table of names, would read it; anything but a table as it is. A file is read
+    into memory."""
     schema = getattr(model, "schema", None)
+    if isinstance(x, str | os.PathLike):
+        from .table import as_table
+
+        x = as_table(x).whole()
     return schema.conform(x) if schema is not None and isinstance(x, pd.DataFrame) else x
 
 
@@ -65,9 +71,8 @@ def _codes(values: np.ndarray) -> list[int]:
     return np.nan_to_num(values, nan=-1).astype(int).tolist()
 
 
-def _recoded(column: pd.Series, name: str, words: tuple[str, ...] | None) -> pd.Series:
-    numbers = column.dtype.kind in "fiub" and not is_category(column.dtype)
-    if numbers:
+def _recoded(column: pd.Series, name: str, words: tuple[str, ...] | None, numbers: Any) -> pd.Series:
+    if column.dtype.kind in "fiub" and not is_category(column.dtype):
         return column  # codes, where there are words
     if words is None:
         raise ValueError(f"column {name!r} holds {column.dtype} values, expected numbers as in the table of the fit")
@@ -75,7 +80,8 @@ def _recoded(column: pd.Series, name: str, words: tuple[str, ...] | None) -> pd.
     strange = text.notna() & ~text.isin(words)
     if strange.any():
         row = int(strange.to_numpy().argmax())
-        raise ValueError(f"row {row}, column {name!r} holds {text.iloc[row]!r}, expected one of {_some(words)}")
+        number = row if numbers is None else int(numbers[row])
+        raise ValueError(f"row {number}, column {name!r} holds {text.iloc[row]!r}, expected one of {_some(words)}")
     return pd.Series(pd.Categorical(text, categories=list(words)), index=column.index, name=column.name)
 
 
