@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.rows import Row
 from lowerbound.datasets import load
-from lowerbound.inference import EM, fit
-from lowerbound.models import PoissonMixture
+from lowerbound.inference import EM
+from lowerbound.models import PoissonMixture, Rows
 
 TOP = -1989.945859883  # Hasselblad (1969); the vignettes of turboEM and SQUAREM
 STARTS, LEAST = 5, 20.0
@@ -23,10 +23,12 @@ def e_steps(engine: EM, weight: float, rates: list[float]) -> int:
     """E-steps until the log-likelihood of all rows is within 1e-8 of the top; `MOST` + 1 if it never is."""
     model = PoissonMixture(2, 1)
     model.weights, model.family.rate = torch.tensor([weight, 1 - weight]), torch.tensor(rates).reshape(2, 1)
-    x = load("deaths")
-    bounds = fit(model, x, engine, max_passes=MOST).bounds * len(x)
-    there = (bounds >= TOP - 1e-8).nonzero()
-    return int(there[0]) + 1 if len(there) else MOST + 1
+    rows, generator = Rows(load("deaths")), torch.Generator()
+    model.initialize(rows, None, generator, redraw=False)  # as `fit` does first
+    for number, bound in enumerate(engine.passes(model, rows, MOST, generator), 1):
+        if bound * rows.total_weight >= TOP - 1e-8 or number > MOST:
+            break
+    return number
 
 
 def results() -> list[Row]:
