@@ -105,8 +105,8 @@ def opponents(x: np.ndarray, model: Mixture, covariance: str) -> dict[str, Pass]
 
 
 def require_agreement(passes: dict[str, Pass], allowed: dict[str, float]) -> None:
-    """Three passes of each. Raises ArithmeticError if a bound is not ours to so many nats per row."""
-    for number in range(3):
+    """Two passes of each, the second after an M-step. Raises ArithmeticError if a bound is not ours to so many nats per row."""
+    for number in range(2):
         bounds = {name: one_pass() for name, one_pass in passes.items()}
         for name, bound in bounds.items():
             if not abs(bound - bounds[OURS]) <= allowed.get(name, SAME):
