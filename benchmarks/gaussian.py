@@ -105,7 +105,8 @@ def opponents(x: np.ndarray, model: Mixture, covariance: str) -> dict[str, Pass]
 
 
 def require_agreement(passes: dict[str, Pass], allowed: dict[str, float]) -> None:
-    """Two passes of each, the second after an M-step. Raises ArithmeticError if a bound is not ours to so many nats per row."""
+    """Two passes of each, the second after an M-step. Raises ArithmeticError if a bound is not ours to so many nats
+    per row."""
     for number in range(2):
         bounds = {name: one_pass() for name, one_pass in passes.items()}
         for name, bound in bounds.items():
