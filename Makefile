@@ -11,7 +11,7 @@ help:
 	@echo "make compare   fit Old Faithful by EM and by SVI, print the comparison, write report/"
 	@echo "make test      run the tests"
 	@echo "make check     lint, formatting and types"
-	@echo "make bench     time EM passes and VAE steps against scikit-learn, StepMix, torch and Pyro"
+	@echo "make bench     time ours beside scikit-learn, StepMix, faiss, pomegranate, torch and Pyro: one table"
 	@echo "make tutorials run the tutorials and write their notebooks anew"
 	@echo "make clean     remove .venv, report and caches"
 
@@ -26,12 +26,9 @@ check: .venv/.installed-dev
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
 
-bench: .venv/.installed-dev
-	.venv/bin/python -m benchmarks.gaussian_pass
-	.venv/bin/python -m benchmarks.other_families
-	.venv/bin/python -m benchmarks.vae --steps-only
-	.venv/bin/python -m benchmarks.restarts
-	.venv/bin/python -m benchmarks.distributed
+# `make bench SECTIONS="gaussian kmeans"` runs some of it
+bench: .venv/.installed-bench
+	.venv/bin/python -m benchmarks $(SECTIONS)
 
 tutorials: .venv/.installed-dev
 	.venv/bin/python -m tutorials
@@ -56,4 +53,9 @@ clean:
 .venv/.installed-dev: .venv/.installed
 	@echo "adding what the tests and checks need"
 	@$(INSTALL) -e '.[test,dev]'
+	@touch $@
+
+.venv/.installed-bench: .venv/.installed
+	@echo "adding what it is measured against"
+	@$(INSTALL) -e '.[bench]'
 	@touch $@

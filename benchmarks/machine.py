@@ -5,34 +5,47 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_info
 
+PACKAGES = ("torch", "pyro-ppl", "numpy", "scikit-learn", "stepmix", "faiss-cpu", "pomegranate")
+
 
 def machine(threads: int) -> dict:
-    """Processor, cores, threads of each side, versions and date; `text` says it in two lines."""
+    """Processor, cores, caches, threads of each side, versions and date; `text` says it in a few lines."""
     pools = sorted({(pool["internal_api"], pool["num_threads"]) for pool in threadpool_info()})
-    versions = {name: version(name) for name in ("torch", "pyro-ppl", "scikit-learn", "numpy")}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    cores = os.cpu_count() or 1
     about = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": cores,
+        "caches": _caches(),
         "threads": {"requested": threads, "torch": torch.get_num_threads(), "pools": [list(pool) for pool in pools]},
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load": load,
+        "busy": load is not None and load + threads > cores + 0.5,
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {name: number for name in PACKAGES if (number := _version(name))},
     }
-    about["busy"] = about["load"] is not None and about["load"] + threads > (os.cpu_count() or 1) + 0.5
-    named = ", ".join(f"{name} {number}" for name, number in versions.items())
-    load = "" if about["load"] is None else f", load {about['load']:.1f} before it began"
+    caches = "".join(f", {name} {size}" for name, size in about["caches"].items())
+    named = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    busy = "" if load is None else f"; load {load:.1f} before it began"
     about["text"] = (
-        f"{about['date']}: {about['processor']}, {about['cores']} cores{load}\n"
-        f"{threads} threads on each side, float64; Python {about['python']}, {named}"
+        f"{about['date']}: {about['processor']}, {cores} cores{caches}{busy}\n"
+        f"{threads} threads on each side; Python {about['python']}, {named}"
     )
     return about
+
+
+def _version(name: str) -> str | None:
+    """The version of a package, or None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:
@@ -43,3 +56,16 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _caches() -> dict[str, str]:
+    """The sizes of the data caches of the first core, by level, where the system tells them."""
+    found = {}
+    for place in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            level, kind, size = ((place / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction":
+            found[f"L{level}"] = size
+    return found

@@ -1,24 +1,19 @@
-"""What merging rows that are alike gains EM, and what looking for them costs where there are none.
-
-Run as `python -m benchmarks.merged_rows`: 100,000 rows of 8 columns of four levels, of few patterns, and of 8 Gaussian
-columns, where all rows differ.
-"""
+"""What merging rows that are alike gains EM, and what looking for them costs where there are none."""
 
 from __future__ import annotations
 
-from statistics import median
-
 import numpy as np
 
+from benchmarks.rows import Row, shape, timed
 from benchmarks.timing import interleaved
 from lowerbound.inference.evaluate import expectation
 from lowerbound.models import CategoricalMixture, GaussianMixture, Mixture, Rows, seed
 
-N, D, LEVELS, TIMES = 100_000, 8, 4, 9
+N, D, LEVELS, PATTERNS = 100_000, 8, 4, 500
 
 
-def measure(x: np.ndarray, model: Mixture) -> tuple[int, dict[str, float]]:
-    """How many rows are left, and milliseconds: one E-step of all rows, one of the merged ones, and the merging."""
+def measure(name: str, x: np.ndarray, model: Mixture) -> Row:
+    """An E-step of the merged rows against one of all rows; the note says what merging costs, once."""
     rows = Rows(x)
     _ = rows.moments  # as `fit` does first
     merged = rows.merged
@@ -28,25 +23,22 @@ def measure(x: np.ndarray, model: Mixture) -> tuple[int, dict[str, float]]:
         return rows.merged
 
     functions = {
-        "whole": lambda: expectation(model, rows),
+        "all": lambda: expectation(model, rows),
         "merged": lambda: expectation(model, merged),
         "merge": merge,
     }
-    return len(merged), {name: 1e3 * median(times) for name, times in interleaved(functions, TIMES).items()}
+    seconds = interleaved(functions)
+    merging = sorted(seconds["merge"])[len(seconds["merge"]) // 2]
+    note = f"{len(merged)} rows are left; merging takes {1e3 * merging:.1f} ms, once"
+    return timed(f"merged rows, {name}", shape(*x.shape), "all rows", seconds["merged"], seconds["all"], note=note)
 
 
-def main() -> None:
+def results() -> list[Row]:
+    """Rows of few patterns of codes, and Gaussian ones, which all differ."""
     rng = np.random.default_rng(0)
-    patterns = rng.integers(0, LEVELS, (500, D)).astype(float)
-    few = patterns[rng.integers(500, size=N)]
+    few = rng.integers(0, LEVELS, (PATTERNS, D)).astype(float)[rng.integers(PATTERNS, size=N)]
     normal = rng.normal(size=(N, D))
-    for name, x, model in (
-        ("500 patterns", few, seed(CategoricalMixture(3, [LEVELS] * D), few)),
-        ("all different", normal, seed(GaussianMixture(3, D, "diag"), normal)),
-    ):
-        left, ms = measure(x, model)
-        print(f"{name}: {N} rows to {left}; " + ", ".join(f"{part} {value:.2f} ms" for part, value in ms.items()))
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        measure(f"{PATTERNS} patterns", few, seed(CategoricalMixture(3, [LEVELS] * D), few)),
+        measure("all different", normal, seed(GaussianMixture(3, D, "diag"), normal)),
+    ]
