@@ -88,7 +88,8 @@ class Full:
     @staticmethod
     def whiten(scale: Tensor, y: Tensor) -> Tensor:
         """inv(L) y for y (..., d, n)."""
-        return torch.linalg.solve_triangular(scale, y, upper=False)
+        # from the right: of (n, d) in columns, as y lies in memory, so that nothing is copied
+        return torch.linalg.solve_triangular(scale.mT, y.mT, upper=True, left=False).mT
 
     @staticmethod
     def log_det(scale: Tensor, d: int) -> Tensor:

@@ -135,8 +135,8 @@ class Gaussian(Family):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
-        y = x.unsqueeze(-2) - self.origin - self._offset()  # (n, k, d)
-        return log_density(self.shape, self.scales(), y.permute(1, 2, 0)).T
+        y = x.T - self.origin.unsqueeze(-1) - self._offset().unsqueeze(-1)  # (k, d, n)
+        return log_density(self.shape, self.scales(), y).T
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
