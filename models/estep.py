@@ -55,7 +55,8 @@ def _sum(
 ) -> Statistics:
     copies, k = log_weights.shape[:-1], log_weights.shape[-1]
     weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(copies), 0.0
-    size = max(1, family.block_rows // family.copies)
+    # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
+    size = max(1, family.block_rows // family.copies) if x.device.type == "cpu" else max(1, len(x))
     for start in range(0, len(x), size):
         block = slice(start, start + size)
         log_prob, summarize = visit(x[block])  # (n, k)
@@ -82,5 +83,5 @@ def _sum(
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:
     """0 where z = k agrees with the label or there is none (-1), else -inf."""
-    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k))
+    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k, device=labels.device))
     return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)

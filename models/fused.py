@@ -46,13 +46,13 @@ class FusedPass:
         self.coefficients = -0.5 * torch.cat(shape.coefficients(scales, mean), -1)  # (near, s)
         # log density at the centre, (near, 1)
         self.constant = (-0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)).unsqueeze(-1)
-        self.buffer = torch.empty(0, 0, dtype=torch.float64)
+        self.buffer = origin.new_empty(0, 0)
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
         d = x.shape[1]
         if self.buffer.shape[1] != len(x):
-            self.buffer = torch.empty(d + self.shape.size(d), len(x), dtype=torch.float64)
+            self.buffer = x.new_empty(d + self.shape.size(d), len(x))
         torch.sub(x.T, self.centre[:, None], out=self.buffer[:d])
         self.shape.products(self.buffer[:d], out=self.buffer[d:])
         log_prob = torch.addmm(self.constant, self.coefficients, self.buffer)  # (near, n)

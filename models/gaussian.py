@@ -170,7 +170,7 @@ class Gaussian(Family):
     ) -> Float[Tensor, "n d"]:
         """Missing cells drawn given the seen ones: their conditional mean, and what a whole row that is drawn has
         beyond the conditional mean given its own seen cells (Matheron's rule), `widths` times as much."""
-        row = torch.arange(len(x))
+        row = torch.arange(len(x), device=x.device)
         drawn = self.component(z).sample()
         beyond = drawn - self.moments_given(torch.where(x.isnan(), torch.nan, drawn))[0][row, z]
         if widths is not None:
@@ -190,7 +190,7 @@ class Gaussian(Family):
 
     def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Sums about the origins of before the last M-step to sums about those of now."""
-        return total if self._moved is None else shift(self.shape, weight, total, self._moved)
+        return total if self._moved is None else shift(self.shape, weight, total, self._moved.to(total))
 
     @property
     def block_rows(self) -> int:
@@ -220,7 +220,7 @@ class Gaussian(Family):
         self.loc = loc
         setattr(self, self.shape.name, scale)
         self.names_set = names_set  # measured anew, not set
-        self.blurred = torch.zeros(self._k, dtype=torch.bool)
+        self.blurred = torch.zeros_like(self.blurred)
         if self.prior == "weak":
             self._store_prior(weak(self.shape, self._k // self.copies, data))
 

@@ -187,7 +187,7 @@ class KMeans(Mixture):
         most = -math.log(k) - d / 2 * (2 * math.pi * variance).log()  # the bound of a row at its centre
         distortion = w @ squared
         return HardStatistics(
-            weight=torch.zeros(k, dtype=w.dtype).index_add_(0, cluster, w),
+            weight=w.new_zeros(k).index_add_(0, cluster, w),
             total=torch.zeros_like(centres).index_add_(0, cluster, away if weights is None else away * w[:, None]),
             bound=most * w.sum() - distortion / (2 * variance),
             total_weight=w.sum(),
