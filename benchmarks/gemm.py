@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.gaussian import FULL, data, ours, single_precision
+from benchmarks.gaussian import FULL, data, ours
 from benchmarks.rows import Row, shape
 from benchmarks.timing import interleaved
-from lowerbound.inference import EM
 from lowerbound.models import GaussianMixture, seed
 
 SIDE = 3072  # of the square matrices: 58 Gflop, 75 MB each
@@ -33,11 +32,11 @@ def product(dtype: torch.dtype) -> Callable[[], object]:
     return lambda: torch.mm(a, b, out=out)
 
 
-def reached(n: int, d: int, k: int, engine: EM | None, dtype: torch.dtype) -> Row:
+def reached(n: int, d: int, k: int, dtype: torch.dtype) -> Row:
     """Billions of flops a second of a pass, and of the square product."""
     x = data(n, d, k)
     model = seed(GaussianMixture(k, d), x)
-    seconds = interleaved({"ours": ours(x, model, engine), "product": product(dtype)})
+    seconds = interleaved({"ours": ours(x, model, dtype), "product": product(dtype)})
     own = [flops(n, d, k) / s / 1e9 for s in seconds["ours"]]
     peak = [2 * SIDE**3 / s / 1e9 for s in seconds["product"]]
     ratios = sorted(a / b for a, b in zip(own, peak, strict=True))
@@ -58,7 +57,5 @@ def reached(n: int, d: int, k: int, engine: EM | None, dtype: torch.dtype) -> Ro
 
 
 def results() -> list[Row]:
-    """Each shape in float64, and in float32 if EM computes in it."""
-    rows = [reached(*size, None, torch.float64) for size in FULL]
-    engine = single_precision()
-    return rows if engine is None else rows + [reached(*size, engine, torch.float32) for size in FULL]
+    """Each shape in float64, and in float32."""
+    return [reached(*size, dtype) for dtype in (torch.float64, torch.float32) for size in FULL]

@@ -59,6 +59,30 @@ def as_made(part: Any) -> str:
     return f"{type(part).__name__}({', '.join(words)})"
 
 
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Where the module's parameters are; of one without parameters, its buffers."""
+    own = next(module.parameters(), next(module.buffers(), None))
+    return torch.device("cpu") if own is None else own.device
+
+
+def on_the_cpu(method: Method) -> Method:
+    """A method for which a module comes to the CPU, wherever it is, and then goes back: what is drawn is then the same
+    everywhere for one seed, and what is made for a reader is on the CPU."""
+
+    @wraps(method)
+    def there_and_back(self, *args, **kwargs):
+        home = device_of(self)
+        if home.type == "cpu":
+            return method(self, *args, **kwargs)
+        self.to("cpu")
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self.to(home)
+
+    return there_and_back  # type: ignore[return-value]
+
+
 class Recorded(PyroModule):
     """A Pyro module that remembers its constructor's arguments, so that a saved model can be built anew, whether its
     parameters were ever set, and which are frozen. Setting one takes a tensor of the parameter's shape, inside its

@@ -17,7 +17,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ._module import Recorded, local_params
+from ._module import Recorded, local_params, on_the_cpu
 from .base import Statistics
 from .beliefs import Theta, filled, log_density, remade
 from .conjugate_posterior import Conjugate
@@ -367,6 +367,7 @@ class BayesianMixture(Mixture):
 
     # starting, checking, relabelling
 
+    @on_the_cpu
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the names and units of the data, and a weak prior from them; then, unless q has begun and redraw=False,

@@ -67,7 +67,7 @@ class Categorical(ExponentialFamily):
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(x): for each level of each column in turn, whether x is it."""
-        hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype)  # (n, d, L)
+        hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype, device=x.device)  # (n, d, L)
         gone = x.isnan()
         indicators = hot.to(x.dtype).masked_fill(gone.unsqueeze(-1), torch.nan) if gone.any() else hot.to(x.dtype)
         return indicators[:, self.mask]
@@ -156,7 +156,7 @@ class Categorical(ExponentialFamily):
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is no code of a level of its column."""
-        return not_counts(x, torch.tensor(self.levels, dtype=x.dtype))
+        return not_counts(x, x.new_tensor(self.levels))
 
     def profiles(self) -> list[Profile]:
         """The probability of each level of each column."""

@@ -50,7 +50,7 @@ class Given:
     def sums(self, offset: Float[Tensor, "k d"], r: Float[Tensor, "n k"], spread: Tensor) -> Float[Tensor, "k s"]:
         """Sums over rows, shared out by r, of E[T(y + offset) | seen cells], where the conditional covariances count by
         `spread` (n, k)."""
-        total, start = torch.zeros((), dtype=r.dtype), 0
+        total, start = r.new_zeros(()), 0
         for part in self.parts:
             rows = slice(start, start + len(part.mean))
             y = part.mean + offset  # (n, k, d)
@@ -94,7 +94,7 @@ def condition(shape: Shape, scales: Tensor, y: Float[Tensor, "n k d"]) -> Condit
         mean=y,
         variance=variance,
         covariance=variance if shape.size(d) == d else variance.sum(-1, keepdim=True),
-        pattern=torch.arange(n),
+        pattern=torch.arange(n, device=y.device),
     )
 
 
@@ -146,7 +146,7 @@ def _alike(pattern: Int[Tensor, " n"]) -> Iterator[tuple[Int[Tensor, " g"], Int[
     width = 2 ** counts.double().log2().ceil().long()
     for m in width.unique().tolist():
         which = (width == m).nonzero().squeeze(1)
-        at = torch.arange(m).expand(len(which), m)
+        at = torch.arange(m, device=which.device).expand(len(which), m)
         inside = at < counts[which, None]
         place = (first[which, None] + at).clamp(max=len(order) - 1)
         yield which, torch.where(inside, order[place], -1)

@@ -147,7 +147,7 @@ class Spherical:
     @staticmethod
     def matrix(scale: Tensor, d: int) -> Tensor:
         """Sigma (..., d, d)."""
-        return scale[..., None, None] ** 2 * torch.eye(d, dtype=scale.dtype)
+        return scale[..., None, None] ** 2 * torch.eye(d, dtype=scale.dtype, device=scale.device)
 
     @staticmethod
     def covariance(scale: Tensor, d: int) -> Tensor:

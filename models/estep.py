@@ -61,7 +61,9 @@ def _sum(
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
-    k, size = log_weights.shape[-1], max(1, family.block_rows // family.copies)
+    k = log_weights.shape[-1]
+    # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
+    size = max(1, family.block_rows // family.copies) if x.is_cpu else max(1, len(x))
 
     def sums(block: slice) -> tuple[Tensor, Tensor, Tensor]:
         log_prob, summarize = visit(x[block])  # (n, k)
@@ -93,5 +95,5 @@ def _sum(
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:
     """0 where z = k agrees with the label or there is none (-1), else -inf."""
-    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k))
+    agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k, device=labels.device))
     return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ._module import Recorded
+from ._module import Recorded, device_of
 from .missing import seen_log_prob
 from .rows import Moments
 
@@ -263,11 +263,11 @@ class Family(Recorded):
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """Log prior density of the parameters, 0 without a prior: (), or (copies,) of several copies."""
-        return torch.zeros(() if self.copies == 1 else self.copies, dtype=torch.float64)
+        return torch.zeros(() if self.copies == 1 else self.copies, dtype=torch.float64, device=device_of(self))
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """(k,) which members have run into a singularity of the likelihood, in a mixture with these weights."""
-        return torch.zeros(len(weights), dtype=torch.bool)
+        return torch.zeros_like(weights, dtype=torch.bool)
 
     def per_copy(self, values: Tensor) -> Tensor:
         """Sums over the members of each copy: () of a single family, (copies,) of several."""

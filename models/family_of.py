@@ -119,11 +119,11 @@ class FamilyOf(Family):
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """Scores and their outer products, summed over members: of use only through `summarize`."""
-        return torch.stack([self.summarize(row, torch.ones(1, self.components).double()).sum(0) for row in x.split(1)])
+        return torch.stack([self.summarize(row, row.new_ones(1, self.components)).sum(0) for row in x.split(1)])
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """One step of scoring from the average scores and outer products."""
-        self.maximize(torch.ones(len(mean), dtype=mean.dtype), mean)
+        self.maximize(mean.new_ones(len(mean)), mean)
 
     # hooks
 
@@ -156,13 +156,15 @@ class FamilyOf(Family):
         score, outer = total.split([b * q, b * q * q], -1)
         score, outer = score.reshape(k, b, q), outer.reshape(k, b, q, q)
         if self.prior is not None:
-            score, outer = score + self._prior_score(), outer + torch.eye(q, dtype=outer.dtype) / k
+            score, outer = score + self._prior_score(), outer + torch.eye(q, dtype=outer.dtype, device=outer.device) / k
         if any(map(self.is_frozen, self.names)):  # the step of the others alone
             free = self._blocks(
                 {n: torch.full_like(getattr(self, n + "_unconstrained"), not self.is_frozen(n)) for n in self.names}
             ).bool()
             score = torch.where(free, score, 0.0)
-            outer = torch.where(free.unsqueeze(-1) & free.unsqueeze(-2), outer, torch.eye(q, dtype=outer.dtype))
+            outer = torch.where(
+                free.unsqueeze(-1) & free.unsqueeze(-2), outer, torch.eye(q, dtype=outer.dtype, device=outer.device)
+            )
         ridge = 1e-9 * outer.diagonal(dim1=-2, dim2=-1) + 1e-300  # of each by itself: they may differ in units
         factor, _ = torch.linalg.cholesky_ex(outer + torch.diag_embed(ridge))
         step = torch.cholesky_solve(score.unsqueeze(-1), factor).squeeze(-1).nan_to_num()

@@ -11,12 +11,12 @@ from torch.distributions import Distribution
 
 
 @cache
-def _places(d: int) -> tuple[Tensor, Tensor]:
+def _places(d: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where the upper triangle, row by row, is in a flattened (d, d) matrix, and for each entry where it is there."""
     rows, columns = torch.triu_indices(d, d).unbind()
     square = torch.empty(d, d, dtype=torch.long)
     square[rows, columns] = square[columns, rows] = torch.arange(len(rows))
-    return rows * d + columns, square
+    return (rows * d + columns).to(device), square.to(device)
 
 
 class Full:
@@ -46,12 +46,12 @@ class Full:
     @staticmethod
     def pack(matrix: Tensor) -> Tensor:
         """The upper triangle of symmetric (..., d, d) as (..., s)."""
-        return matrix.flatten(-2).index_select(-1, _places(matrix.shape[-1])[0])
+        return matrix.flatten(-2).index_select(-1, _places(matrix.shape[-1], matrix.device)[0])
 
     @staticmethod
     def unpack(packed: Tensor, d: int) -> Tensor:
         """`pack` undone."""
-        return packed[..., _places(d)[1]]
+        return packed[..., _places(d, packed.device)[1]]
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
@@ -88,7 +88,8 @@ class Full:
     @staticmethod
     def whiten(scale: Tensor, y: Tensor) -> Tensor:
         """inv(L) y for y (..., d, n)."""
-        return torch.linalg.solve_triangular(scale, y, upper=False)
+        # from the right: of (n, d) in columns, as y lies in memory, so that nothing is copied
+        return torch.linalg.solve_triangular(scale.mT, y.mT, upper=True, left=False).mT
 
     @staticmethod
     def log_det(scale: Tensor, d: int) -> Tensor:
@@ -99,7 +100,7 @@ class Full:
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
         """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariances `reference` (k, s): (k,)."""
         factor, definite = Full.scale(reference, d)
-        factor = torch.where(definite[:, None, None], factor, torch.eye(d, dtype=factor.dtype))
+        factor = torch.where(definite[:, None, None], factor, torch.eye(d, dtype=factor.dtype, device=factor.device))
         white = torch.linalg.solve_triangular(factor, scale, upper=False)
         return torch.where(definite, torch.linalg.svdvals(white)[..., -1] ** 2, 0.0)
 

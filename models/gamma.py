@@ -62,7 +62,7 @@ class Gamma(ExponentialFamily):
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """The parameters with these means of T(x)."""
-        self._solve(torch.ones(len(mean), 1, dtype=mean.dtype), mean)
+        self._solve(mean.new_ones(len(mean), 1), mean)
 
     def expected_statistics(self) -> Float[Tensor, "k s"]:
         """E[u] = mean / unit - 1, and E[u - log(1 + u)], to which log(mean) - E[log x] = log a - digamma(a) adds."""

@@ -139,8 +139,8 @@ class Gaussian(Family):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
-        y = x.unsqueeze(-2) - self.origin - self._offset()  # (n, k, d)
-        return log_density(self.shape, self.scales(), y.permute(1, 2, 0)).T
+        y = x.T - self.origin.unsqueeze(-1) - self._offset().unsqueeze(-1)  # (k, d, n)
+        return log_density(self.shape, self.scales(), y).T
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
@@ -184,7 +184,7 @@ class Gaussian(Family):
     ) -> Float[Tensor, "n d"]:
         """Missing cells drawn given the seen ones: their conditional mean, and what a whole row that is drawn has
         beyond the conditional mean given its own seen cells (Matheron's rule), `widths` times as much."""
-        row = torch.arange(len(x))
+        row = torch.arange(len(x), device=x.device)
         drawn = self.component(z).sample()
         beyond = drawn - self.moments_given(torch.where(x.isnan(), torch.nan, drawn))[0][row, z]
         if widths is not None:
@@ -204,7 +204,7 @@ class Gaussian(Family):
 
     def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Sums about the origins of before the last M-step to sums about those of now."""
-        return total if self._moved is None else shift(self.shape, weight, total, self._moved)
+        return total if self._moved is None else shift(self.shape, weight, total, self._moved.to(total))
 
     @property
     def block_rows(self) -> int:
@@ -236,7 +236,7 @@ class Gaussian(Family):
         self.loc = loc
         setattr(self, self.shape.name, scale)
         self.names_set = names_set  # measured anew, not set
-        self.blurred = torch.zeros(self._k, dtype=torch.bool)
+        self.blurred = torch.zeros_like(self.blurred)
         if self.prior == "weak":
             self._store_prior(weak(self.shape, self._k // self.copies, data))
 

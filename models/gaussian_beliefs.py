@@ -169,7 +169,7 @@ class GaussianBeliefs(Beliefs):
         if made.shape.scale_dims == 1:
             return dist.StudentT(dof[z].unsqueeze(-1), loc, scales[z]).to_event(1)
         if made.shape.scale_dims == 0:
-            scales = scales[:, None, None] * torch.eye(made.features, dtype=scales.dtype)
+            scales = scales[:, None, None] * torch.eye(made.features, dtype=scales.dtype, device=scales.device)
         return dist.MultivariateStudentT(dof[z], loc, scales[z])
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:

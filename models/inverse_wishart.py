@@ -75,7 +75,7 @@ class FromCholesky(Transform):
         i = 0 .. d - 1."""
         d = y.shape[-1]
         rows, columns = torch.tril_indices(d, d)
-        powers = torch.arange(d + 1, 1, -1, dtype=x.dtype)
+        powers = torch.arange(d + 1, 1, -1, dtype=x.dtype, device=x.device)
         units = 0.5 * (d + 1) * self._units(y).diagonal().log().sum()
         return d * math.log(2) + x[..., rows == columns] @ powers + units
 
@@ -131,9 +131,11 @@ class InverseWishart(TorchDistribution):
         """T inv(A)' inv(A) T' with T the factor of scale and A A' ~ Wishart(df, I) by Bartlett's decomposition."""
         d = self.event_shape[0]
         shape = self._extended_shape(sample_shape)
-        i = torch.arange(d, dtype=self.df.dtype)
+        i = torch.arange(d, dtype=self.df.dtype, device=self.df.device)
         squares = torch.distributions.Chi2(self.df.unsqueeze(-1) - i).rsample(sample_shape)
-        bartlett = torch.randn(shape, dtype=self.df.dtype).tril(-1) + torch.diag_embed(squares.sqrt())
+        bartlett = torch.randn(shape, dtype=self.df.dtype, device=self.df.device).tril(-1) + torch.diag_embed(
+            squares.sqrt()
+        )
         half = torch.linalg.solve_triangular(bartlett, self.scale_tril.mT.expand(shape), upper=False)
         return half.mT @ half
 
@@ -159,7 +161,9 @@ class InverseWishart(TorchDistribution):
 
 def digammas(half_df: Tensor, d: int) -> Tensor:
     """The derivative of log Gamma_d: sum_i digamma(half_df - i / 2), i = 0 .. d - 1."""
-    return torch.digamma(half_df.unsqueeze(-1) - 0.5 * torch.arange(d, dtype=half_df.dtype)).sum(-1)
+    return torch.digamma(half_df.unsqueeze(-1) - 0.5 * torch.arange(d, dtype=half_df.dtype, device=half_df.device)).sum(
+        -1
+    )
 
 
 @register_kl(InverseWishart, InverseWishart)

@@ -44,11 +44,12 @@ class JointCodes:
 
     def codes(self, x: Float[Tensor, "n d"]) -> Int[Tensor, "g n"] | None:
         """The place of each row in the tables of the groups, one below the other; None where some code is no level."""
+        most, place, offset = (part.to(x.device) for part in (self.most, self.place, self.offset))
         low, high = x.aminmax()
-        fits = low >= 0 and (bool(high < self.least) or bool((x.amax(0) < self.most).all()))
+        fits = low >= 0 and (bool(high < self.least) or bool((x.amax(0) < most).all()))
         if not fits or x.frac().sum() != 0:
             return None
-        return torch.addmm(self.offset, self.place.T, x.T).long()
+        return torch.addmm(offset, place.T, x.T).long()
 
     def table(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Float[Tensor, "k c"]:
         """Of each joint code, the log probability: from those of the levels of each column."""

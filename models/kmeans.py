@@ -118,7 +118,7 @@ class KMeans(Mixture):
         rows, weights, labels = self._summed(x, weights, labels)
         centres = self.loc.detach()
         score = _scores(centres)
-        size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // max(centres.shape)))
+        size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // max(centres.shape))) if rows.is_cpu else max(1, len(rows))
 
         def assign(block: slice) -> HardStatistics:
             own = (None if part is None else part[block] for part in (weights, labels))

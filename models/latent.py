@@ -17,7 +17,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from ._module import Recorded, local_params
+from ._module import Recorded, device_of, local_params
 from .intake import as_tensor, as_weights
 from .randomness import fixed_seed, gpus
 from .row_noise import row_noise
@@ -166,7 +166,7 @@ class ContinuousLatent(Recorded):
 
     def global_term(self) -> Float[Tensor, ""]:
         """0: the parameters have no prior."""
-        return torch.zeros((), dtype=torch.float64)
+        return torch.zeros((), dtype=torch.float64, device=device_of(self))
 
     def transform(self, x: Any) -> Float[Tensor, "n q"]:
         """The posterior means E_q[z | x]: where the rows lie among the latent variables."""

@@ -54,7 +54,7 @@ def seen_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k
     inside = (
         getattr(cell.support, "lower_bound", 0.0)
         if cell.support.is_discrete
-        else transform_to(cell.support)(torch.zeros((), dtype=x.dtype))
+        else transform_to(cell.support)(x.new_zeros(()))
     )
     log_prob = cell.log_prob(torch.where(gone.unsqueeze(-2), inside, x.unsqueeze(-2)))
     return torch.where(gone.unsqueeze(-2), 0.0, log_prob).sum(-1)
@@ -176,7 +176,7 @@ def imputed(
             if len(own) == 1:  # of 0 and 1, where only the probability of one is told
                 codes, chance = [1 - codes[0], codes[0]], torch.cat([1 - chance, chance], -1)
             largest, which = chance.max(-1)
-            values[:, column], uncertainty[:, column] = torch.tensor(codes, dtype=x.dtype)[which], 1 - largest
+            values[:, column], uncertainty[:, column] = x.new_tensor(codes)[which], 1 - largest
     gone = x.isnan()
     if not values[gone].isfinite().all():
         column = int((gone & ~values.isfinite()).any(0).nonzero()[0])

@@ -19,7 +19,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from ._module import Recorded, holding, local_params, put_back
+from ._module import Recorded, device_of, holding, local_params, on_the_cpu, put_back
 from .base import Collapse, Statistics
 from .batch import Batch
 from .estep import allowed, sum_blocks
@@ -158,10 +158,13 @@ class Mixture(Recorded):
         """This mixture, started on these rows, and one new start of its kind from each generator, in one tensor; None
         where the family cannot."""
         frozen = any(not parameter.requires_grad for parameter in self.parameters())
-        if not self.family.repeatable or self.generalized or frozen or rows.gaps.cells:  # each start fills its own gaps
+        # each start fills its own gaps; a GPU is for tables whose passes are arithmetic, not calls
+        alone = frozen or rows.gaps.cells or device_of(self).type != "cpu"
+        if not self.family.repeatable or self.generalized or alone:
             return None
         return Batch(self, rows, generators)
 
+    @on_the_cpu
     @torch.no_grad()
     def impute(self, x: Any) -> Imputed:
         """Each missing cell at its posterior mean given the seen cells of its row, a code at the likeliest one, and how
@@ -171,6 +174,7 @@ class Mixture(Recorded):
         table = conform(x, self) if isinstance(x, pd.DataFrame) else names.frame(rows.numpy())
         return imputed(self.family, rows, torch.softmax(self._logits(rows, None), -1), table)
 
+    @on_the_cpu
     @torch.no_grad()
     def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:
         """The table x (n, d) several times, its missing cells drawn anew each time from their joint distribution given
@@ -189,6 +193,7 @@ class Mixture(Recorded):
                 found[:, gone] = drawn_missing(self.family, found[:, gone], z)
         return found
 
+    @on_the_cpu
     def sample(self, n: int, seed: int | None = None, labels: bool = False) -> Any:
         """n rows (n, d) drawn from the mixture; with labels=True also the components (n,) they were drawn from.
 
@@ -242,6 +247,7 @@ class Mixture(Recorded):
 
     # starting, checking, relabelling
 
+    @on_the_cpu
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the names and units of the data; then, unless parameters are set and redraw=False, draw new ones:
@@ -296,6 +302,7 @@ class Mixture(Recorded):
         by_first = self.family.profiles()[0].values[:, 0].argsort(stable=True)
         return by_first[self.weights.detach()[by_first].argsort(descending=True, stable=True)]
 
+    @on_the_cpu
     def summary(
         self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:
@@ -363,7 +370,7 @@ class Mixture(Recorded):
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
         """x as a tensor of numbers that the family can give."""
         x = conform(x, self)
-        tensor = as_tensor(x, self._kind.features, missing=self.takes_missing)
+        tensor = as_tensor(x, self._kind.features, missing=self.takes_missing).to(device_of(self))
         self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
@@ -377,9 +384,10 @@ class Mixture(Recorded):
         """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
         self._require_parameters()
         # a cell that is not finite shows in the bound
-        x = as_tensor(conform(x, self), self._kind.features, finite=False)
+        x = as_tensor(conform(x, self), self._kind.features, finite=False).to(device_of(self))
         weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
         if weights is not None:
+            weights = weights.to(x.device)
             kept = weights > 0
             x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
         if x.sum().isnan():  # a family may take no missing cells, or not in these columns
@@ -406,7 +414,7 @@ class Mixture(Recorded):
             self.weights = self._shares(counts)
 
     def _ordered(self, order: Any) -> Int[Tensor, " k"]:
-        order = torch.as_tensor(order)
+        order = torch.as_tensor(order, device=device_of(self))
         if sorted(order.tolist()) != list(range(len(self.weights))):
             raise ValueError(f"got order {order.tolist()}, expected a permutation of 0 .. {len(self.weights) - 1}")
         return order
@@ -419,7 +427,7 @@ class Mixture(Recorded):
             raise ValueError(
                 f"label {bad} is {int(labels[bad])}, expected 0 .. {k - 1} for a component or -1 for unknown"
             )
-        return labels
+        return None if labels is None else labels.to(device_of(self))
 
     def _require_parameters(self) -> None:
         if not self.family.is_set:
@@ -436,6 +444,7 @@ class Mixture(Recorded):
         factor = 1.0 if rows is None else rows / len(x)
         if weights is None:
             return x, weights, labels, factor
+        weights = weights.to(x.device)
         kept = weights > 0
         x, weights = x[kept], weights[kept]
         return x, weights, None if labels is None else labels[kept], weights * factor

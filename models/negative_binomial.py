@@ -86,7 +86,7 @@ class NegativeBinomial(Family):
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """Means and concentrations from the averages of `summarize`."""
-        self.maximize(torch.ones(len(mean), dtype=mean.dtype), mean)
+        self.maximize(mean.new_ones(len(mean)), mean)
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: a Newton step, or if that was too long (length below 1) the step of EM, which never is. A component
@@ -100,7 +100,7 @@ class NegativeBinomial(Family):
             self.mean = torch.where(own, mean, self.mean.detach())
             return
         over = average - mean
-        prior = torch.zeros(2, 1, 1, dtype=mean.dtype)
+        prior = mean.new_zeros(2, 1, 1)
         if self.priors:  # shape - 1 and rate, for each row
             hyper = [self.priors.hyper("concentration", name) for name in ("concentration", "rate")]
             prior = torch.stack([(hyper[0] - 1) / weight, hyper[1] / weight])

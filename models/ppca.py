@@ -11,6 +11,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
+from ._module import on_the_cpu
 from .base import Collapse, Statistics
 from .family import require_size
 from .intake import as_tensor, as_weights
@@ -169,6 +170,7 @@ class PPCA(ContinuousLatent):
 
     # starting, checking, turning
 
+    @on_the_cpu
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the names and the unit of the data; then, unless parameters are set and redraw=False, draw new ones: a

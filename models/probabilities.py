@@ -66,15 +66,15 @@ class _Logarithms(Transform):
         self.mask = mask
 
     def _call(self, x: Tensor) -> Tensor:
-        return torch.where(self.mask, log_simplexes(x, self.mask).exp(), 0.0)
+        return torch.where(self.mask.to(x.device), log_simplexes(x, self.mask).exp(), 0.0)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return torch.where(self.mask, y.log(), 0.0)
+        return torch.where(self.mask.to(y.device), y.log(), 0.0)
 
 
 def log_simplexes(unconstrained: Tensor, mask: Tensor) -> Tensor:
     """log of the probabilities of an unconstrained tensor (..., d, L), -inf where `mask` is False."""
-    return torch.where(mask, unconstrained, -torch.inf).log_softmax(-1)
+    return torch.where(mask.to(unconstrained.device), unconstrained, -torch.inf).log_softmax(-1)
 
 
 @transform_to.register(Probability)

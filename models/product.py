@@ -111,7 +111,7 @@ class Product(Family):
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Means and variances of the groups, with their columns in their places."""
-        means = torch.empty(len(x), self.components, self.features, dtype=x.dtype)
+        means = x.new_empty(len(x), self.components, self.features)
         variances = torch.empty_like(means)
         for (family, y), group in zip(self._each(x), self.columns, strict=True):
             means[..., list(group)], variances[..., list(group)] = family.moments_given(y)

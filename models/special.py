@@ -14,7 +14,7 @@ def log_factorial(x: Tensor) -> Tensor:
     low, top = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
     if x.numel() < TABLE or not 0 <= low <= top < TABLE:
         return torch.lgamma(x + 1)
-    return torch.lgamma(torch.arange(1, top + 2, dtype=x.dtype))[x.long()]
+    return torch.lgamma(torch.arange(1, top + 2, dtype=x.dtype, device=x.device))[x.long()]
 
 
 def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ class StudentT(Family):
     def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
         """Those of a Gaussian, and their u first."""
         given = self.normal.given(x)
-        dof, row = self.dof.detach()[z], torch.arange(len(x))
+        dof, row = self.dof.detach()[z], torch.arange(len(x), device=x.device)
         u = dist.Gamma((dof + given.seen.squeeze(1)) / 2, (dof + given.squared[row, z]) / 2).sample()
         return self.normal.draw_missing(x, z, u.rsqrt())
 
@@ -249,7 +249,7 @@ class StudentT(Family):
         """Gaussian log densities and squared distances to the log densities of the t distributions, in d dimensions."""
         half = self.dof / 2
         at_centre = normal + squared / 2  # (n, k), the same for all rows of d dimensions
-        tail = log_gamma_ratio(half, torch.as_tensor(d / 2, dtype=half.dtype)) - d / 2 * half.log()
+        tail = log_gamma_ratio(half, half.new_tensor(d / 2)) - d / 2 * half.log()
         return at_centre + tail - (half + d / 2) * torch.log1p(squared / self.dof)
 
     def _scales(

@@ -12,6 +12,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from ._module import on_the_cpu
 from .decoders import GaussianDecoder
 from .distributions import parameters_of, rebuilt
 from .encoders import MLPEncoder
@@ -108,6 +109,7 @@ class VAE(ContinuousLatent):
         with torch.no_grad():
             return self.decoder.linear() if isinstance(self.decoder, Network) else None
 
+    @on_the_cpu
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
         """Learn the names of the columns and, where the ready-made parts were not fitted before, the units of the data;

@@ -78,6 +78,12 @@ RUNS = {
     "collapses": (lambda: GaussianMixture(4, 2), repeated(), EM(), {"max_passes": 40, "restarts": 4}),
     "svi": (lambda: GaussianMixture(2, 2), X, SVI("exact"), {"max_passes": 6}),
     "sampled in batches": (lambda: GaussianMixture(2, 2), X, SVI(batch_size=40), {"max_passes": 6, "restarts": 3}),
+    "enumerated in batches": (
+        lambda: GaussianMixture(2, 2),
+        X,
+        SVI("enumerated", batch_size=40),
+        {"max_passes": 4, "weights": WEIGHTS + 1},
+    ),
     "validation": (lambda: GaussianMixture(2, 2), X, SVI(batch_size=40), {"max_passes": 6, "validation": HELD}),
     "patience": (
         lambda: GaussianMixture(2, 2),
