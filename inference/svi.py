@@ -48,6 +48,11 @@ class SVI:
     tol: nats per row. Without noise (all rows, "enumerated" or "exact") stop when 50 passes in a row have not raised
     the best bound by this much; 0.0 runs all passes, as does every noisy run, which has converged if its last tenth of
     passes raised the best bound by less than 1000 tol.
+
+    A step on 1024 rows of a Gaussian mixture takes, beside a loop written by hand in torch, as long to 1.4 times as
+    long for "exact", 2 to 8 times as long for "sampled" and "enumerated", most where there is least to compute
+    (`benchmarks/svi_step.py`). `pyro.enable_validation(False)` saves these two a twentieth to a quarter: Pyro then no
+    longer looks for NaN and for parameters outside their constraints; what `fit` checks it checks all the same.
     """
 
     elbo: Estimator = "sampled"
