@@ -127,6 +127,11 @@ class Shard(Rows):
         """The rows of positive weight of this process's part in turn."""
         return self.own.chunks(size)
 
+    @property
+    def here(self) -> int:
+        """Those of this process."""
+        return self.own.positive
+
     def steps(self, size: int) -> int:
         """How many `batches` of this size there are, the same for every process."""
         return min(*self.counts, -(-max(self.counts) // size))

@@ -241,7 +241,7 @@ class SVISteps:
     def _batches(self) -> Iterator[tuple[int, Iterable[Chunk]]]:
         """For each optimizer step how many rows it takes, and these in chunks."""
         if self.engine.batch_size is None:
-            yield self.rows.positive, self.rows.chunks()
+            yield self.rows.here, self.rows.chunks()
         else:
             for batch in self.rows.batches(self.engine.batch_size, self.generator):
                 yield len(batch.x), [batch]

@@ -264,6 +264,11 @@ class Rows:
         """How many rows have positive weight."""
         return self._n if self.weights is None else int((self.weights > 0).sum())
 
+    @property
+    def here(self) -> int:
+        """How many of these `chunks` give: fewer where other processes read the others."""
+        return self.positive
+
     def sample(self, generator: torch.Generator, size: int = SAMPLE_ROWS) -> Chunk:
         """All rows of positive weight if there are at most `size`, else that many, drawn evenly without replacement (of
         a DataLoader, those that come first)."""

@@ -173,7 +173,7 @@ def bad_files(folder):
         "archive.npy": ["several arrays"],
         "raw.npy": ["not an array of numbers"],
         "empty.npy": ["not an array of numbers"],
-        "folder.csv": ["not a file"],
+        "folder.csv": ["a folder without .parquet files"],
         "ragged.csv": ["comma-separated", "line 3"],
         "surplus.csv": ["more cells than its header"],
         "word.csv": ["columns 'name', 'kind' of word.csv hold categories", "--model categorical, mixed or vae"],
@@ -372,7 +372,7 @@ def test_columns_that_hold_no_categories_are_refused(run, name, words):
 
 def test_what_is_neither_numbers_nor_words_is_refused(run):
     pd.DataFrame({"a": pd.date_range("2020", periods=3), "b": [1, 2, 3]}).to_parquet("dates.parquet")
-    assert refused(run("fit", "dates.parquet", "--quiet"), "column 'a'", "datetime64", "expected numbers or words")
+    assert refused(run("fit", "dates.parquet", "--quiet"), "column 'a'", "timestamp", "expected numbers or words")
 
 
 def test_a_table_of_categories_names_the_models_for_it(run, tmp_path):
