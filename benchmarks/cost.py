@@ -31,6 +31,11 @@ def products(n: int, k: int, s: int) -> int:
     return 4 * n * k * s
 
 
+def tied(n: int, k: int, d: int) -> int:
+    """Flops of a shared full covariance: (k, d) by (d, n), (k, n) by (n, d), and two of (d, d) by (d, n)."""
+    return 4 * n * d * (k + d)
+
+
 def allreduced(k: int, s: int) -> int:
     """Bytes of `Statistics`: weight (k,), total (k, s), bound and total weight."""
     return 8 * (k + k * s + 2)

@@ -107,14 +107,20 @@ class Normed(nn.Module):
 def noisy():
     """Fits whose batches and draws are each process's own: the same model on all, as good as that of one."""
     from lowerbound.inference import SVI, OnlineEM, fit
+    from lowerbound.inference.distributed import rank
     from lowerbound.models import VAE, BernoulliDecoder, GaussianMixture, MLPEncoder
 
     vae = SVI("analytic", batch_size=50)
+
+    def begun_elsewhere():
+        torch.manual_seed(rank())
+        return VAE(Normed(), BernoulliDecoder(2, 6), 2)
+
     made = {
         "svi": lambda: fit(GaussianMixture(3, 2), X, SVI(batch_size=30), max_passes=60),
         "online EM": lambda: fit(GaussianMixture(3, 2), X, OnlineEM(batch_size=30), max_passes=30),
         "vae": lambda: fit(VAE(MLPEncoder(6, 2), BernoulliDecoder(2, 6), 2), PICTURES, vae, max_passes=30),
-        "running means": lambda: fit(VAE(Normed(), BernoulliDecoder(2, 6), 2), PICTURES, vae, max_passes=5),
+        "running means": lambda: fit(begun_elsewhere(), PICTURES, vae, max_passes=20),
     }
     return made
 
