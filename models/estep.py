@@ -25,6 +25,7 @@ def sum_blocks(
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
     dtype: torch.dtype | None = None,
+    gaps: bool = True,
 ) -> Statistics:
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
     stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
@@ -33,10 +34,11 @@ def sum_blocks(
     Of a family of several `copies` with log weights (copies, k), the statistics of each by itself, side by side: weight
     (copies * k,), total (copies * k, s), bound (copies,).
 
-    dtype: what to compute in, where the family can; sums are in float64 all the same.
+    dtype: what to compute in, where the family can; sums are in float64 all the same. gaps: False where it is known
+    that no cell is missing.
     """
     whole = family.visit if dtype is None else partial(family.visit_in, dtype)
-    if not (family.takes_missing and x.sum().isnan()):
+    if not (gaps and family.takes_missing and x.sum().isnan()):
         return _sum(family, whole(), family.collect, log_weights, x, weights, labels)
     gone = x.isnan().any(1)
 

@@ -115,7 +115,7 @@ class KMeans(Mixture):
     ) -> HardStatistics:
         """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row: in
         float64, whatever the dtype, since nearly equal distances are told apart."""
-        rows, weights, labels = self._summed(x, weights, labels)
+        rows, weights, labels, _ = self._summed(x, weights, labels)
         centres = self.loc.detach()
         score = _scores(centres)
         size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // max(centres.shape))) if rows.is_cpu else max(1, len(rows))

@@ -220,8 +220,8 @@ class Mixture(Recorded):
         """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
         is kept. dtype: torch.float32 computes in it, where the family can, and sums in float64. Raises ArithmeticError
         if a row has probability zero under every component."""
-        rows, weights, labels = self._summed(x, weights, labels)
-        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
+        rows, weights, labels, gaps = self._summed(x, weights, labels)
+        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype, gaps))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
@@ -380,8 +380,9 @@ class Mixture(Recorded):
         if refused is not None and refused.any():
             raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self._kind.expects}")
 
-    def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
+    def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None, bool]:
+        """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter; and
+        whether some cells are missing."""
         self._require_parameters()
         # a cell that is not finite shows in the bound
         x = as_tensor(conform(x, self), self._kind.features, finite=False).to(device_of(self))
@@ -390,9 +391,9 @@ class Mixture(Recorded):
             weights = weights.to(x.device)
             kept = weights > 0
             x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
-        if x.sum().isnan():  # a family may take no missing cells, or not in these columns
+        if gaps := bool(x.sum().isnan()):  # a family may take no missing cells, or not in these columns
             self._allow(as_tensor(x, missing=self.takes_missing) if len(x) else x, None)
-        return x, weights, labels
+        return x, weights, labels, gaps
 
     def _possible(self, x: Any, statistics: Made) -> Made:
         """The same statistics. Raises ArithmeticError if a row has probability zero under every component."""
