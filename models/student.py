@@ -249,7 +249,7 @@ class StudentT(Family):
         """Gaussian log densities and squared distances to the log densities of the t distributions, in d dimensions."""
         half = self.dof / 2
         at_centre = normal + squared / 2  # (n, k), the same for all rows of d dimensions
-        tail = log_gamma_ratio(half, half.new_tensor(d / 2)) - d / 2 * half.log()
+        tail = log_gamma_ratio(half, torch.as_tensor(d / 2, dtype=half.dtype, device=half.device)) - d / 2 * half.log()
         return at_centre + tail - (half + d / 2) * torch.log1p(squared / self.dof)
 
     def _scales(
