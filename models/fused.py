@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .covariance import Shape
-from .parallel import Buffer
 
 # Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
 # distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
@@ -50,12 +49,14 @@ class FusedPass:
         # log density at the centre, (near, 1)
         constant = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)
         self.constant = constant.unsqueeze(-1).to(dtype)
-        self.buffer = Buffer()
+        self.buffer = self.constant.new_empty(0, 0)
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
         d = x.shape[1]
-        t = self.buffer.take(d + self.shape.size(d), len(x), like=self.constant)
+        if self.buffer.shape[1] != len(x):
+            self.buffer = self.constant.new_empty(d + self.shape.size(d), len(x))
+        t = self.buffer
         torch.sub(x.T, self.centre[:, None], out=t[:d])
         self.shape.products(t[:d], out=t[d:])
         log_prob = torch.addmm(self.constant, self.coefficients, t)  # (near, n)

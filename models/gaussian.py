@@ -26,7 +26,7 @@ from .wide_pass import WidePass
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
 SUMMED = 1 << 18  # cells times members whose centred values are held at a time
 BLOCK_CELLS = 1 << 21  # of a block: 16 MiB, which is what two cores have for cache
-BLOCK_ROWS = 1 << 13
+BLOCK_ROWS = 1 << 14
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 

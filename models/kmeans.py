@@ -16,7 +16,6 @@ from .base import Statistics
 from .estep import allowed
 from .gaussian import Gaussian
 from .mixture import Mixture
-from .parallel import side_by_side
 from .rows import Moments
 
 BLOCK_CELLS = 1 << 18  # rows times centres scored at a time
@@ -125,7 +124,7 @@ class KMeans(Mixture):
             return self._assign(centres, score, rows[block], *own)
 
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
-        return self._possible(x, HardStatistics.of(side_by_side(assign, blocks)))
+        return self._possible(x, HardStatistics.of([assign(block) for block in blocks]))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:

@@ -9,21 +9,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .full import Full
-from .fused import reach, shift, squared_sizes
-from .parallel import Buffer
+from .fused import squared_sizes
 
+# Squared distances, in widths, up to which digits enough are kept: rounding grows with the distance, not its square.
+REACH = {torch.float64: 1e8, torch.float32: 4e4}
 PANEL = 16  # rows of a triangle that are multiplied at a time: of what is 0 in it, only their own corners are
 
 
 class WidePass:
     """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - origin).
 
-    With W_k = inv(L_k) the squared distance is |W_k (x - mean_k)|^2, and the second-order sums are (r_k * y) y'. Both
-    matrices are triangles, which are done in panels of rows, each one matrix product for all components: 4 d^2 flops a
-    row and component at most, and little more than half of them.
+    With W_k = inv(L_k) the squared distance is |W_k (x - mean_k)|^2, and the second-order sums are those of
+    (r_k * (x - origin_k)) y', y from the middle, less what first-order sums tell. Both matrices are triangles, which
+    are done in panels of rows, each one matrix product for all components: 4 d^2 flops a row and component at most, and
+    little more than half of them.
 
-    Arguments as of `FusedPass`. `is_near`: whether no component is too far from the others for raw moments; only then
-    is the pass good.
+    Arguments as of `FusedPass`. `is_near`: whether no component is too far from the others; only then is the pass good.
     """
 
     def __init__(self, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor, dtype=torch.float64):
@@ -33,7 +34,7 @@ class WidePass:
         mean = self.to_origin + offset
         lengths = torch.cat([torch.diag(unit).expand(k, d, d), mean.unsqueeze(-1), self.to_origin.unsqueeze(-1)], -1)
         squared = squared_sizes(Full, scales, lengths)
-        self.is_near = bool((squared[:, :d].sum(1) < reach(dtype)).all() & (squared[:, d:] < reach(dtype)).all())
+        self.is_near = bool((squared[:, :d].sum(1) < REACH[dtype]).all() & (squared[:, d:] < REACH[dtype]).all())
         white = Full.whiten(scales, torch.eye(d, dtype=scales.dtype, device=scales.device).expand(k, d, d))
         self.panels = []
         for start in range(0, d, PANEL):
@@ -43,7 +44,7 @@ class WidePass:
             self.panels.append((start, end, rows[..., :end].flatten(0, 1).to(dtype), shifts.flatten(0, 1).to(dtype)))
         log_det = Full.log_det(scales, d)
         self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1).to(dtype)
-        self.buffer = Buffer()
+        self.buffer = self.constant.new_empty(0, 0)
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
@@ -56,16 +57,20 @@ class WidePass:
         return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T)
 
     def _summarize(self, y: Float[Tensor, "d n"], r: Float[Tensor, "k n"]) -> Float[Tensor, "k s"]:
-        k, d = len(r), len(y)
+        k, d, origin = len(r), len(y), self.to_origin.to(y.dtype)
         second = y.new_empty(k, d, d)
         for start, end, _, _ in self.panels:
             weighted = self._panel(end - start, y)
-            torch.mul(r.unsqueeze(1), y[start:end], out=weighted.view(k, end - start, -1))
+            centred = weighted.view(k, end - start, -1)
+            torch.sub(y[start:end], origin[:, start:end, None], out=centred).mul_(r.unsqueeze(1))
             second[:, start:end, start:] = (weighted @ y[start:].T).view(k, end - start, -1)
-        total = torch.cat([r @ y.T, Full.pack(second)], -1).to(self.centre)
-        return shift(Full, r.sum(1, dtype=total.dtype), total, self.to_origin)
+        first = (r @ y.T).to(self.centre) - r.sum(1, dtype=self.centre.dtype).unsqueeze(1) * self.to_origin
+        second = second.to(self.centre) - first.unsqueeze(-1) * self.to_origin.unsqueeze(1)
+        return torch.cat([first, Full.pack(second)], -1)
 
     def _panel(self, rows: int, y: Float[Tensor, "d n"]) -> Float[Tensor, "kr n"]:
         """Memory for so many rows of each component."""
         k = len(self.constant)
-        return self.buffer.take(k * PANEL, y.shape[1], like=y)[: k * rows]
+        if self.buffer.shape[1] != y.shape[1]:
+            self.buffer = y.new_empty(k * PANEL, y.shape[1])
+        return self.buffer[: k * rows]
