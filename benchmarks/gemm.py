@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.gaussian import FULL, data, ours
+from benchmarks.gaussian import FULL, data, ours, start
 from benchmarks.rows import Row, shape
 from benchmarks.timing import interleaved
-from lowerbound.models import GaussianMixture, seed
 
 SIDE = 3072  # of the square matrices: 58 Gflop, 75 MB each
 TARGETS = {(100_000, 32, 32): 0.55}
@@ -35,7 +34,7 @@ def product(dtype: torch.dtype) -> Callable[[], object]:
 def reached(n: int, d: int, k: int, dtype: torch.dtype) -> Row:
     """Billions of flops a second of a pass, and of the square product."""
     x = data(n, d, k)
-    model = seed(GaussianMixture(k, d), x)
+    model = start(n, d, k, "full", x)
     seconds = interleaved({"ours": ours(x, model, dtype), "product": product(dtype)})
     own = [flops(n, d, k) / s / 1e9 for s in seconds["ours"]]
     peak = [2 * SIDE**3 / s / 1e9 for s in seconds["product"]]

@@ -42,8 +42,8 @@ def sum_blocks(
     gone = x.isnan().any(1)
 
     def some(rows: Tensor, visit: Visit, collect: Collect) -> Statistics:
-        own = (None if part is None else part[rows] for part in (weights, labels))
-        return _sum(family, visit, collect, log_weights, x[rows], *own)
+        w, z = (None if part is None else part[rows] for part in (weights, labels))
+        return _sum(family, visit, collect, log_weights, x[rows], w, z)
 
     def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
         log_prob, summarize = family.visit_missing(x)

@@ -12,7 +12,7 @@ from .full import Full
 from .fused import squared_sizes
 
 # Squared distances, in widths, up to which digits enough are kept: rounding grows with the distance, not its square.
-REACH = {torch.float64: 1e8, torch.float32: 4e4}
+REACH = {torch.float64: 1e6, torch.float32: 1e4}
 PANEL = 16  # rows of a triangle that are multiplied at a time: of what is 0 in it, only their own corners are
 
 
