@@ -32,8 +32,8 @@ class EM:
     tol: stop when the bound has less than this left to gain, in nats per row, judged from its last gains (Aitken's
     extrapolation); 0.0 runs all passes. The bound is flat at its top, so that parameters are known to about the square
     root of tol, in units of the data.
-    dtype: "float32" makes the passes of Gaussian mixtures in it, up to twice as fast, until one gains less than
-    1e-5 (1 + |bound|) nats per row, and the others in float64: the result is float64's.
+    dtype: "float32" makes the passes of Gaussian mixtures in it, which pays with many columns only, until one gains
+    less than 1e-5 (1 + |bound|) nats per row, and the others in float64: the result is float64's.
     """
 
     tol: float = 1e-9
@@ -59,9 +59,8 @@ class EM:
             )
         if self.dtype != "float64" and "dtype" not in inspect.signature(model.expect).parameters:
             raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
-        plain = EMSteps(
-            model, rows.merged, None if self.dtype == "float64" else torch.float32
-        )  # rows that are alike have the same posterior
+        single = None if self.dtype == "float64" else torch.float32
+        plain = EMSteps(model, rows.merged, single)  # rows that are alike have the same posterior
         return plain if self.accelerate is None else SquaremSteps(plain)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:

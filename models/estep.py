@@ -66,11 +66,12 @@ def _sum(
     k = log_weights.shape[-1]
     # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
     size = max(1, family.block_rows // family.copies) if x.is_cpu else max(1, len(x))
-
     if dtype == torch.float32:
-        size = -(-size // 4)  # of fewer terms to a sum
+        size = -(-size // 4)  # sums of fewer terms lose fewer digits
 
-    def sums(block: slice) -> tuple[Tensor, Tensor, Tensor]:
+    weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(log_weights.shape[:-1]), 0.0
+    for start in range(0, len(x), size):
+        block = slice(start, start + size)
         log_prob, summarize = visit(x[block])  # (n, k)
         joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
         joint.add_(log_weights.unsqueeze(-1))
@@ -86,13 +87,9 @@ def _sum(
             evidence *= weights[block]
         share *= part.unsqueeze(-2)
         share = share.flatten(0, -2)  # (members, n)
-        return share.sum(1, dtype=x.dtype), evidence.sum(-1, dtype=x.dtype), summarize(share.T)
-
-    weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(log_weights.shape[:-1]), 0.0
-    for part in map(sums, (slice(start, start + size) for start in range(0, len(x), size))):
-        weight += part[0]
-        bound += part[1]
-        total = total + part[2]
+        weight += share.sum(1, dtype=x.dtype)
+        bound += evidence.sum(-1, dtype=x.dtype)
+        total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
     total = collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
     return Statistics(weight, total, bound, total_weight)

@@ -31,7 +31,7 @@ class FusedPass:
     """
 
     def __init__(self, shape: Shape, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor, dtype=torch.float64):
-        self.shape, self.origin, self.offset, self.scales, self.dtype = shape, origin, offset, scales, dtype
+        self.shape, self.origin, self.offset, self.scales = shape, origin, offset, scales
         k, d = origin.shape
         self.centre = (origin + offset).mean(0)
         mean = origin - self.centre + offset
