@@ -74,17 +74,22 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
             if part is not None:
                 total += part.flatten().cpu()
 
+    def start() -> Tensor:
+        return torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)  # on the CPU, whatever the model
+
     def own() -> Tensor:
-        gradient = torch.zeros(
-            sum(p.numel() for p in parameters), dtype=torch.float64
-        )  # on the CPU, whatever the model
+        gradient = start()
         for chunk in rows.chunks(size):
             bound = model.objective(chunk.x, chunk.labels).double()
             add_gradient(gradient, bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
         return gradient
 
     with torch.enable_grad():
-        gradient = rows.reduced(own)
+        if getattr(model, "has_expected_log_joint", False):
+            mixture: Any = model
+            add_gradient(gradient := start(), mixture.expected_log_joint(expectation(mixture, rows)[0]))
+        else:
+            gradient = rows.reduced(own)
         term = model.global_term()
         if term.requires_grad:
             add_gradient(gradient, term)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..models import Rows
-from ..models.rows import CHUNK_ROWS, Chunk, as_rows
+from ..models.rows import Chunk, as_rows
 from ..models.shuffle import windows
 from .distributed import added, gathered, processes, rank
 
@@ -123,7 +123,7 @@ class Shard(Rows):
         """The distinct rows of each part."""
         return Shard(self.own.merged, self.first, self._n, self.weights, self.labels, self.counts)
 
-    def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+    def chunks(self, size: int | None = None) -> Iterator[Chunk]:
         """The rows of positive weight of this process's part in turn."""
         return self.own.chunks(size)
 

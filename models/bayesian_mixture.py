@@ -355,6 +355,11 @@ class BayesianMixture(Mixture):
         maximum of the expected log joint density, which is climbed to by gradients if need be."""
         self.q.maximize(statistics)
 
+    @property
+    def has_expected_log_joint(self) -> bool:
+        """No: its parameters are those of beliefs."""
+        return False
+
     @torch.no_grad()
     def carry(self, statistics: Statistics) -> Statistics:
         """Statistics of before the last M-step, as the family measures now."""

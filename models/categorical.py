@@ -98,10 +98,6 @@ class Categorical(ExponentialFamily):
             log_probs = self._log_probs()
             return self.joint.visit([log_probs[:, j, :n] for j, n in enumerate(self.levels)])
 
-    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
-        """Sums of joint codes to those of each level of each column."""
-        return self.joint.single(sums)
-
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of a Dirichlet: its concentrations less 1, and their sum in each column."""
         if not self.priors:

@@ -139,8 +139,9 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     parts = family.summarize(x[:half], r[:half]) + family.summarize(x[half:], r[half:])
     if not _same(total, parts):
         raise ValueError(f"{name}: summarize(x) is not the sum over two halves of x, expected statistics that add up")
-    log_prob, summarize = family.visit()(x)
-    log_prob, visited = log_prob.clone(), family.collect(summarize(r))
+    visit = family.visit()
+    log_prob, summarize = visit.block(x)
+    log_prob, visited = log_prob.clone(), visit.collect(summarize(r))
     alike = _same(visited, total) or _same(*(_maximized(family, r.sum(0), sums) for sums in (visited, total)))
     if not (_same(log_prob, family.log_prob(x)) and alike):
         raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -20,9 +22,9 @@ class Diagonal:
         return d
 
     @staticmethod
-    def products(y: Tensor, out: Tensor) -> None:
-        """S(y) of (d, n) into out (s, n)."""
-        torch.mul(y, y, out=out)
+    def products(y: Tensor, out: Tensor) -> Callable[[], object]:
+        """A function that puts S(y) of what y (d, n) holds then into out (s, n)."""
+        return lambda: torch.mul(y, y, out=out)
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:
@@ -98,9 +100,9 @@ class Spherical:
         return 1
 
     @staticmethod
-    def products(y: Tensor, out: Tensor) -> None:
-        """S(y) of (d, n) into out (1, n)."""
-        torch.sum(y * y, 0, keepdim=True, out=out)
+    def products(y: Tensor, out: Tensor) -> Callable[[], object]:
+        """A function that puts S(y) of what y (d, n) holds then into out (1, n)."""
+        return lambda: torch.sum(y * y, 0, keepdim=True, out=out)
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:

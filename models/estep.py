@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -14,7 +13,6 @@ from .base import Statistics
 from .family import Family, Summarize, Visit
 
 LOG2_E = 1 / math.log(2)  # powers of 2 take torch a third of the time of powers of e
-Collect = Callable[[Tensor], Tensor]  # sums of a visit, added up over blocks, to statistics (k, s)
 
 
 def sum_blocks(
@@ -38,25 +36,24 @@ def sum_blocks(
     """
     whole = family.visit if dtype is None else partial(family.visit_in, dtype)
     if not (gaps and family.takes_missing and x.sum().isnan()):
-        return _sum(family, whole(), family.collect, log_weights, x, weights, labels, dtype)
+        return _sum(family, whole(), log_weights, x, weights, labels, dtype)
     gone = x.isnan().any(1)
 
-    def some(rows: Tensor, visit: Visit, collect: Collect) -> Statistics:
+    def some(rows: Tensor, visit: Visit) -> Statistics:
         w, z = (None if part is None else part[rows] for part in (weights, labels))
-        return _sum(family, visit, collect, log_weights, x[rows], w, z)
+        return _sum(family, visit, log_weights, x[rows], w, z)
 
     def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
         log_prob, summarize = family.visit_missing(x)
         return log_prob.detach() + family.doubt(x), summarize
 
-    torn = some(gone, visit_missing, lambda sums: sums)
-    return torn if gone.all() else torn + some(~gone, whole(), family.collect)
+    torn = some(gone, Visit(visit_missing))
+    return torn if gone.all() else torn + some(~gone, whole())
 
 
 def _sum(
     family: Family,
     visit: Visit,
-    collect: Collect,
     log_weights: Float[Tensor, "*copies k"],
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
@@ -66,13 +63,11 @@ def _sum(
     k = log_weights.shape[-1]
     # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
     size = max(1, family.block_rows // family.copies) if x.is_cpu else max(1, len(x))
-    if dtype == torch.float32:
-        size = -(-size // 4)  # sums of fewer terms lose fewer digits
 
     weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(log_weights.shape[:-1]), 0.0
     for start in range(0, len(x), size):
         block = slice(start, start + size)
-        log_prob, summarize = visit(x[block])  # (n, k)
+        log_prob, summarize = visit.block(x[block])  # (n, k)
         joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
         joint.add_(log_weights.unsqueeze(-1))
         if labels is not None:
@@ -91,7 +86,7 @@ def _sum(
         bound += evidence.sum(-1, dtype=x.dtype)
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-    total = collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
+    total = visit.collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
     return Statistics(weight, total, bound, total_weight)
 
 

@@ -73,7 +73,7 @@ class ExponentialFamily(Family):
             h = self.carrier(x)
             return (log_prob.add_(_summed(h)) if isinstance(h, Tensor) else log_prob).T, lambda r: r.T @ t
 
-        return block
+        return Visit(block)
 
     def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
         """total . eta - weight A of each member."""

@@ -17,7 +17,20 @@ from .missing import seen_log_prob
 from .rows import Moments
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
-Visit = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
+Block = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
+
+
+@dataclass(frozen=True)
+class Visit:
+    """The E-step's view of rows at the parameters as they stand.
+
+    block: called without gradients, from rows (n, d) to their log_prob (n, k), NaN if some are `outside`, and a
+    function from responsibilities (n, k) to sums (k, ...) that add up over blocks, so that both can share T(x).
+    collect: those sums, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
+    """
+
+    block: Block
+    collect: Callable[[Tensor], Tensor] = lambda sums: sums
 
 
 @dataclass(frozen=True)
@@ -119,25 +132,16 @@ class Family(Recorded):
         return responsibilities.T @ self.statistics(x)
 
     def visit(self) -> Visit:
-        """The E-step's view of the rows at the parameters as they stand: what a fused kernel overrides.
-
-        Returns a function of a block of rows, called without gradients, that gives their log_prob (n, k), NaN if some
-        are `outside`, and a function from responsibilities (n, k) to sums (k, ...) that add up over blocks, and become
-        `summarize`d statistics (k, s) by `collect`: so that both can share T(x).
-        """
+        """The E-step's view of the rows at the parameters as they stand: what a fused kernel overrides."""
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             return self.log_prob(x) + self.doubt(x), lambda responsibilities: self.summarize(x, responsibilities)
 
-        return block
+        return Visit(block)
 
     def visit_in(self, dtype: torch.dtype) -> Visit:
         """`visit` in this precision, with sums in float64, where a family has a kernel for that; else as ever."""
         return self.visit()
-
-    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
-        """Sums of `visit`, added up over blocks, to those of `summarize`: the same, unless `visit` has others."""
-        return sums
 
     # rows with missing cells, NaN, for a family that `takes_missing` ones: as written here if columns are independent
 
@@ -256,6 +260,11 @@ class Family(Recorded):
         """What rows with these sums of responsibilities and statistics have for log probability under each member, but
         for what no parameter changes; differentiable in the parameters."""
         raise _missing(self, "expected_log_prob", "for an M-step under any prior")
+
+    def lacking(self, method: str) -> list[str]:
+        """The names of the classes, of this family and those it is made of, that do not write this method."""
+        own = [type(part) for part in self.modules() if isinstance(part, Family)]
+        return [part.__name__ for part in own if getattr(part, method) is getattr(Family, method)]
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """What a conjugate prior adds to the sums of the M-step: weight (s,) and total (s,), or None without one."""

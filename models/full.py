@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import pyro.distributions as dist
@@ -31,12 +32,16 @@ class Full:
         return d * (d + 1) // 2
 
     @staticmethod
-    def products(y: Tensor, out: Tensor) -> None:
-        """S(y) of (d, n) into out (s, n)."""
-        start = 0
-        for i in range(len(y)):
-            torch.mul(y[i], y[i:], out=out[start : start + len(y) - i])
-            start += len(y) - i
+    def products(y: Tensor, out: Tensor) -> Callable[[], object]:
+        """A function that puts S(y) of what y (d, n) holds then into out (s, n)."""
+        d = len(y)
+        parts = [(y[i], y[i:], own) for i, own in enumerate(out.split(list(range(d, 0, -1))))]
+
+        def fill() -> None:
+            for one, others, own in parts:
+                torch.mul(one, others, out=own)
+
+        return fill
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:

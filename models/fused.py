@@ -18,14 +18,15 @@ from .covariance import Shape
 # Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
 # distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
 FAR = 1e5
+SUMMED = 1 << 11  # terms added up in float32
 FAR_SINGLE = 1e3  # in float32: that leaves 1e-4 nats of a log density, and of the mean of many far less
 
 
 class FusedPass:
-    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - origin).
+    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their (1, T(x - centre)).
 
-    origin, offset: (k, d), where each component's sums are taken and how far its mean is from there; unit: (d,) the
-    spread of the data; scales: of each component; dtype: to compute in. Components that are too far from the common
+    origin, offset: (k, d), where each component's sums are to be taken and how far its mean is from there; unit: (d,)
+    the spread of the data; scales: of each component; dtype: to compute in. Components that are too far from the common
     centre, or too thin beside the data, for raw moments to keep their digits are done one by one by triangular solves,
     in float64.
     """
@@ -45,21 +46,22 @@ class FusedPass:
             self.near, self.far = near.nonzero().squeeze(-1), (~near).nonzero().squeeze(-1).tolist()
             mean, scales, self.to_origin = mean[self.near], scales[self.near], self.to_origin[self.near]
             squared = squared[self.near]
-        self.coefficients = (-0.5 * torch.cat(shape.coefficients(scales, mean), -1)).to(dtype)  # (near, s)
-        # log density at the centre, (near, 1)
-        constant = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)
-        self.constant = constant.unsqueeze(-1).to(dtype)
-        self.buffer = self.constant.new_empty(0, 0)
+        at_centre = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)  # log densities there
+        coefficients = [at_centre.unsqueeze(-1), *(-0.5 * part for part in shape.coefficients(scales, mean))]
+        self.coefficients = torch.cat(coefficients, -1).to(dtype)  # (near, 1 + s)
+        self.t = self.coefficients.new_empty(0, 0)  # (1, T(y)) of a block
 
     def __call__(self, x: Float[Tensor, "n d"]):
-        """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
-        d = x.shape[1]
-        if self.buffer.shape[1] != len(x):
-            self.buffer = self.constant.new_empty(d + self.shape.size(d), len(x))
-        t = self.buffer
-        torch.sub(x.T, self.centre[:, None], out=t[:d])
-        self.shape.products(t[:d], out=t[d:])
-        log_prob = torch.addmm(self.constant, self.coefficients, t)  # (near, n)
+        """log_prob (n, k) and `summarize`, to be called before the next block: they share their memory."""
+        if self.t.shape[1] != len(x):
+            d = x.shape[1]
+            self.t = self.coefficients.new_ones(1 + d + self.shape.size(d), len(x))
+            self.y = self.t[1 : 1 + d]
+            self.fill = self.shape.products(self.y, out=self.t[1 + d :])
+        t = self.t
+        torch.sub(x.T, self.centre[:, None], out=self.y)
+        self.fill()
+        log_prob = self.coefficients @ t  # (near, n)
         if self.far:
             whole = log_prob.new_empty(len(self.origin), len(x))
             whole[self.near] = log_prob
@@ -70,16 +72,29 @@ class FusedPass:
         return log_prob.T, lambda responsibilities: self._summarize(x, t, responsibilities.T)
 
     def _summarize(
-        self, x: Float[Tensor, "n d"], t: Float[Tensor, "s n"], r: Float[Tensor, "k n"]
-    ) -> Float[Tensor, "k s"]:
+        self, x: Float[Tensor, "n d"], t: Float[Tensor, "c n"], r: Float[Tensor, "k n"]
+    ) -> Float[Tensor, "k c"]:
         if not self.far:
-            return shift(self.shape, r.sum(1, dtype=x.dtype), (r @ t.T).to(x), self.to_origin)
-        total = x.new_empty(len(r), len(t))
-        near = r[self.near]
-        total[self.near] = shift(self.shape, near.sum(1, dtype=x.dtype), (near @ t.T).to(x), self.to_origin)
+            return summed(r, t)
+        total = x.new_zeros(len(r), len(t))
+        total[self.near] = summed(r[self.near], t)
         for j in self.far:
-            total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
+            total[j, 1:] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
         return total
+
+    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums over all blocks to those of T(x - origin)."""
+        weight, total = sums[:, 0], sums[:, 1:].clone()
+        total[self.near] = shift(self.shape, weight[self.near], total[self.near], self.to_origin)
+        return total
+
+
+def summed(r: Float[Tensor, "k n"], t: Float[Tensor, "c n"]) -> Float[Tensor, "k c"]:
+    """r t', in float64: of float32 so many terms at a time as keep their digits."""
+    if r.dtype == torch.float64:
+        return r @ t.T
+    parts = zip(r.split(SUMMED, 1), t.split(SUMMED, 1), strict=True)
+    return torch.as_tensor(sum((own @ of.T).double() for own, of in parts))
 
 
 def reach(dtype: torch.dtype) -> float:

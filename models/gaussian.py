@@ -21,12 +21,12 @@ from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
 from .tied_pass import TiedPass
 from .units import Located, ScaledCholesky
-from .wide_pass import WidePass
+from .wide_pass import PANEL, WidePass
 
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
 SUMMED = 1 << 18  # cells times members whose centred values are held at a time
-BLOCK_CELLS = 1 << 21  # of a block: 16 MiB, which is what two cores have for cache
-BLOCK_ROWS = 1 << 14
+BLOCK_CELLS = 1 << 20  # held of a block: 8 MiB
+BLOCK_ROWS = 1 << 15
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
@@ -118,7 +118,7 @@ class Gaussian(Family):
         """T(y) = (y, S(y)): the row, and its products y_i y_j for i <= j, its squares or its squared length."""
         y = x.T.contiguous()
         products = y.new_empty(self.shape.size(len(y)), len(x))
-        self.shape.products(y, out=products)
+        self.shape.products(y, out=products)()
         return torch.cat([y, products]).T
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
@@ -161,7 +161,9 @@ class Gaussian(Family):
                 own = TiedPass(self.shape, *measured, self.scales()[0], dtype)
             elif self._is_wide:
                 own = WidePass(*measured, self.scales(), dtype)
-            return own if own is not None and own.is_near else FusedPass(self.shape, *measured, self.scales(), dtype)
+            if own is None or not own.is_near:
+                own = FusedPass(self.shape, *measured, self.scales(), dtype)
+            return Visit(own, own.collect)
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""
@@ -209,8 +211,9 @@ class Gaussian(Family):
     @property
     def block_rows(self) -> int:
         """How many rows a pass takes at a time: what it makes of them stays in cache between its two GEMMs."""
-        each = self._k * self._d if self._is_wide else self._d ** max(1, self.shape.scale_dims)
-        return max(512, min(BLOCK_ROWS, BLOCK_CELLS // each))
+        d = self._d
+        made = self._k * PANEL if self._is_wide else d if self.tied else self.shape.size(d)  # of each row, and
+        return max(512, min(BLOCK_ROWS, BLOCK_CELLS // (d + made + 2 * self._k)))
 
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""

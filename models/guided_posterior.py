@@ -74,11 +74,8 @@ class Guided(ByDraws):
         prior."""
         if not self.is_point:
             return super().view()
-        for part in self.beliefs.likelihood.modules():
-            if isinstance(part, Family) and type(part).expected_log_prob is Family.expected_log_prob:
-                raise TypeError(
-                    f"EM() needs expected_log_prob(), which {type(part).__name__} does not write: fit it by SVI()"
-                )
+        if lacking := self.beliefs.likelihood.lacking("expected_log_prob"):
+            raise TypeError(f"EM() needs expected_log_prob(), which {lacking[0]} does not write: fit it by SVI()")
         return self.views()[0]
 
     def maximize(self, statistics: Statistics) -> None:

@@ -115,7 +115,7 @@ def _one_column(values: Any, name: str, wanted: str) -> Tensor:
     return torch.as_tensor(array)
 
 
-def first_cell(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | None = None) -> str:
+def first_cell(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | range | None = None) -> str:
     """Of the cells (n, d) that are `outside`, the first in words: row 3, column 1 ('waiting') holds -2.
 
     columns: names of columns, or None; numbers: of the rows in their table, or None where they count from 0.

@@ -92,4 +92,4 @@ class JointCodes:
 
             return log_prob.T, summarize
 
-        return block
+        return Visit(block, self.single)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,16 +14,16 @@ from torch import Tensor
 
 from .base import Statistics
 from .estep import allowed
+from .fused import FAR
 from .gaussian import Gaussian
 from .mixture import Mixture
 from .rows import Moments
 
-BLOCK_CELLS = 1 << 18  # rows times centres scored at a time
-BLOCK_ROWS = 1 << 13
+BLOCK_CELLS = 1 << 19  # rows and their scores, looked at together
+BLOCK_ROWS = 1 << 15
+FEW = 24  # clusters: of so many a matrix product finds the sums sooner than row by row
 SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
 LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
-
-Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,12 @@ class KMeans(Mixture):
         float64, whatever the dtype, since nearly equal distances are told apart."""
         rows, weights, labels, _ = self._summed(x, weights, labels)
         centres = self.loc.detach()
-        score = _scores(centres)
-        size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // max(centres.shape))) if rows.is_cpu else max(1, len(rows))
+        nearest = Nearest(centres)
+        size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // sum(centres.shape))) if rows.is_cpu else max(1, len(rows))
 
         def assign(block: slice) -> HardStatistics:
             own = (None if part is None else part[block] for part in (weights, labels))
-            return self._assign(centres, score, rows[block], *own)
+            return self._assign(centres, nearest, rows[block], *own)
 
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
         return self._possible(x, HardStatistics.of([assign(block) for block in blocks]))
@@ -153,6 +153,11 @@ class KMeans(Mixture):
         if not self.family.is_frozen("scale"):
             self.family.scale = (distortion / cells).clamp(min=least).sqrt()  # type: ignore[assignment]
 
+    @property
+    def has_expected_log_joint(self) -> bool:
+        """No: its sums are of the ways from the centres."""
+        return False
+
     def carry(self, statistics: Statistics) -> Statistics:
         """Raises TypeError: sums of whole rows jump as a row changes sides, and lead nowhere between two passes."""
         raise TypeError(
@@ -172,15 +177,19 @@ class KMeans(Mixture):
     # inside
 
     def _assign(
-        self, centres: Tensor, score: Score, x: Tensor, weights: Tensor | None, labels: Tensor | None
+        self, centres: Tensor, nearest: Nearest, x: Tensor, weights: Tensor | None, labels: Tensor | None
     ) -> HardStatistics:
         """`expect` of one block of rows."""
         k, d = centres.shape
-        cluster = score(x)
+        cluster, squared, found = nearest(x, weights) if labels is None else (nearest.of(x), None, None)
         if labels is not None:
             cluster = torch.where(labels >= 0, labels, cluster)
-        away = x - centres.index_select(0, cluster)
-        squared = away.square().sum(1)
+        if squared is None or found is None:
+            away = x - centres.index_select(0, cluster)
+            squared = away.square().sum(1)
+            w = torch.ones_like(squared) if weights is None else weights
+            total = torch.zeros_like(centres).index_add_(0, cluster, away if weights is None else away * w[:, None])
+            found = torch.bincount(cluster, w, minlength=k), total
         w = torch.ones_like(squared) if weights is None else weights
         top = squared.topk(min(k, len(x))).indices
         if labels is not None:  # rows whose component is known stay there
@@ -190,8 +199,8 @@ class KMeans(Mixture):
         most = -math.log(k) - d / 2 * (2 * math.pi * variance).log()  # the bound of a row at its centre
         distortion = w @ squared
         return HardStatistics(
-            weight=torch.bincount(cluster, w, minlength=k),
-            total=torch.zeros_like(centres).index_add_(0, cluster, away if weights is None else away * w[:, None]),
+            weight=found[0],
+            total=found[1],
             bound=most * w.sum() - distortion / (2 * variance),
             total_weight=w.sum(),
             distortion=distortion,
@@ -212,21 +221,50 @@ class KMeans(Mixture):
         return allowed(nearest, self.family.components)
 
 
-def _scores(centres: Float[Tensor, "k d"]) -> Score:
-    """Rows (n, d) to the nearest of the centres (n,): where x . c - |c|^2 / 2 is largest, one matrix product, measured
-    from the middle of the centres. Where rounding would tell two centres apart badly, distance by distance."""
-    middle = centres.mean(0)
-    c = centres - middle
-    bias = -0.5 * c.square().sum(1)
-    apart = torch.cdist(c, c, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    apart = torch.where(apart > 0, apart, torch.inf).min()
-    if torch.finfo(c.dtype).eps * float(c.square().sum(1).max()) > SHARP * float(apart) ** 2:
-        return lambda x: torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist").min(1).indices
-    places = torch.arange(len(c), dtype=c.dtype, device=c.device)
+class Nearest:
+    """Rows (n, d) to the nearest of the centres: where x . c - |c|^2 / 2 is largest, one matrix product, measured from
+    the middle of the centres. Where rounding would tell two centres apart badly, distance by distance."""
 
-    def nearest(x: Tensor) -> Tensor:
-        scores = torch.addmm(bias.unsqueeze(1), c, (x - middle).T)  # (k, n): along memory
-        hit = (scores == scores.amax(0)).to(c.dtype)  # many times as fast as an argmax
-        return scores.argmax(0) if hit.sum() != len(x) else (places @ hit).long()  # of equals the first
+    def __init__(self, centres: Float[Tensor, "k d"]):
+        self.centres, self.middle = centres, centres.mean(0)
+        self.c = c = centres - self.middle
+        self.products = torch.cat([-0.5 * c.square().sum(1, keepdim=True), c], 1)  # (k, 1 + d)
+        apart = torch.cdist(c, c, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+        apart = torch.where(apart > 0, apart, torch.inf).min()
+        self.sharp = torch.finfo(c.dtype).eps * float(c.square().sum(1).max()) <= SHARP * float(apart) ** 2
+        self.places = torch.stack([torch.ones_like(c[:, 0]), torch.arange(len(c)).to(c)])
 
-    return nearest
+    def __call__(self, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None):
+        """The cluster of each row (n,), its squared distance from the centre (n,), and of each cluster the weight of
+        its rows and the sum of what leads there from the centre, (k,) and (k, d). Where a sum of squares loses digits
+        that a difference keeps, only the first."""
+        if not self.sharp:
+            return self.of(x), None, None
+        k, (n, d) = len(self.c), x.shape
+        y = x.new_empty(n, 1 + d)
+        y[:, 0] = 1.0
+        torch.sub(x, self.middle, out=y[:, 1:])
+        scores = self.products @ y.T  # (k, n): along memory
+        best = scores.amax(0)
+        hit = torch.eq(scores, best, out=torch.empty_like(scores))  # many times as fast as an argmax
+        hits, cluster = self.places @ hit
+        cluster = cluster.long()
+        if hits.amax() > 1:  # of equals the first
+            cluster = scores.argmax(0)
+            hit = torch.zeros_like(scores).scatter_(0, cluster.unsqueeze(0), 1.0)
+        sizes = (y * y) @ y.new_ones(1 + d) - 1
+        squared = (sizes - 2 * best).clamp_(min=0)
+        if not squared.sum() * FAR > sizes.sum():
+            return cluster, None, None
+        if k <= FEW:
+            tally = (hit if weights is None else hit * weights) @ y
+        else:
+            tally = torch.zeros_like(self.products)
+            tally.index_add_(0, cluster, y if weights is None else y * weights.unsqueeze(1))
+        return cluster, squared, (tally[:, 0], tally[:, 1:] - tally[:, :1] * self.c)
+
+    def of(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        """The clusters alone."""
+        if not self.sharp:
+            return torch.cdist(x, self.centres, compute_mode="donot_use_mm_for_euclid_dist").min(1).indices
+        return (self.products[:, 1:] @ (x - self.middle).T).add_(self.products[:, :1]).argmax(0)

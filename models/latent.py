@@ -197,7 +197,9 @@ class ContinuousLatent(Recorded):
         self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
-    def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | None = None) -> None:
+    def _allow(
+        self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
+    ) -> None:
         """Raise ValueError if x holds what the model cannot give; numbers: of the rows."""
 
     def _require_columns(self, rows: Rows) -> None:

@@ -241,6 +241,19 @@ class Mixture(Recorded):
         return replace(statistics, total=self.family.carry(statistics.weight, statistics.total))
 
     @property
+    def has_expected_log_joint(self) -> bool:
+        """Whether the statistics give the gradient of the bound: where the family writes `expected_log_prob`."""
+        return not self.family.lacking("expected_log_prob")
+
+    def expected_log_joint(self, statistics: Statistics) -> Float[Tensor, ""]:
+        """E[log p(x, z)] summed over the rows of these statistics, but for what no parameter changes; differentiable.
+        Where the statistics were taken its gradient is that of the bound (Fisher's identity)."""
+        log_weights = torch.where(statistics.weight > 0, self.weights_unconstrained.log_softmax(-1), 0.0)
+        return (
+            statistics.weight @ log_weights + self.family.expected_log_prob(statistics.weight, statistics.total).sum()
+        )
+
+    @property
     def generalized(self) -> bool:
         """Whether `maximize` takes a step, which may be too long, instead of going to the maximum."""
         return self.family.generalized
@@ -364,7 +377,7 @@ class Mixture(Recorded):
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.numbers)
+            self._allow(chunk.x, rows.columns, chunk.where)
         return rows, moments
 
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
@@ -374,7 +387,9 @@ class Mixture(Recorded):
         self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
-    def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | None = None) -> None:
+    def _allow(
+        self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
+    ) -> None:
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
         refused = self._kind.refused(x)
         if refused is not None and refused.any():

@@ -136,15 +136,15 @@ class Product(Family):
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             log_prob, sums = 0.0, []
-            for family, visit, group in zip(self._families, visits, self.columns, strict=True):
-                part, summarize = visit(x[:, list(group)])
+            for visit, group in zip(visits, self.columns, strict=True):
+                part, summarize = visit.block(x[:, list(group)])
                 log_prob = log_prob + part
-                sums.append((family, summarize))
+                sums.append((visit, summarize))
             return torch.as_tensor(log_prob), lambda r: torch.cat(
-                [f.collect(summarize(r)) for f, summarize in sums], -1
+                [visit.collect(summarize(r)) for visit, summarize in sums], -1
             )
 
-        return block
+        return Visit(block)
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """The M-step of each group."""

@@ -19,7 +19,8 @@ from .schema import Schema
 from .shuffle import drawn, windows
 from .table import Index, as_table
 
-CHUNK_ROWS = 1 << 16  # rows converted at a time: a few tens of MB, independent of how many there are
+CHUNK_ROWS = 1 << 16  # rows converted at a time, independent of how many there are
+CHUNK_CELLS = 1 << 21  # of a table in memory that has few columns more rows: so many cells, 16 MiB
 EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
 MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
 SAMPLE_ROWS = 1 << 15  # rows that initialization looks at closely
@@ -62,11 +63,17 @@ class Chunk:
     x: Float[Tensor, "n d"]
     weights: Float[Tensor, " n"] | None
     labels: Int[Tensor, " n"] | None
-    numbers: Int[Tensor, " n"] | None = None  # of the rows in the table, where they do not follow one another from 0
+    where: Int[Tensor, " n"] | range | None = None  # `numbers`; None: not known
 
     def pick(self, index: Int[Tensor, " m"]) -> Chunk:
         """Some of the rows."""
         return Chunk(*(None if own is None else own[index] for own in self.arguments))  # type: ignore[arg-type]
+
+    @property
+    def numbers(self) -> Int[Tensor, " n"]:
+        """Those of the rows in the table."""
+        assert self.where is not None
+        return torch.arange(self.where.start, self.where.stop) if isinstance(self.where, range) else self.where
 
     @property
     def arguments(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -216,21 +223,23 @@ class Rows:
         """How many `batches` of this size there are."""
         return -(-self.positive // size)
 
-    def chunks(self, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+    def chunks(self, size: int | None = None) -> Iterator[Chunk]:
         """All rows of positive weight in turn, at most `size` at a time (a DataLoader keeps its own batch size). Those
         of weight 0 may be impossible, and must not matter."""
+        if size is None:
+            size = max(CHUNK_ROWS, CHUNK_CELLS // self.features) if self._table.in_memory else CHUNK_ROWS
         yield from self._ahead(self._chunks(size))
 
     def _chunks(self, size: int) -> Iterator[Chunk]:
         for start, part in self._table.pieces(size):
             index = slice(start, start + len(part))
             chunk = self._chunk(part, index)
-            numbers = torch.arange(index.start, index.stop) + self._table.first
-            if chunk.weights is None:
-                yield replace(chunk, numbers=numbers)
-            elif (kept := chunk.weights > 0).any():
-                labels = None if chunk.labels is None else chunk.labels[kept]
-                yield Chunk(chunk.x[kept], chunk.weights[kept], labels, numbers[kept])
+            whole = replace(chunk, where=range(self._table.first + index.start, self._table.first + index.stop))
+            if whole.weights is None:
+                yield whole
+            elif (kept := whole.weights > 0).any():
+                labels = None if whole.labels is None else whole.labels[kept]
+                yield Chunk(whole.x[kept], whole.weights[kept], labels, whole.numbers[kept])
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """All rows of positive weight once, in a new random order, at most `size` at a time.
@@ -335,7 +344,7 @@ class Rows:
             gone = chunk.x.isnan()
             cells = int(gone.sum())
             if cells:
-                cell = first_cell(gone, chunk.x, self.columns, chunk.numbers).removesuffix("holds nan") + "is missing"
+                cell = first_cell(gone, chunk.x, self.columns, chunk.where).removesuffix("holds nan") + "is missing"
                 found += Gaps(cells, int(gone.any(1).sum()), cell)
         return found
 
@@ -389,7 +398,7 @@ def by_chunks(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return method(self, x, *(() if labels is None else (labels,)))
         parts, rows = [], as_rows(table, None, labels, self)
         for chunk in rows.chunks(EVALUATION_ROWS):
-            self._allow(chunk.x, rows.columns, chunk.numbers)
+            self._allow(chunk.x, rows.columns, chunk.where)
             parts.append(method(self, chunk.x, *(() if labels is None else (chunk.labels,))))
         return torch.cat(parts)
 

@@ -103,6 +103,9 @@ class Numbers(Table):
         return type(self)(self.x[start:stop], self.first + start)
 
 
+BEFORE = 1 << 21  # bytes: a page that is touched brings neighbours on both sides, some of which were let go before
+
+
 class Mapped(Numbers):
     """An array in a file, memory-mapped. What was read is copied and its pages let go, so that they do not pile up."""
 
@@ -133,7 +136,7 @@ class Mapped(Numbers):
             return
         low, high = np.lib.array_utils.byte_bounds(self.x[rows])
         base = np.frombuffer(pages, np.uint8).ctypes.data
-        low = (low - base) // mmap.PAGESIZE * mmap.PAGESIZE
+        low = max(0, low - base - BEFORE) // mmap.PAGESIZE * mmap.PAGESIZE
         pages.madvise(mmap.MADV_DONTNEED, low, high - base - low)
 
 

@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .covariance import Shape
-from .fused import reach, shift
+from .fused import reach, shift, summed
 
 
 class TiedPass:
-    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - origin).
+    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their (1, y), y from the
+    centre, and, shared out evenly, S(y).
 
     The quadratic term of the log densities is one number for each row, so that a product with k coefficients for each
     column is all that tells the components apart. The M-step asks only for the sum over components of second-order
@@ -33,18 +34,24 @@ class TiedPass:
         squared = shape.whiten(scale, lengths).square().sum(0)
         self.is_near = bool((squared[:d].sum() < reach(dtype)) & (squared[d:] < reach(dtype)).all())
         self.white = shape.whiten(scale, torch.eye(d, dtype=scale.dtype, device=scale.device)).to(dtype)
-        self.coefficients = (-0.5 * shape.coefficients(scale.expand(k, *scale.shape), mean)[0]).to(dtype)  # (k, d)
+        linear = -0.5 * shape.coefficients(scale.expand(k, *scale.shape), mean)[0]
+        self.coefficients = torch.cat([linear.to(dtype), self.white])  # (k + d, d)
         log_det = shape.log_det(scale, d)
         self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det + squared[-k:])).unsqueeze(-1).to(dtype)
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`."""
-        y = (x - self.centre).to(self.white.dtype).T
-        log_prob = torch.addmm(self.constant, self.coefficients, y)  # (k, n)
-        log_prob -= (self.white @ y).square_().sum(0).mul_(0.5)
+        y = torch.sub(x.T, self.centre[:, None], out=self.white.new_empty(x.shape[1], len(x)))
+        log_prob, white = (self.coefficients @ y).split([len(self.constant), len(self.white)])
+        log_prob += self.constant
+        log_prob -= white.square_().sum(0).mul_(0.5)
         return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T)
 
-    def _summarize(self, y: Float[Tensor, "d n"], r: Float[Tensor, "k n"]) -> Float[Tensor, "k s"]:
-        second = self.shape.gram(y, r.sum(0)) / len(r)
-        total = torch.cat([r @ y.T, second.expand(len(r), -1)], -1)
-        return shift(self.shape, r.sum(1, dtype=self.centre.dtype), total.to(self.centre), self.to_origin)
+    def _summarize(self, y: Float[Tensor, "d n"], r: Float[Tensor, "k n"]) -> Float[Tensor, "k c"]:
+        weight = r.sum(0)
+        second = self.shape.gram(y, weight) / len(r)
+        return torch.cat([r.sum(1, keepdim=True), summed(r, y), second.expand(len(r), -1)], -1)
+
+    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums over all blocks to those of T(x - origin)."""
+        return shift(self.shape, sums[:, 0], sums[:, 1:], self.to_origin)

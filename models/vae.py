@@ -120,7 +120,7 @@ class VAE(ContinuousLatent):
         self.schema = rows.schema or self.schema
         spread = rows.spread  # reads all rows in order, and so can say which cell is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.numbers)
+            self._allow(chunk.x, rows.columns, chunk.where)
         self._require_digits(spread)
         if self.anchored and not redraw:
             return
@@ -206,7 +206,9 @@ class VAE(ContinuousLatent):
             )
         return made
 
-    def _allow(self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | None = None) -> None:
+    def _allow(
+        self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
+    ) -> None:
         """Raise ValueError if x holds what the decoder cannot give; numbers: of the rows."""
         support: Any = self._support
         if support is None or support is constraints.real:

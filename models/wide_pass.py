@@ -17,7 +17,8 @@ PANEL = 16  # rows of a triangle that are multiplied at a time: of what is 0 in 
 
 
 class WidePass:
-    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - origin).
+    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums what `collect` makes those of
+    T(x - origin) of.
 
     With W_k = inv(L_k) the squared distance is |W_k (x - mean_k)|^2, and the second-order sums are those of
     (r_k * (x - origin_k)) y', y from the middle, less what first-order sums tell. Both matrices are triangles, which
@@ -44,33 +45,32 @@ class WidePass:
             self.panels.append((start, end, rows[..., :end].flatten(0, 1).to(dtype), shifts.flatten(0, 1).to(dtype)))
         log_det = Full.log_det(scales, d)
         self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1).to(dtype)
-        self.buffer = self.constant.new_empty(0, 0)
 
     def __call__(self, x: Float[Tensor, "n d"]):
-        """log_prob (n, k) and `summarize`, to be called before the next block: they share one buffer."""
+        """log_prob (n, k) and `summarize`."""
         y, k = (x - self.centre).to(self.constant.dtype).T.contiguous(), len(self.constant)
-        squared = 0.0
+        squared, buffer = 0.0, y.new_empty(k * PANEL, len(x))
         for start, end, rows, shifts in self.panels:
-            z = torch.addmm(shifts, rows, y[:end], out=self._panel(end - start, y))
+            z = torch.addmm(shifts, rows, y[:end], out=buffer[: len(rows)])
             squared = squared + z.square_().view(k, end - start, -1).sum(1)
         log_prob = torch.add(self.constant, squared, alpha=-0.5)
-        return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T)
+        return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T, buffer)
 
-    def _summarize(self, y: Float[Tensor, "d n"], r: Float[Tensor, "k n"]) -> Float[Tensor, "k s"]:
+    def _summarize(
+        self, y: Float[Tensor, "d n"], r: Float[Tensor, "k n"], buffer: Float[Tensor, "kr n"]
+    ) -> Float[Tensor, "k s"]:
         k, d, origin = len(r), len(y), self.to_origin.to(y.dtype)
         second = y.new_empty(k, d, d)
         for start, end, _, _ in self.panels:
-            weighted = self._panel(end - start, y)
+            weighted = buffer[: k * (end - start)]
             centred = weighted.view(k, end - start, -1)
             torch.sub(y[start:end], origin[:, start:end, None], out=centred).mul_(r.unsqueeze(1))
             second[:, start:end, start:] = (weighted @ y[start:].T).view(k, end - start, -1)
-        first = (r @ y.T).to(self.centre) - r.sum(1, dtype=self.centre.dtype).unsqueeze(1) * self.to_origin
-        second = second.to(self.centre) - first.unsqueeze(-1) * self.to_origin.unsqueeze(1)
-        return torch.cat([first, Full.pack(second)], -1)
+        return torch.cat([r.sum(1, keepdim=True), r @ y.T, Full.pack(second)], -1).to(self.centre)
 
-    def _panel(self, rows: int, y: Float[Tensor, "d n"]) -> Float[Tensor, "kr n"]:
-        """Memory for so many rows of each component."""
-        k = len(self.constant)
-        if self.buffer.shape[1] != y.shape[1]:
-            self.buffer = y.new_empty(k * PANEL, y.shape[1])
-        return self.buffer[: k * rows]
+    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums over all blocks to those of T(x - origin)."""
+        d = len(self.centre)
+        weight, first, second = sums.split([1, d, Full.size(d)], -1)
+        first = first - weight * self.to_origin
+        return torch.cat([first, second - Full.pack(first.unsqueeze(-1) * self.to_origin.unsqueeze(1))], -1)

@@ -9,6 +9,7 @@ from torch.distributions import constraints
 
 from lowerbound.inference import EM, fit
 from lowerbound.models import Family, Gaussian, Mixture, check_family
+from lowerbound.models.family import Visit
 
 COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60, axis=0)).astype(float)
 
@@ -95,7 +96,7 @@ FAULTS = {
     "fading": (_Fading(), "a component without weight became impossible|left rate unset"),
     "permute": (broken(permute=lambda self, order: None), r"permute\(\) does not relabel"),
     "visit": (
-        broken(visit=lambda self: lambda x: (self.log_prob(x), lambda r: 2 * self.summarize(x, r))),
+        broken(visit=lambda self: Visit(lambda x: (self.log_prob(x), lambda r: 2 * self.summarize(x, r)))),
         r"visit\(\) differs",
     ),
     "free": (broken(free_parameters=lambda self: 5), r"free_parameters\(\) is 5, expected at most 4"),

@@ -74,6 +74,13 @@ def test_every_road_to_the_bound_arrives_at_the_brute_force_sum(name, weighted, 
         pyro.set_rng_seed(draw)
         np.testing.assert_allclose(-Trace_ELBO().loss(model.model, model.guide, x, weights, labels), local @ w, **near)
 
+    if model.has_expected_log_joint:  # Fisher's identity
+        free = [p for p in model.parameters() if p.requires_grad]
+        of_sums = torch.autograd.grad(model.expected_log_joint(statistics), free)
+        of_rows = torch.autograd.grad(model.objective(x, labels) @ torch.as_tensor(w), free)
+        for a, b in zip(of_sums, of_rows, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
     share = np.eye(3)[joint.argmax(1)] if case.hard else np.exp(joint - local[:, None])  # Bayes' rule
     np.testing.assert_allclose(model.posterior(x, labels).probs, share, atol=1e-10)
     np.testing.assert_allclose(statistics.weight, w @ share, rtol=1e-10)

@@ -19,7 +19,7 @@ def test_codes_are_looked_up_and_summed_as_single_levels_would_be(levels, seed):
     tables = [torch.as_tensor(rng.normal(size=(k, size))) for size in levels]
     r = torch.as_tensor(rng.random((n, k)))
     joint = JointCodes(levels)
-    log_prob, summarize = joint.visit(tables)(x)
+    log_prob, summarize = joint.visit(tables).block(x)
     wanted = sum(table[:, x[:, j].long()].T for j, table in enumerate(tables))
     torch.testing.assert_close(log_prob, wanted, rtol=1e-12, atol=1e-12)
     counts = [
@@ -40,9 +40,10 @@ def test_more_columns_than_one_table_holds(family):
     x = torch.randint(2, (200, 40), generator=torch.Generator().manual_seed(0)).double()
     r = torch.rand(200, 2, generator=torch.Generator().manual_seed(1)).double()
     family.start(x, r)
-    log_prob, summarize = family.visit()(x)
+    visit = family.visit()
+    log_prob, summarize = visit.block(x)
     torch.testing.assert_close(log_prob, family.log_prob(x).detach(), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(family.collect(summarize(r)), family.summarize(x, r), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(visit.collect(summarize(r)), family.summarize(x, r), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.5, -0.5, np.nan, np.inf, 1e300, 3.0])

@@ -26,7 +26,7 @@ def mixture(d, k, apart=3.0, seed=0):
 @pytest.mark.parametrize(("d", "k"), [(24, 2), (2 * PANEL, 3), (2 * PANEL + 1, 5)])
 def test_the_pass_by_panels_is_the_slow_one(d, k, apart):
     model, x = mixture(d, k, apart)
-    assert isinstance(model.family.visit(), WidePass)
+    assert isinstance(model.family.visit().block, WidePass)
     weights = np.random.default_rng(1).uniform(0, 2, len(x))
     found = model.expect(x, weights)
     r = responsibilities(model, x) * weights[:, None]
@@ -42,7 +42,7 @@ def test_the_pass_by_panels_is_the_slow_one(d, k, apart):
 
 def test_components_far_apart_keep_their_digits():
     model, x = mixture(24, 2, apart=1e8)
-    assert not isinstance(model.family.visit(), WidePass)
+    assert not isinstance(model.family.visit().block, WidePass)
     np.testing.assert_allclose(model.expect(x).bound.item(), log_evidence(model, x).sum(), rtol=1e-9)
 
 
@@ -50,5 +50,5 @@ def test_components_far_apart_keep_their_digits():
     ("d", "k", "wide"), [(2, 1, False), (16, 3, False), (32, 10, True), (32, 32, False), (64, 16, True)]
 )
 def test_it_is_taken_where_products_of_columns_cost_more_than_components(d, k, wide):
-    assert isinstance(Gaussian(k, d).visit(), WidePass) == wide
-    assert not isinstance(Gaussian(k, d, "diag").visit(), WidePass)
+    assert isinstance(Gaussian(k, d).visit().block, WidePass) == wide
+    assert not isinstance(Gaussian(k, d, "diag").visit().block, WidePass)
