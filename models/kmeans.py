@@ -115,6 +115,7 @@ class KMeans(Mixture):
         """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row: in
         float64, whatever the dtype, since nearly equal distances are told apart."""
         rows, weights, labels, _ = self._summed(x, weights, labels)
+        labels = None if labels is None or bool((labels < 0).all()) else labels  # none known: to the bit as without
         centres = self.loc.detach()
         nearest = Nearest(centres)
         size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // sum(centres.shape))) if rows.is_cpu else max(1, len(rows))
