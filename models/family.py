@@ -132,7 +132,8 @@ class Family(Recorded):
         return responsibilities.T @ self.statistics(x)
 
     def visit(self) -> Visit:
-        """The E-step's view of the rows at the parameters as they stand: what a fused kernel overrides."""
+        """The E-step's view of the rows at the parameters as they stand: what a fused kernel overrides.
+        Without one: `log_prob` and `summarize` of a block, of as many rows as `block_rows`."""
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             return self.log_prob(x) + self.doubt(x), lambda responsibilities: self.summarize(x, responsibilities)

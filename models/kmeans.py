@@ -21,7 +21,7 @@ from .rows import Moments
 
 BLOCK_CELLS = 1 << 19  # rows and their scores, looked at together
 BLOCK_ROWS = 1 << 15
-FEW = 24  # clusters: of so many a matrix product finds the sums sooner than row by row
+FEW = 24  # clusters: of up to so many a matrix product finds the sums sooner than going row by row
 SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
 LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
 

@@ -17,8 +17,8 @@ PANEL = 16  # rows of a triangle that are multiplied at a time: of what is 0 in 
 
 
 class WidePass:
-    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums what `collect` makes those of
-    T(x - origin) of.
+    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums (1, y) and y y' less origin y',
+    y from the centre.
 
     With W_k = inv(L_k) the squared distance is |W_k (x - mean_k)|^2, and the second-order sums are those of
     (r_k * (x - origin_k)) y', y from the middle, less what first-order sums tell. Both matrices are triangles, which
