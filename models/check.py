@@ -141,8 +141,15 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
         raise ValueError(f"{name}: summarize(x) is not the sum over two halves of x, expected statistics that add up")
     visit = family.visit()
     log_prob, summarize = visit.block(x)
-    log_prob, visited = log_prob.clone(), visit.collect(summarize(r))
+    log_prob, sums = log_prob.clone(), summarize(r)
+    visited = visit.collect(sums)
     alike = _same(visited, total) or _same(*(_maximized(family, r.sum(0), sums) for sums in (visited, total)))
+    if visit.weighed and not _same(sums[:, 0], r.sum(0)):
+        raise ValueError(f"{name}: visit() is `weighed`, expected the sums of responsibilities as its first column")
+    if visit.constants is not None:
+        visit.constants.add_(1)
+        if not _same(visit.block(x)[0], log_prob + 1):
+            raise ValueError(f"{name}: visit() has `constants`, expected its block to add what is in them to log_prob")
     if not (_same(log_prob, family.log_prob(x)) and alike):
         raise ValueError(
             f"{name}: visit() differs from log_prob and summarize, expected the same numbers, or sums that lead to the "

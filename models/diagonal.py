@@ -102,7 +102,8 @@ class Spherical:
     @staticmethod
     def products(y: Tensor, out: Tensor) -> Callable[[], object]:
         """A function that puts S(y) of what y (d, n) holds then into out (1, n)."""
-        return lambda: torch.sum(y * y, 0, keepdim=True, out=out)
+        squares = torch.empty_like(y)
+        return lambda: torch.sum(torch.mul(y, y, out=squares), 0, keepdim=True, out=out)
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:

@@ -64,16 +64,21 @@ def _sum(
     # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
     size = max(1, family.block_rows // family.copies) if x.is_cpu else max(1, len(x))
 
+    constants = visit.constants
+    if constants is not None:
+        constants += log_weights.reshape(constants.shape)
     weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(log_weights.shape[:-1]), 0.0
     for start in range(0, len(x), size):
         block = slice(start, start + size)
         log_prob, summarize = visit.block(x[block])  # (n, k)
         joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
-        joint.add_(log_weights.unsqueeze(-1))
+        if constants is None:
+            joint.add_(log_weights.unsqueeze(-1))
         if labels is not None:
             joint += allowed(labels[block], k).T
         peak = joint.amax(-2).clamp_(min=1e-8 * torch.finfo(joint.dtype).min)
-        share = joint.sub_(peak.unsqueeze(-2)).mul_(LOG2_E).exp2_()
+        # 2^(log2(e) (joint - peak))
+        share = torch.add((-LOG2_E * peak).unsqueeze(-2), joint, alpha=LOG2_E, out=joint).exp2_()
         mass = share.sum(-2)
         evidence = mass.log().add_(peak)
         part = mass.reciprocal_()
@@ -82,12 +87,15 @@ def _sum(
             evidence *= weights[block]
         share *= part.unsqueeze(-2)
         share = share.flatten(0, -2)  # (members, n)
-        weight += share.sum(1, dtype=x.dtype)
+        if not visit.weighed:
+            weight += share.sum(1, dtype=x.dtype)
         bound += evidence.sum(-1, dtype=x.dtype)
         total = total + summarize(share.T)
     total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-    total = visit.collect(torch.as_tensor(total)) if len(x) else family.summarize(x, x.new_zeros(0, len(weight)))
-    return Statistics(weight, total, bound, total_weight)
+    if not len(x):
+        return Statistics(weight, family.summarize(x, x.new_zeros(0, len(weight))), bound, total_weight)
+    sums = torch.as_tensor(total)
+    return Statistics(sums[:, 0] if visit.weighed else weight, visit.collect(sums), bound, total_weight)
 
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:

@@ -27,10 +27,15 @@ class Visit:
     block: called without gradients, from rows (n, d) to their log_prob (n, k), NaN if some are `outside`, and a
     function from responsibilities (n, k) to sums (k, ...) that add up over blocks, so that both can share T(x).
     collect: those sums, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
+    constants: the tensor of k numbers, if there is one, that `block` adds to the log_prob of every row: the E-step adds
+    the log weights to it once, instead of to every row.
+    weighed: whether the first column of the sums is that of the responsibilities, added up.
     """
 
     block: Block
     collect: Callable[[Tensor], Tensor] = lambda sums: sums
+    constants: Tensor | None = None
+    weighed: bool = False
 
 
 @dataclass(frozen=True)

@@ -49,19 +49,22 @@ class FusedPass:
         at_centre = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)  # log densities there
         coefficients = [at_centre.unsqueeze(-1), *(-0.5 * part for part in shape.coefficients(scales, mean))]
         self.coefficients = torch.cat(coefficients, -1).to(dtype)  # (near, 1 + s)
+        self.constants = None if self.far else self.coefficients[:, 0]
         self.t = self.coefficients.new_empty(0, 0)  # (1, T(y)) of a block
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`, to be called before the next block: they share their memory."""
         if self.t.shape[1] != len(x):
             d = x.shape[1]
-            self.t = self.coefficients.new_ones(1 + d + self.shape.size(d), len(x))
+            self.t = self.coefficients.new_empty(1 + d + self.shape.size(d), len(x))
+            self.t[0] = 1
+            self.log_prob = self.coefficients.new_empty(len(self.coefficients), len(x))
             self.y = self.t[1 : 1 + d]
             self.fill = self.shape.products(self.y, out=self.t[1 + d :])
         t = self.t
         torch.sub(x.T, self.centre[:, None], out=self.y)
         self.fill()
-        log_prob = self.coefficients @ t  # (near, n)
+        log_prob = torch.mm(self.coefficients, t, out=self.log_prob)  # (near, n)
         if self.far:
             whole = log_prob.new_empty(len(self.origin), len(x))
             whole[self.near] = log_prob
@@ -79,6 +82,7 @@ class FusedPass:
         total = x.new_zeros(len(r), len(t))
         total[self.near] = summed(r[self.near], t)
         for j in self.far:
+            total[j, 0] = r[j].sum(dtype=x.dtype)
             total[j, 1:] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
         return total
 
@@ -93,8 +97,9 @@ def summed(r: Float[Tensor, "k n"], t: Float[Tensor, "c n"]) -> Float[Tensor, "k
     """r t', in float64: of float32 so many terms at a time as keep their digits."""
     if r.dtype == torch.float64:
         return r @ t.T
-    parts = zip(r.split(SUMMED, 1), t.split(SUMMED, 1), strict=True)
-    return torch.as_tensor(sum((own @ of.T).double() for own, of in parts))
+    whole = r.shape[1] // SUMMED * SUMMED
+    own, of = (part[:, :whole].unflatten(1, (-1, SUMMED)).transpose(0, 1) for part in (r, t))
+    return torch.bmm(own, of.mT).sum(0, dtype=torch.float64) + r[:, whole:] @ t[:, whole:].T
 
 
 def reach(dtype: torch.dtype) -> float:

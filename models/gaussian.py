@@ -163,7 +163,7 @@ class Gaussian(Family):
                 own = WidePass(*measured, self.scales(), dtype)
             if own is None or not own.is_near:
                 own = FusedPass(self.shape, *measured, self.scales(), dtype)
-            return Visit(own, own.collect)
+            return Visit(own, own.collect, own.constants, weighed=True)
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""

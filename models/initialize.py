@@ -15,7 +15,6 @@ from .base import LatentModel
 from .missing import donated
 from .rows import Rows
 
-CELLS = 1 << 16  # rows times columns times centres whose differences are made at a time
 DISTANCES = 1 << 20  # rows times centres whose distances are held at a time
 
 Model = TypeVar("Model", bound=LatentModel)
@@ -77,10 +76,8 @@ def kmeans_plus_plus(
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
-    size = max(1, CELLS // x.numel())  # centres at a time
-    if len(centres) <= size:
-        return (x - centres.unsqueeze(1)).square().sum(-1)
-    return torch.cat([(x - some.unsqueeze(1)).square().sum(-1) for some in centres.split(size)])
+    # not by a product: far from zero it would lose the digits of small distances
+    return torch.cdist(centres, x, compute_mode="donot_use_mm_for_euclid_dist").square_()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .table import Index, as_table
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time, independent of how many there are
 CHUNK_CELLS = 1 << 21  # of a table in memory that has few columns more rows: so many cells, 16 MiB
+DESCRIBED_CELLS = 1 << 18  # looked through together for means and gaps, of which copies are made: 2 MiB
 EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
 MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
 SAMPLE_ROWS = 1 << 15  # rows that initialization looks at closely
@@ -324,7 +325,7 @@ class Rows:
 
     @cached_property
     def _mean(self) -> Tensor:
-        return self._summed(_weighted(c).nansum(0) for c in self.chunks()) / self._seen
+        return self._summed(_weighted(c).nansum(0) for c in self._described()) / self._seen
 
     @cached_property
     def _seen(self) -> Tensor:
@@ -340,7 +341,7 @@ class Rows:
 
     def _gaps(self) -> Gaps:
         found = Gaps()
-        for chunk in self.chunks() if self._missing else ():
+        for chunk in self._described() if self._missing else ():
             gone = chunk.x.isnan()
             cells = int(gone.sum())
             if cells:
@@ -348,15 +349,19 @@ class Rows:
                 found += Gaps(cells, int(gone.any(1).sum()), cell)
         return found
 
+    def _described(self) -> Iterator[Chunk]:
+        """The chunks of `moments` and their like, which make copies."""
+        return self.chunks(max(1, DESCRIBED_CELLS // self.features))
+
     def _summed(self, parts: Iterator[Tensor]) -> Tensor:
         return self.reduced(lambda: torch.as_tensor(sum(parts)))
 
     def _presence(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        return (((~c.x.isnan()).double(), c.weights) for c in self.chunks())
+        return (((~c.x.isnan()).double(), c.weights) for c in self._described())
 
     def _centred(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         mean = self._mean
-        return (((c.x.double() - mean).nan_to_num_(nan=0.0), c.weights) for c in self.chunks())
+        return (((c.x.double() - mean).nan_to_num_(nan=0.0), c.weights) for c in self._described())
 
     def _require_range(self, variance: Tensor) -> None:
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)

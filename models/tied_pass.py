@@ -37,13 +37,17 @@ class TiedPass:
         linear = -0.5 * shape.coefficients(scale.expand(k, *scale.shape), mean)[0]
         self.coefficients = torch.cat([linear.to(dtype), self.white])  # (k + d, d)
         log_det = shape.log_det(scale, d)
-        self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det + squared[-k:])).unsqueeze(-1).to(dtype)
+        self.constants = (-0.5 * (d * math.log(2 * math.pi) + log_det + squared[-k:])).unsqueeze(-1).to(dtype)
+        self.y = self.white.new_empty(0, 0)
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`."""
-        y = torch.sub(x.T, self.centre[:, None], out=self.white.new_empty(x.shape[1], len(x)))
-        log_prob, white = (self.coefficients @ y).split([len(self.constant), len(self.white)])
-        log_prob += self.constant
+        if self.y.shape[1] != len(x):
+            self.y = self.white.new_empty(x.shape[1], len(x))
+            self.product = self.white.new_empty(len(self.coefficients), len(x))
+        y = torch.sub(x.T, self.centre[:, None], out=self.y)
+        log_prob, white = torch.mm(self.coefficients, y, out=self.product).split([len(self.constants), len(self.white)])
+        log_prob += self.constants
         log_prob -= white.square_().sum(0).mul_(0.5)
         return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T)
 

@@ -44,16 +44,16 @@ class WidePass:
             end = start + rows.shape[1]
             self.panels.append((start, end, rows[..., :end].flatten(0, 1).to(dtype), shifts.flatten(0, 1).to(dtype)))
         log_det = Full.log_det(scales, d)
-        self.constant = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1).to(dtype)
+        self.constants = (-0.5 * (d * math.log(2 * math.pi) + log_det)).unsqueeze(-1).to(dtype)
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`."""
-        y, k = (x - self.centre).to(self.constant.dtype).T.contiguous(), len(self.constant)
+        y, k = (x - self.centre).to(self.constants.dtype).T.contiguous(), len(self.constants)
         squared, buffer = 0.0, y.new_empty(k * PANEL, len(x))
         for start, end, rows, shifts in self.panels:
             z = torch.addmm(shifts, rows, y[:end], out=buffer[: len(rows)])
             squared = squared + z.square_().view(k, end - start, -1).sum(1)
-        log_prob = torch.add(self.constant, squared, alpha=-0.5)
+        log_prob = torch.add(self.constants, squared, alpha=-0.5)
         return log_prob.T, lambda responsibilities: self._summarize(y, responsibilities.T, buffer)
 
     def _summarize(

@@ -1,5 +1,7 @@
 """check_family: says yes to what keeps the contract, and which sentence of it a broken family breaks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -98,6 +100,14 @@ FAULTS = {
     "visit": (
         broken(visit=lambda self: Visit(lambda x: (self.log_prob(x), lambda r: 2 * self.summarize(x, r)))),
         r"visit\(\) differs",
+    ),
+    "constants": (
+        broken(visit=lambda self: replace(Family.visit(self), constants=torch.zeros(2))),
+        r"visit\(\) has `constants`, expected its block to add",
+    ),
+    "weighed": (
+        broken(visit=lambda self: replace(Family.visit(self), weighed=True)),
+        r"visit\(\) is `weighed`, expected the sums of responsibilities",
     ),
     "free": (broken(free_parameters=lambda self: 5), r"free_parameters\(\) is 5, expected at most 4"),
 }
