@@ -96,6 +96,11 @@ class EMSteps:
     def __iter__(self) -> EMSteps:
         return self
 
+    @property
+    def statistics(self) -> Statistics | None:
+        """Those of all rows at the parameters as they stand; None where they are in single precision."""
+        return None if self.last is None or self.fast else self.last[0]
+
     def __next__(self) -> Tensor:
         if self.last is None:
             self.last = expectation(self.model, self.rows, self.fast)

@@ -57,11 +57,12 @@ def evaluation_rows(rows: Rows) -> int:
     return max(1, EVALUATION_ROWS // rows.features) if gaps else EVALUATION_ROWS
 
 
-def gradient_norm(model: LatentModel, rows: Rows) -> float:
+def gradient_norm(model: LatentModel, rows: Rows, statistics: Statistics | None = None) -> float:
     """The Euclidean norm of the gradient of `data_bound` in the unconstrained parameters, in nats per row.
 
     Unconstrained parameters are in units of the data, so the norm does not depend on those units. Coordinates at minus
-    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count.
+    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count. statistics: of all
+    rows at these parameters, where they are known: they save the E-step of a model whose gradient they give.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
@@ -87,7 +88,8 @@ def gradient_norm(model: LatentModel, rows: Rows) -> float:
     with torch.enable_grad():
         if getattr(model, "has_expected_log_joint", False):
             mixture: Any = model
-            add_gradient(gradient := start(), mixture.expected_log_joint(expectation(mixture, rows)[0]))
+            known = expectation(mixture, rows)[0] if statistics is None else statistics
+            add_gradient(gradient := start(), mixture.expected_log_joint(known))
         else:
             gradient = rows.reduced(own)
         term = model.global_term()

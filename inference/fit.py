@@ -206,7 +206,7 @@ def fit(
                 found.collapse.cure,
             ) from found.collapse
         if found.gradient_norm is None:
-            found.gradient_norm = gradient_norm(best.model, rows)
+            found.gradient_norm = gradient_norm(best.model, rows, best.statistics)
             found.seconds = time.perf_counter() - began
             save()
     for parameter in best.model.parameters():

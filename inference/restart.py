@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..models import Collapse, Rows
+from ..models import Collapse, Rows, Statistics
 from ..models.randomness import gpus, reseed
 from .distributed import require_same, set_out
 from .evaluate import held_out_bound
@@ -67,6 +67,7 @@ class Run:
     flaw: Collapse | None = None
     reason: str | None = None  # to stop; None at max_passes
     outcome: tuple[bool, str] | None = None  # of an engine with an end of its own: whether it converged, in words
+    statistics: Statistics | None = None  # of all rows where it ended, of an engine that comes by them
 
 
 @dataclass
@@ -157,6 +158,8 @@ class Task:
         if passes is not None:
             return run
         if run.best is None:
+            if self.rows.is_fixed:  # else a run that is resumed here would sum them in another order
+                run.statistics = getattr(steps, "statistics", None)
             model.check()  # at the end only: on the way to well separated clusters, one may be thin beside a wide one
         else:
             model.load_state_dict(run.best)

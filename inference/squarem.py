@@ -48,6 +48,11 @@ class SquaremSteps:
     def model(self) -> Any:
         return self.plain.model
 
+    @property
+    def statistics(self) -> Any:
+        """Those of all rows at the parameters as they stand."""
+        return self.plain.statistics
+
     def state_dict(self) -> dict[str, Tensor]:
         """That of plain EM, and the path."""
         return self.plain.state_dict() | {f"path.{i}": point for i, point in enumerate(self.path)}

@@ -177,14 +177,14 @@ class SVISteps:
 
     def __init__(self, engine: SVI, model: LatentModel, rows: Rows, max_passes: int, generator: torch.Generator):
         self.engine, self.model, self.rows, self.generator = engine, model, rows, generator
-        parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         if isinstance(model, torch.nn.Module):
             model.train()  # dropout and batch statistics as in training, however the model comes
-        for parameter in parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
+        for parameter in self.parameters:  # probabilities of 0 or 1, rates of 0: gradients cannot move what is infinite
             parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
         said = engine.learning_rate
         self.rate: float = getattr(model, "learning_rate", LEARNING_RATE) if said is None else said
-        self.optimizer = torch.optim.Adam([{"params": parameters}], lr=self.rate, fused=True)
+        self.optimizer = torch.optim.Adam([{"params": self.parameters}], lr=self.rate, fused=True)
         self.all_steps = max_passes * (1 if engine.batch_size is None else rows.steps(engine.batch_size))
         self.passes = 0  # yielded
         self.steps = 0  # of the optimizer
@@ -220,7 +220,8 @@ class SVISteps:
         loss = self.engine._loss(self.model, number)
         for seen, batch in self._batches():
             self.optimizer.param_groups[0]["lr"] = self.rate * self.engine.decay ** (self.steps / self.all_steps)
-            self.optimizer.zero_grad()
+            for parameter in self.parameters:  # as zero_grad() does, which asks a profiler first
+                parameter.grad = None
             for chunk in batch:
                 x, weights, labels = chunk.arguments
                 (len(x) / seen / self.rows.total_weight * loss(x, weights, labels, self.rows.positive)).backward()
@@ -233,10 +234,9 @@ class SVISteps:
 
     def _average(self, seen: int) -> None:
         """The gradients of all processes to their mean, each counting with the rows it has seen."""
-        own = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for parameter in own:
+        for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        average([parameter.grad for parameter in own], seen)
+        average([parameter.grad for parameter in self.parameters], seen)
 
     def _batches(self) -> Iterator[tuple[int, Iterable[Chunk]]]:
         """For each optimizer step how many rows it takes, and these in chunks."""

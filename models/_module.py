@@ -61,8 +61,13 @@ def as_made(part: Any) -> str:
 
 def device_of(module: torch.nn.Module) -> torch.device:
     """Where the module's parameters are; of one without parameters, its buffers."""
-    own = next(module.parameters(), next(module.buffers(), None))
-    return torch.device("cpu") if own is None else own.device
+    # parameters() and buffers() look for tensors that are shared, which takes many times as long
+    for kind in ("_parameters", "_buffers"):
+        for part in module.modules():
+            for own in getattr(part, kind).values():
+                if own is not None:
+                    return own.device
+    return torch.device("cpu")
 
 
 def on_the_cpu(method: Method) -> Method:
@@ -184,6 +189,11 @@ class Recorded(PyroModule):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.names_set.update(name for name in self._pyro_params if f"{prefix}{name}_unconstrained" in state_dict)
+
+    def __getattr__(self, name: str) -> Any:
+        # tensors in which Pyro has no part, without asking it first: small fits do little else
+        own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
+        return super().__getattr__(name) if own is None else own
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):

@@ -17,7 +17,7 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, transform_to
 
 from ._module import Recorded, device_of, holding, local_params, on_the_cpu, put_back
 from .base import Collapse, Statistics
@@ -141,7 +141,9 @@ class Mixture(Recorded):
 
     def global_term(self) -> Float[Tensor, ""]:
         """log p(theta), the log prior density of the parameters; 0 where there is no prior (maximum likelihood)."""
-        return self.family.log_prior() + self._log_prior_of_weights(self.weights)
+        prior = self.family.log_prior()
+        # without a prior of theirs the weights need not be brought to the simplex: a step of a small fit is such calls
+        return prior if self.concentration is None else prior + self._log_prior_of_weights(self.weights)
 
     def _log_prior_of_weights(self, weights: Float[Tensor, "*copies k"]) -> Float[Tensor, "*copies"] | float:
         """The log Dirichlet density of weights; 0 without a prior."""
@@ -426,8 +428,9 @@ class Mixture(Recorded):
 
     def _weigh(self, counts: Float[Tensor, " k"]) -> None:
         """The M-step of the weights."""
-        if not self.is_frozen("weights"):
-            self.weights = self._shares(counts)
+        if not self.is_frozen("weights"):  # as they are inside: checks and maps to and fro are many small calls
+            self.weights_unconstrained.data = transform_to(constraints.simplex).inv(self._shares(counts))
+            self.names_set.add("weights")
 
     def _ordered(self, order: Any) -> Int[Tensor, " k"]:
         order = torch.as_tensor(order, device=device_of(self))

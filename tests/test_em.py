@@ -291,3 +291,15 @@ def test_a_users_family_is_counted_and_relabelled():
     fitted.permute([2, 0, 1])
     np.testing.assert_allclose(fitted.family.rate.detach(), rates[[2, 0, 1]], rtol=1e-12)
     torch.testing.assert_close(fitted.bound(x), before)
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem"])
+def test_each_pass_reads_the_rows_once_and_the_closing_gradient_not_at_all(monkeypatch, accelerate):
+    seen = []
+    expect = Mixture.expect
+    monkeypatch.setattr(Mixture, "expect", lambda self, x, *more, **how: seen.append(len(x)) or expect(self, x, *more))
+    result = fit(GaussianMixture(2, 3), X, EM(tol=0, accelerate=accelerate), max_passes=7)
+    assert seen == [len(X)] * 7
+    monkeypatch.undo()
+    again = fit(result.model, X, EM(tol=0), max_passes=1)
+    assert again.gradient_norm == pytest.approx(result.gradient_norm, rel=1e-9)
