@@ -25,7 +25,7 @@ from .wide_pass import PANEL, WidePass
 
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
 SUMMED = 1 << 18  # cells times members whose centred values are held at a time
-BLOCK_CELLS = 1 << 20  # held of a block: 8 MiB
+BLOCK_CELLS = 1 << 19  # held of a block for each thread: 4 MiB
 BLOCK_ROWS = 1 << 15
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
@@ -213,7 +213,8 @@ class Gaussian(Family):
         """How many rows a pass takes at a time: what it makes of them stays in cache between its two GEMMs."""
         d = self._d
         made = self._k * PANEL if self._is_wide else d if self.tied else self.shape.size(d)  # of each row, and
-        return max(512, min(BLOCK_ROWS, BLOCK_CELLS // (d + made + 2 * self._k)))
+        cells = BLOCK_CELLS * torch.get_num_threads()
+        return max(512, min(BLOCK_ROWS, cells // (d + made + 2 * self._k)))
 
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""

@@ -48,7 +48,8 @@ class WidePass:
 
     def __call__(self, x: Float[Tensor, "n d"]):
         """log_prob (n, k) and `summarize`."""
-        y, k = (x - self.centre).to(self.constants.dtype).T.contiguous(), len(self.constants)
+        k = len(self.constants)
+        y = torch.sub(x.T, self.centre[:, None], out=self.constants.new_empty(x.shape[1], len(x)))
         squared, buffer = 0.0, y.new_empty(k * PANEL, len(x))
         for start, end, rows, shifts in self.panels:
             z = torch.addmm(shifts, rows, y[:end], out=buffer[: len(rows)])
