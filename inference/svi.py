@@ -234,9 +234,10 @@ class SVISteps:
 
     def _average(self, seen: int) -> None:
         """The gradients of all processes to their mean, each counting with the rows it has seen."""
-        for parameter in self.parameters:
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        average([parameter.grad for parameter in self.parameters], seen)
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        for parameter, gradient in zip(self.parameters, own, strict=True):
+            parameter.grad = gradient
+        average(own, seen)
 
     def _batches(self) -> Iterator[tuple[int, Iterable[Chunk]]]:
         """For each optimizer step how many rows it takes, and these in chunks."""
