@@ -32,8 +32,9 @@ def products(n: int, k: int, s: int) -> int:
 
 
 def tied(n: int, k: int, d: int) -> int:
-    """Flops of a shared full covariance: (k, d) by (d, n), (k, n) by (n, d), and two of (d, d) by (d, n)."""
-    return 4 * n * d * (k + d)
+    """Flops of a shared full covariance: (k, 1 + d) by (1 + d, n), (k, n) by (n, 1 + d), and the sums over rows of
+    products of columns."""
+    return products(n, k, 1 + d) + n * d * (d + 1)
 
 
 def allreduced(k: int, s: int) -> int:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ..models import LatentModel, Rows
+from ..models.threads import threads_for
 from .evaluate import EVALUATION_ROWS
-from .threads import threads_for
 
 REDUNDANT = 1e-8  # singular value of a Jacobian, its rows of length 1, below which a direction changes nothing
 

@@ -18,10 +18,10 @@ import torch
 from ..models import Collapse
 from ..models.base import SupportsBatch
 from ..models.batch import Batch
+from ..models.threads import SMALL_TABLE
 from .em import EM
 from .progress import Report
 from .restart import Run, Task
-from .threads import SMALL_TABLE
 
 LOT = 64  # restarts in one tensor: more save little, and memory grows with their number
 

@@ -51,7 +51,7 @@ class Batch:
     ) -> Statistics:
         """The E-step of each, side by side: `sum_blocks`. A bound that is not finite says that some row is impossible
         there."""
-        return sum_blocks(self.family, self.weights.log(), x, weights, labels, gaps=False)
+        return sum_blocks(self.family, self.weights.log(), x, weights, labels)
 
     @torch.no_grad()
     def global_term(self) -> Float[Tensor, " copies"]:

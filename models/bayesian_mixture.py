@@ -344,10 +344,10 @@ class BayesianMixture(Mixture):
     @torch.no_grad()
     def expect(self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None) -> Statistics:
         """The E-step of variational Bayes: that of EM at the expected natural parameters and log weights."""
-        rows, weights, labels, gaps = self._summed(x, weights, labels)
+        rows, weights, labels = self._summed(x, weights, labels)
         self._require_parameters()
         family, log_weights = self.q.view()
-        return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels, dtype, gaps))
+        return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:

@@ -16,6 +16,7 @@ from .missing import look
 from .rows import Rows
 
 CLOSE = 1e-8  # relative: two ways to compute one number
+DIFFERS = "differs from log_prob and summarize, expected the same numbers, or sums that lead to the same M-step"
 FLAT = 1e-6  # nats per row: the steepest slope that counts as none after an exact M-step
 NEAR = 1e-2  # and after many that go there by degrees, or to a kink
 STEPS = 200  # how many
@@ -139,22 +140,22 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     parts = family.summarize(x[:half], r[:half]) + family.summarize(x[half:], r[half:])
     if not _same(total, parts):
         raise ValueError(f"{name}: summarize(x) is not the sum over two halves of x, expected statistics that add up")
-    visit = family.visit()
-    log_prob, summarize = visit.block(x)
-    log_prob, sums = log_prob.clone(), summarize(r)
-    visited = visit.collect(sums)
-    alike = _same(visited, total) or _same(*(_maximized(family, r.sum(0), sums) for sums in (visited, total)))
-    if visit.weighed and not _same(sums[:, 0], r.sum(0)):
-        raise ValueError(f"{name}: visit() is `weighed`, expected the sums of responsibilities as its first column")
-    if visit.constants is not None:
-        visit.constants.add_(1)
-        if not _same(visit.block(x)[0], log_prob + 1):
-            raise ValueError(f"{name}: visit() has `constants`, expected its block to add what is in them to log_prob")
-    if not (_same(log_prob, family.log_prob(x)) and alike):
-        raise ValueError(
-            f"{name}: visit() differs from log_prob and summarize, expected the same numbers, or sums that lead to the "
-            "same M-step"
-        )
+    visit, log_prob = family.visit(), family.log_prob(x)
+    seen, summarize = visit.block(x)
+    if not (_same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
+        raise ValueError(f"{name}: visit() {DIFFERS}")
+    if visit.linear is not None and x.is_cpu:
+        weight, sums, bound = visit.linear.sum(x, x.new_zeros(log_prob.shape[1]), None, None)
+        share = log_prob.softmax(-1)
+        right = _same(bound, log_prob.logsumexp(-1).sum()) and _same(weight, share.sum(0))
+        if not (right and _leads_alike(family, x, share, sums)):
+            raise ValueError(f"{name}: the linear pass of visit() {DIFFERS}")
+
+
+def _leads_alike(family: Family, x: Tensor, r: Tensor, sums: Tensor) -> bool:
+    """Whether these sums are those of `summarize`, or at least lead to the same M-step."""
+    total = family.summarize(x, r)
+    return _same(sums, total) or _same(*(_maximized(family, r.sum(0), each) for each in (sums, total)))
 
 
 def _maximized(family: Family, weight: Tensor, total: Tensor) -> Tensor:

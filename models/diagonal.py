@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -22,9 +20,24 @@ class Diagonal:
         return d
 
     @staticmethod
-    def products(y: Tensor, out: Tensor) -> Callable[[], object]:
-        """A function that puts S(y) of what y (d, n) holds then into out (s, n)."""
-        return lambda: torch.mul(y, y, out=out)
+    def pairs(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which two columns each statistic, or each part of one, is the product of."""
+        return tuple(range(d)), tuple(range(d))
+
+    @staticmethod
+    def spread(coefficients: Tensor, d: int) -> Tensor:
+        """Coefficients (..., s) of S(y) to those of the products of `pairs`."""
+        return coefficients
+
+    @staticmethod
+    def gather(sums: Tensor) -> Tensor:
+        """Sums of the products of `pairs` to those of S(y) (..., s)."""
+        return sums
+
+    @staticmethod
+    def products(y: Tensor) -> Tensor:
+        """S(y) (s, n) of y (d, n)."""
+        return y * y
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:
@@ -100,10 +113,24 @@ class Spherical:
         return 1
 
     @staticmethod
-    def products(y: Tensor, out: Tensor) -> Callable[[], object]:
-        """A function that puts S(y) of what y (d, n) holds then into out (1, n)."""
-        squares = torch.empty_like(y)
-        return lambda: torch.sum(torch.mul(y, y, out=squares), 0, keepdim=True, out=out)
+    def pairs(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which two columns each statistic, or each part of one, is the product of."""
+        return Diagonal.pairs(d)
+
+    @staticmethod
+    def spread(coefficients: Tensor, d: int) -> Tensor:
+        """Coefficients (..., s) of S(y) to those of the products of `pairs`."""
+        return coefficients.expand(*coefficients.shape[:-1], d)
+
+    @staticmethod
+    def gather(sums: Tensor) -> Tensor:
+        """Sums of the products of `pairs` to those of S(y) (..., s)."""
+        return sums.sum(-1, keepdim=True)
+
+    @staticmethod
+    def products(y: Tensor) -> Tensor:
+        """S(y) (1, n) of y (d, n)."""
+        return (y * y).sum(0, keepdim=True)
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +22,6 @@ def sum_blocks(
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
     dtype: torch.dtype | None = None,
-    gaps: bool = True,
 ) -> Statistics:
     """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
     stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
@@ -31,24 +30,36 @@ def sum_blocks(
     Of a family of several `copies` with log weights (copies, k), the statistics of each by itself, side by side: weight
     (copies * k,), total (copies * k, s), bound (copies,).
 
-    dtype: what to compute in, where the family can; sums are in float64 all the same. gaps: False where it is known
-    that no cell is missing.
+    dtype: what to compute in, where the family can; sums are in float64 all the same.
     """
-    whole = family.visit if dtype is None else partial(family.visit_in, dtype)
-    if not (gaps and family.takes_missing and x.sum().isnan()):
-        return _sum(family, whole(), log_weights, x, weights, labels, dtype)
+    whole = family.visit() if dtype is None else family.visit_in(dtype)
+    found = None
+    if whole.linear is not None and x.is_cpu and len(x):
+        found = Statistics(*whole.linear.sum(x, log_weights, weights, labels), _weight(x, weights))
+        if found.bound.isfinite().all():
+            return found
+    if not (family.takes_missing and x.sum().isnan()):
+        return found or _sum(family, whole, log_weights, x, weights, labels)
     gone = x.isnan().any(1)
+    if math.isnan(family.doubt(x[gone])):  # a group of columns may take none
+        nothing = family.summarize(x[:0], x.new_zeros(0, log_weights.numel()))
+        return Statistics(
+            torch.nan * log_weights.flatten(), nothing, torch.nan * log_weights.sum(-1), _weight(x, weights)
+        )
 
-    def some(rows: Tensor, visit: Visit) -> Statistics:
-        w, z = (None if part is None else part[rows] for part in (weights, labels))
-        return _sum(family, visit, log_weights, x[rows], w, z)
+    def some(rows: Tensor) -> list[Any]:
+        return [None if part is None else part[rows] for part in (x, weights, labels)]
 
     def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
         log_prob, summarize = family.visit_missing(x)
-        return log_prob.detach() + family.doubt(x), summarize
+        return log_prob.detach(), summarize
 
-    torn = some(gone, Visit(visit_missing))
-    return torn if gone.all() else torn + some(~gone, whole())
+    torn = _sum(family, Visit(visit_missing), log_weights, *some(gone))
+    return torn if gone.all() else torn + sum_blocks(family, log_weights, *some(~gone), dtype)
+
+
+def _weight(x: Tensor, weights: Tensor | None) -> Tensor:
+    return x.new_tensor(len(x)) if weights is None else weights.sum()
 
 
 def _sum(
@@ -58,24 +69,24 @@ def _sum(
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
-    dtype: torch.dtype | None = None,
 ) -> Statistics:
-    k = log_weights.shape[-1]
+    """Block by block."""
+    if not len(x):
+        weight = x.new_zeros(log_weights.numel())
+        total = family.summarize(x, x.new_zeros(0, len(weight)))
+        return Statistics(weight, total, x.new_zeros(log_weights.shape[:-1]), _weight(x, weights))
     # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
-    size = max(1, family.block_rows // family.copies) if x.is_cpu else max(1, len(x))
-
-    constants = visit.constants
-    if constants is not None:
-        constants += log_weights.reshape(constants.shape)
-    weight, bound, total = x.new_zeros(log_weights.numel()), x.new_zeros(log_weights.shape[:-1]), 0.0
+    size = max(1, family.block_rows // family.copies) if x.is_cpu else len(x)
+    weight: Any = 0.0
+    bound: Any = 0.0
+    total: Any = 0.0
     for start in range(0, len(x), size):
         block = slice(start, start + size)
         log_prob, summarize = visit.block(x[block])  # (n, k)
         joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
-        if constants is None:
-            joint.add_(log_weights.unsqueeze(-1))
+        joint += log_weights.unsqueeze(-1)
         if labels is not None:
-            joint += allowed(labels[block], k).T
+            joint += allowed(labels[block], log_weights.shape[-1]).T
         peak = joint.amax(-2).clamp_(min=1e-8 * torch.finfo(joint.dtype).min)
         # 2^(log2(e) (joint - peak))
         share = torch.add((-LOG2_E * peak).unsqueeze(-2), joint, alpha=LOG2_E, out=joint).exp2_()
@@ -87,15 +98,10 @@ def _sum(
             evidence *= weights[block]
         share *= part.unsqueeze(-2)
         share = share.flatten(0, -2)  # (members, n)
-        if not visit.weighed:
-            weight += share.sum(1, dtype=x.dtype)
-        bound += evidence.sum(-1, dtype=x.dtype)
+        weight = weight + share.sum(1, dtype=x.dtype)
+        bound = bound + evidence.sum(-1, dtype=x.dtype)
         total = total + summarize(share.T)
-    total_weight = x.new_tensor(len(x)) if weights is None else weights.sum()
-    if not len(x):
-        return Statistics(weight, family.summarize(x, x.new_zeros(0, len(weight))), bound, total_weight)
-    sums = torch.as_tensor(total)
-    return Statistics(sums[:, 0] if visit.weighed else weight, visit.collect(sums), bound, total_weight)
+    return Statistics(weight, visit.collect(total), bound, _weight(x, weights))
 
 
 def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:

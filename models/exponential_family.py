@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from .conjugate import Priors
 from .family import Family, Summarize, Visit
+from .linear import Linear
 from .rows import Moments
 
 NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
@@ -67,13 +68,20 @@ class ExponentialFamily(Family):
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             t = self.statistics(x)
-            log_prob = torch.addmm(constant + self.doubt(x), eta, t.T)  # (k, n): reductions over k run along memory
+            log_prob = torch.addmm(constant, eta, t.T)  # (k, n): reductions over k run along memory
             if infinite:
                 log_prob[log_prob < -NEVER / 10] = -torch.inf
-            h = self.carrier(x)
-            return (log_prob.add_(_summed(h)) if isinstance(h, Tensor) else log_prob).T, lambda r: r.T @ t
+            return log_prob.add_(carrier(x)).T, lambda r: r.T @ t
 
-        return Visit(block)
+        def carrier(x: Tensor) -> Tensor | float:
+            return _summed(torch.as_tensor(self.carrier(x), dtype=x.dtype)) + self.doubt(x)
+
+        s = eta.shape[1]
+        linear = Linear(
+            eta.new_zeros(s), ((0,) * (1 + s), tuple(range(1 + s))), torch.cat([constant, eta], -1),
+            lambda total, _: total[:, 1:], numbers=self.statistics, carrier=carrier,
+        )  # fmt: skip
+        return Visit(block, linear)
 
     def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
         """total . eta - weight A of each member."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ._module import Recorded, device_of
+from .linear import Linear
 from .missing import seen_log_prob
 from .rows import Moments
 
@@ -26,16 +27,13 @@ class Visit:
 
     block: called without gradients, from rows (n, d) to their log_prob (n, k), NaN if some are `outside`, and a
     function from responsibilities (n, k) to sums (k, ...) that add up over blocks, so that both can share T(x).
-    collect: those sums, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
-    constants: the tensor of k numbers, if there is one, that `block` adds to the log_prob of every row: the E-step adds
-    the log weights to it once, instead of to every row.
-    weighed: whether the first column of the sums is that of the responsibilities, added up.
+    linear: the same for rows on the CPU, compiled, where log_prob is linear in statistics of a row.
+    collect: sums of blocks, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
     """
 
     block: Block
+    linear: Linear | None = None
     collect: Callable[[Tensor], Tensor] = lambda sums: sums
-    constants: Tensor | None = None
-    weighed: bool = False
 
 
 @dataclass(frozen=True)

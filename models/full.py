@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
 import pyro.distributions as dist
@@ -32,16 +31,26 @@ class Full:
         return d * (d + 1) // 2
 
     @staticmethod
-    def products(y: Tensor, out: Tensor) -> Callable[[], object]:
-        """A function that puts S(y) of what y (d, n) holds then into out (s, n)."""
-        d = len(y)
-        parts = [(y[i], y[i:], own) for i, own in enumerate(out.split(list(range(d, 0, -1))))]
+    @cache
+    def pairs(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Which two columns each statistic, or each part of one, is the product of."""
+        rows, columns = torch.triu_indices(d, d).tolist()
+        return tuple(rows), tuple(columns)
 
-        def fill() -> None:
-            for one, others, own in parts:
-                torch.mul(one, others, out=own)
+    @staticmethod
+    def spread(coefficients: Tensor, d: int) -> Tensor:
+        """Coefficients (..., s) of S(y) to those of the products of `pairs`."""
+        return coefficients
 
-        return fill
+    @staticmethod
+    def gather(sums: Tensor) -> Tensor:
+        """Sums of the products of `pairs` to those of S(y) (..., s)."""
+        return sums
+
+    @staticmethod
+    def products(y: Tensor) -> Tensor:
+        """S(y) (s, n) of y (d, n)."""
+        return torch.cat([one * y[i:] for i, one in enumerate(y)])
 
     @staticmethod
     def gram(y: Tensor, weight: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The fused pass of Gaussian components: the log densities and the sums of EM from one look at each row.
 
-With T(y) = (y, S(y)) the row and its second-order products, log N(x; mean_k, Sigma_k) = coefficients_k . T(x - centre)
-+ constant_k is one GEMM for all components and rows of a block, and the M-step's sums are a second one, of the
-responsibilities with the same T. Everything is feature-major, (s, n), so that it runs along memory.
+With T(y) = (1, y, S(y)), of a row and its second-order products, log N(x; mean_k, Sigma_k) = coefficients_k .
+T(x - centre) is one matrix product for all components and rows of a block, and the M-step's sums are a second one, of
+the responsibilities with the same T. Everything is feature-major, (s, n), so that it runs along memory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .covariance import Shape
+from .linear import Linear
 
 # Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
 # distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
@@ -23,12 +24,13 @@ FAR_SINGLE = 1e3  # in float32: that leaves 1e-4 nats of a log density, and of t
 
 
 class FusedPass:
-    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their (1, T(x - centre)).
+    """Blocks of rows (n, d) to their log densities (n, k), and a function that sums their T(x - centre); and the same
+    as a `Linear` pass.
 
     origin, offset: (k, d), where each component's sums are to be taken and how far its mean is from there; unit: (d,)
     the spread of the data; scales: of each component; dtype: to compute in. Components that are too far from the common
     centre, or too thin beside the data, for raw moments to keep their digits are done one by one by triangular solves,
-    in float64.
+    in float64: those of the numbers `far`.
     """
 
     def __init__(self, shape: Shape, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor, dtype=torch.float64):
@@ -48,26 +50,17 @@ class FusedPass:
             squared = squared[self.near]
         at_centre = -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d) + squared)  # log densities there
         coefficients = [at_centre.unsqueeze(-1), *(-0.5 * part for part in shape.coefficients(scales, mean))]
-        self.coefficients = torch.cat(coefficients, -1).to(dtype)  # (near, 1 + s)
-        self.constants = None if self.far else self.coefficients[:, 0]
-        self.t = self.coefficients.new_empty(0, 0)  # (1, T(y)) of a block
+        self.coefficients = torch.cat(coefficients, -1)  # (near, 1 + s)
+        self.dtype = dtype
 
     def __call__(self, x: Float[Tensor, "n d"]):
-        """log_prob (n, k) and `summarize`, to be called before the next block: they share their memory."""
-        if self.t.shape[1] != len(x):
-            d = x.shape[1]
-            self.t = self.coefficients.new_empty(1 + d + self.shape.size(d), len(x))
-            self.t[0] = 1
-            self.log_prob = self.coefficients.new_empty(len(self.coefficients), len(x))
-            self.y = self.t[1 : 1 + d]
-            self.fill = self.shape.products(self.y, out=self.t[1 + d :])
-        t = self.t
-        torch.sub(x.T, self.centre[:, None], out=self.y)
-        self.fill()
-        log_prob = torch.mm(self.coefficients, t, out=self.log_prob)  # (near, n)
+        """log_prob (n, k) and `summarize`."""
+        y = (x.T - self.centre[:, None]).to(self.dtype)
+        t = torch.cat([torch.ones_like(y[:1]), y, self.shape.products(y)])
+        log_prob = self.coefficients.to(t) @ t  # (near, n)
         if self.far:
-            whole = log_prob.new_empty(len(self.origin), len(x))
-            whole[self.near] = log_prob
+            whole = x.new_empty(len(self.origin), len(x))
+            whole[self.near] = log_prob.to(x)
             for j in self.far:
                 y = x.T - self.origin[j, :, None] - self.offset[j, :, None]
                 whole[j] = log_density(self.shape, self.scales[j], y)
@@ -76,21 +69,41 @@ class FusedPass:
 
     def _summarize(
         self, x: Float[Tensor, "n d"], t: Float[Tensor, "c n"], r: Float[Tensor, "k n"]
-    ) -> Float[Tensor, "k c"]:
+    ) -> Float[Tensor, "k s"]:
+        sums = summed(r[self.near].to(t), t)
+        near = shift(self.shape, sums[:, 0], sums[:, 1:], self.to_origin)
         if not self.far:
-            return summed(r, t)
-        total = x.new_zeros(len(r), len(t))
-        total[self.near] = summed(r[self.near], t)
+            return near
+        total = x.new_zeros(len(r), near.shape[1])
+        total[self.near] = near
         for j in self.far:
-            total[j, 0] = r[j].sum(dtype=x.dtype)
-            total[j, 1:] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
+            total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
         return total
 
-    def collect(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
-        """Sums over all blocks to those of T(x - origin)."""
-        weight, total = sums[:, 0], sums[:, 1:].clone()
-        total[self.near] = shift(self.shape, weight[self.near], total[self.near], self.to_origin)
-        return total
+    def linear(self, tied: int = 0) -> Linear | None:
+        """The same as sums of products of columns, for components that are all near; None if some are far. tied: of so
+        many components in turn one covariance; what is quadratic in a row is then common to them, and its sums over all
+        rows will do for the M-step, each component being given an even part."""
+        if self.far:
+            return None
+        k, d = self.origin.shape
+        left, right = (tuple(1 + column for column in side) for side in self.shape.pairs(d))
+        zeros, first = (0,) * (1 + d), tuple(range(1 + d))
+        linear, quadratic = self.coefficients[:, : 1 + d], self.shape.spread(self.coefficients[:, 1 + d :], d)
+        gather = self.shape.gather
+        if tied:
+            return Linear(
+                self.centre, (zeros, first), linear.to(self.dtype),
+                lambda total, common: self._collected(total, (gather(common) / tied).expand(k, -1)),
+                (left, right), quadratic[::tied],
+            )  # fmt: skip
+        return Linear(
+            self.centre, (zeros + left, first + right), torch.cat([linear, quadratic], -1).to(self.dtype),
+            lambda total, _: self._collected(total[:, : 1 + d], gather(total[:, 1 + d :])),
+        )  # fmt: skip
+
+    def _collected(self, first: Float[Tensor, "k c"], second: Float[Tensor, "k q"]) -> Float[Tensor, "k s"]:
+        return shift(self.shape, first[:, 0], torch.cat([first[:, 1:], second], -1), self.to_origin)
 
 
 def summed(r: Float[Tensor, "k n"], t: Float[Tensor, "c n"]) -> Float[Tensor, "k c"]:

@@ -19,9 +19,8 @@ from .family import Family, Summarize, Visit, require_size
 from .fused import FAR, FusedPass, log_density, moments, shift, squared_sizes
 from .prior import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 from .rows import Moments
-from .tied_pass import TiedPass
+from .threads import threads_for
 from .units import Located, ScaledCholesky
-from .wide_pass import PANEL, WidePass
 
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
 SUMMED = 1 << 18  # cells times members whose centred values are held at a time
@@ -116,10 +115,7 @@ class Gaussian(Family):
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(y) = (y, S(y)): the row, and its products y_i y_j for i <= j, its squares or its squared length."""
-        y = x.T.contiguous()
-        products = y.new_empty(self.shape.size(len(y)), len(x))
-        self.shape.products(y, out=products)()
-        return torch.cat([y, products]).T
+        return torch.cat([x.T, self.shape.products(x.T)]).T
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """Moments about `origin` to parameters, without a prior."""
@@ -149,21 +145,17 @@ class Gaussian(Family):
         return torch.cat([moments(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
 
     def visit(self) -> Visit:
-        """The fused pass: one GEMM for all log densities, one for all sums; with a kernel of its own for one shared
-        covariance, and for many columns."""
+        """The fused pass: one matrix product for all log densities, one for all sums."""
         return self.visit_in(torch.float64)
 
     def visit_in(self, dtype: torch.dtype) -> Visit:
-        """The same in another precision, but for components that need float64."""
-        with torch.no_grad():
-            measured, own = (self.origin, self._offset(), self.unit), None
-            if self.tied and self.copies == 1 and self._k > 0:
-                own = TiedPass(self.shape, *measured, self.scales()[0], dtype)
-            elif self._is_wide:
-                own = WidePass(*measured, self.scales(), dtype)
-            if own is None or not own.is_near:
-                own = FusedPass(self.shape, *measured, self.scales(), dtype)
-            return Visit(own, own.collect, own.constants, weighed=True)
+        """The same in another precision, where that has the digits for all components."""
+        with torch.no_grad(), threads_for(self._k * self._d**2):
+            measured = self.shape, self.origin, self._offset(), self.unit, self.scales()
+            own = FusedPass(*measured, dtype)
+            if own.far and dtype != torch.float64:
+                own = FusedPass(*measured)
+            return Visit(own, own.linear(self._k // self.copies if self.tied else 0))
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""
@@ -210,11 +202,9 @@ class Gaussian(Family):
 
     @property
     def block_rows(self) -> int:
-        """How many rows a pass takes at a time: what it makes of them stays in cache between its two GEMMs."""
-        d = self._d
-        made = self._k * PANEL if self._is_wide else d if self.tied else self.shape.size(d)  # of each row, and
+        """How many rows a pass takes at a time where it is not compiled: what it makes of them stays in cache."""
         cells = BLOCK_CELLS * torch.get_num_threads()
-        return max(512, min(BLOCK_ROWS, cells // (d + made + 2 * self._k)))
+        return max(512, min(BLOCK_ROWS, cells // (self._d + self.shape.size(self._d) + 2 * self._k)))
 
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""
@@ -293,11 +283,6 @@ class Gaussian(Family):
         )
 
     # inside
-
-    @property
-    def _is_wide(self) -> bool:
-        """Whether products of all columns would cost more than the components can share: measured, see benchmarks."""
-        return self.shape.scale_dims == 2 and not self.tied and 100 * self._k <= self._d**2
 
     @property
     def _k(self) -> int:

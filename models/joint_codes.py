@@ -92,4 +92,4 @@ class JointCodes:
 
             return log_prob.T, summarize
 
-        return Visit(block, self.single)
+        return Visit(block, collect=self.single)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -14,14 +15,13 @@ from torch import Tensor
 
 from .base import Statistics
 from .estep import allowed
-from .fused import FAR
 from .gaussian import Gaussian
+from .linear import padded
 from .mixture import Mixture
 from .rows import Moments
+from .threads import shared_out
 
-BLOCK_CELLS = 1 << 19  # rows and their scores, looked at together
-BLOCK_ROWS = 1 << 15
-FEW = 24  # clusters: of up to so many a matrix product finds the sums sooner than going row by row
+BLOCK_CELLS = 1 << 21  # of rows less centres, looked at together where that is not compiled
 SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
 LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
 
@@ -114,18 +114,19 @@ class KMeans(Mixture):
     ) -> HardStatistics:
         """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row: in
         float64, whatever the dtype, since nearly equal distances are told apart."""
-        rows, weights, labels, _ = self._summed(x, weights, labels)
+        rows, weights, labels = self._summed(x, weights, labels)
         labels = None if labels is None or bool((labels < 0).all()) else labels  # none known: to the bit as without
-        centres = self.loc.detach()
-        nearest = Nearest(centres)
-        size = max(256, min(BLOCK_ROWS, BLOCK_CELLS // sum(centres.shape))) if rows.is_cpu else max(1, len(rows))
-
-        def assign(block: slice) -> HardStatistics:
-            own = (None if part is None else part[block] for part in (weights, labels))
-            return self._assign(centres, nearest, rows[block], *own)
-
+        nearest = Nearest(self.loc.detach())
+        if rows.is_cpu and nearest.sharp and len(rows):
+            return self._possible(x, self._statistics(*nearest.assigned(rows, weights, labels)))
+        size = max(256, BLOCK_CELLS // self.loc.numel()) if rows.is_cpu else max(1, len(rows))
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
-        return self._possible(x, HardStatistics.of([assign(block) for block in blocks]))
+
+        def some(part: Tensor | None, block: slice) -> Tensor | None:
+            return None if part is None else part[block]
+
+        parts = [self._assign(nearest, rows[block], some(weights, block), some(labels, block)) for block in blocks]
+        return self._possible(x, HardStatistics.of(parts))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
@@ -177,39 +178,30 @@ class KMeans(Mixture):
 
     # inside
 
-    def _assign(
-        self, centres: Tensor, nearest: Nearest, x: Tensor, weights: Tensor | None, labels: Tensor | None
-    ) -> HardStatistics:
+    def _assign(self, nearest: Nearest, x: Tensor, weights: Tensor | None, labels: Tensor | None) -> HardStatistics:
         """`expect` of one block of rows."""
-        k, d = centres.shape
-        cluster, squared, found = nearest(x, weights) if labels is None else (nearest.of(x), None, None)
+        cluster, centres = nearest.of(x), nearest.centres
         if labels is not None:
             cluster = torch.where(labels >= 0, labels, cluster)
-        if squared is None or found is None:
-            away = x - centres.index_select(0, cluster)
-            squared = away.square().sum(1)
-            w = torch.ones_like(squared) if weights is None else weights
-            total = torch.zeros_like(centres).index_add_(0, cluster, away if weights is None else away * w[:, None])
-            found = torch.bincount(cluster, w, minlength=k), total
-        w = torch.ones_like(squared) if weights is None else weights
-        top = squared.topk(min(k, len(x))).indices
-        if labels is not None:  # rows whose component is known stay there
-            free = (labels < 0).nonzero().squeeze(1)
-            top = free[squared[free].topk(min(k, len(free))).indices]
-        variance = self.family.scale.detach() ** 2  # type: ignore[operator]
-        most = -math.log(k) - d / 2 * (2 * math.pi * variance).log()  # the bound of a row at its centre
-        distortion = w @ squared
-        return HardStatistics(
-            weight=found[0],
-            total=found[1],
-            bound=most * w.sum() - distortion / (2 * variance),
-            total_weight=w.sum(),
-            distortion=distortion,
-            squared=squared[top],
-            rows=x[top],
-            row_weight=w[top],
-            cluster=cluster[top],
+        away = x - centres.index_select(0, cluster)
+        w = torch.ones_like(x[:, 0]) if weights is None else weights
+        total = torch.zeros_like(centres).index_add_(0, cluster, away * w[:, None])
+        squared = away.square().sum(1)
+        free = torch.arange(len(x), device=x.device) if labels is None else (labels < 0).nonzero().squeeze(1)
+        top = free[squared[free].topk(min(len(centres), len(free))).indices]  # rows whose component is known stay there
+        furthest = squared[top], x[top], w[top], cluster[top]
+        return self._statistics(
+            torch.bincount(cluster, w, minlength=len(centres)), total, w @ squared, w.sum(), *furthest
         )
+
+    def _statistics(
+        self, weight: Tensor, total: Tensor, distortion: Tensor, total_weight: Tensor, *furthest: Tensor
+    ) -> HardStatistics:
+        """What these sums and furthest rows say, and the bound: of rows at their centres, less what distances cost."""
+        variance = self.family.scale.detach() ** 2  # type: ignore[operator]
+        most = -math.log(len(weight)) - total.shape[1] / 2 * (2 * math.pi * variance).log()
+        bound = most * total_weight - distortion / (2 * variance)
+        return HardStatistics(weight, total, bound, total_weight, distortion, *furthest)
 
     def batch(self, rows: Any, generators: Any) -> None:
         """None: its restarts run in turn."""
@@ -233,39 +225,45 @@ class Nearest:
         apart = torch.cdist(c, c, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
         apart = torch.where(apart > 0, apart, torch.inf).min()
         self.sharp = torch.finfo(c.dtype).eps * float(c.square().sum(1).max()) <= SHARP * float(apart) ** 2
-        self.places = torch.stack([torch.ones_like(c[:, 0]), torch.arange(len(c)).to(c)])
-
-    def __call__(self, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None):
-        """The cluster of each row (n,), its squared distance from the centre (n,), and of each cluster the weight of
-        its rows and the sum of what leads there from the centre, (k,) and (k, d). Where a sum of squares loses digits
-        that a difference keeps, only the first."""
-        if not self.sharp:
-            return self.of(x), None, None
-        k, (n, d) = len(self.c), x.shape
-        y = x.new_empty(n, 1 + d)
-        y[:, 0] = 1.0
-        torch.sub(x, self.middle, out=y[:, 1:])
-        scores = self.products @ y.T  # (k, n): along memory
-        best = scores.amax(0)
-        hit = torch.eq(scores, best, out=torch.empty_like(scores))  # many times as fast as an argmax
-        hits, cluster = self.places @ hit
-        cluster = cluster.long()
-        if hits.amax() > 1:  # of equals the first
-            cluster = scores.argmax(0)
-            hit = torch.zeros_like(scores).scatter_(0, cluster.unsqueeze(0), 1.0)
-        sizes = (y * y) @ y.new_ones(1 + d) - 1
-        squared = (sizes - 2 * best).clamp_(min=0)
-        if not squared.sum() * FAR > sizes.sum():
-            return cluster, None, None
-        if k <= FEW:
-            tally = (hit if weights is None else hit * weights) @ y
-        else:
-            tally = torch.zeros_like(self.products)
-            tally.index_add_(0, cluster, y if weights is None else y * weights.unsqueeze(1))
-        return cluster, squared, (tally[:, 0], tally[:, 1:] - tally[:, :1] * self.c)
 
     def of(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
-        """The clusters alone."""
+        """The cluster of each, of equally near ones the first."""
         if not self.sharp:
             return torch.cdist(x, self.centres, compute_mode="donot_use_mm_for_euclid_dist").min(1).indices
         return (self.products[:, 1:] @ (x - self.middle).T).add_(self.products[:, :1]).argmax(0)
+
+    def assigned(
+        self, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None, labels: Int[Tensor, " n"] | None
+    ) -> tuple[Tensor, ...]:
+        """All that `HardStatistics` needs of rows on the CPU, but the bound, in its order, by the compiled pass: only
+        where centres are `sharp`."""
+        from .compiled import ROWS, hard
+
+        k, d = self.centres.shape
+        coefficients = np.zeros((padded(k), padded(1 + d)))
+        coefficients[:k, : 1 + d] = self.products.numpy()
+        rows, middle, centres = (part.contiguous().numpy() for part in (x, self.middle, self.centres))
+        w = np.empty(0) if weights is None else weights.numpy()
+        z = np.empty(0, np.int64) if labels is None else labels.numpy()
+
+        def visitor() -> Callable[[int, int], list[np.ndarray]]:
+            memory = x.new_empty(3 + sum(coefficients.shape), ROWS).numpy()
+
+            def visit(start: int, stop: int) -> list[np.ndarray]:
+                sums = [np.zeros(k), np.zeros((k, d)), np.zeros(2)]
+                furthest = [np.zeros(k, np.int64), np.empty(k), np.zeros(k, np.int64)]
+                part = slice(start, stop)
+                hard(rows[part], w[part], z[part], middle, centres, coefficients, memory, *sums, *furthest)
+                furthest[0] += start
+                return [*sums, *furthest]
+
+            return visit
+
+        parts = list(zip(*shared_out(visitor, len(x), coefficients.size + 4 * k + 16 * d, ROWS), strict=True))
+        weight, total, (distortion, total_weight) = (torch.from_numpy(sum(part)) for part in parts[:3])
+        row, squared, cluster = (torch.from_numpy(np.concatenate(part)) for part in parts[3:])
+        squared, top = squared.topk(min(k, len(squared)))
+        top, squared = top[squared >= 0], squared[squared >= 0]
+        row = row[top]
+        row_weight = torch.ones_like(squared) if weights is None else weights[row]
+        return weight, total, distortion, total_weight, squared, x[row], row_weight, cluster[top]

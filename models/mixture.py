@@ -29,6 +29,7 @@ from .intake import as_labels, as_tensor, as_weights, first_cell
 from .missing import Imputed, Seen, drawn_missing, imputed, log_density
 from .rows import Moments, Rows, as_rows, by_chunks
 from .schema import Schema, conform
+from .threads import threads_for
 
 Made = TypeVar("Made", bound=Statistics)
 
@@ -222,15 +223,15 @@ class Mixture(Recorded):
         """E-step: responsibilities of each row, summed with its T(x) block by block, so that nothing of size (n, k)
         is kept. dtype: torch.float32 computes in it, where the family can, and sums in float64. Raises ArithmeticError
         if a row has probability zero under every component."""
-        rows, weights, labels, gaps = self._summed(x, weights, labels)
-        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype, gaps))
+        rows, weights, labels = self._summed(x, weights, labels)
+        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
         """M-step: weights in proportion to their responsibilities, the family from its statistics. Of parameters of
         which some are frozen the best of the others (ECM: Meng & Rubin, Biometrika 80 (1993), 267-278)."""
         self.family.require_conditional()
-        with put_back(self.family):
+        with put_back(self.family), threads_for(statistics.total.numel()):
             if length == 1:
                 self.family.maximize(statistics.weight, statistics.total)
             else:
@@ -397,9 +398,8 @@ class Mixture(Recorded):
         if refused is not None and refused.any():
             raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self._kind.expects}")
 
-    def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None, bool]:
-        """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter; and
-        whether some cells are missing."""
+    def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
         self._require_parameters()
         # a cell that is not finite shows in the bound
         x = as_tensor(conform(x, self), self._kind.features, finite=False).to(device_of(self))
@@ -408,9 +408,7 @@ class Mixture(Recorded):
             weights = weights.to(x.device)
             kept = weights > 0
             x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
-        if gaps := bool(x.sum().isnan()):  # a family may take no missing cells, or not in these columns
-            self._allow(as_tensor(x, missing=self.takes_missing) if len(x) else x, None)
-        return x, weights, labels, gaps
+        return x, weights, labels
 
     def _possible(self, x: Any, statistics: Made) -> Made:
         """The same statistics. Raises ArithmeticError if a row has probability zero under every component."""

@@ -18,6 +18,7 @@ from .merge import patterns
 from .schema import Schema
 from .shuffle import drawn, windows
 from .table import Index, as_table
+from .threads import one_thread
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time, independent of how many there are
 CHUNK_CELLS = 1 << 21  # of a table in memory that has few columns more rows: so many cells, 16 MiB
@@ -311,7 +312,8 @@ class Rows:
         """Mean and covariance of all rows, in two passes, so that a far offset costs no digits. Of columns with missing
         cells, over those that are seen; the covariances of pairs are shrunk to stay those of a distribution."""
         products = ((y if w is None else y * w[:, None]).T @ y for y, w in self._centred())
-        covariance = self._summed(products) / torch.outer(self._seen, self._seen).sqrt()
+        with one_thread():
+            covariance = self._summed(products) / torch.outer(self._seen, self._seen).sqrt()
         self._require_range(covariance.diagonal())
         return Moments(self._mean, covariance)
 

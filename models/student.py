@@ -153,7 +153,6 @@ class StudentT(Family):
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
             normal, summarize = visit.block(x)
-            normal = normal.clone()  # its memory becomes the posterior's
 
             def pack(responsibilities: Tensor) -> Tensor:
                 scaled, own = self._scales(squared, self.features, responsibilities)
@@ -163,7 +162,7 @@ class StudentT(Family):
                 squared = self._squared(normal)
                 return self._density(normal, squared, self.features), pack
 
-        return Visit(block, lambda sums: torch.cat([visit.collect(sums[:, :-3]), sums[:, -3:]], -1))
+        return Visit(block)
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: locations and scales as of a Gaussian with rows of weight r u, and the degrees of freedom: a Newton

@@ -1,5 +1,8 @@
 """What all tests share: one thread, reproducible hypothesis draws, and no trace left in anything global."""
 
+import subprocess
+import sys
+
 import beartype
 import jaxtyping
 import pyro
@@ -22,6 +25,10 @@ settings.load_profile("house")
 def pytest_configure(config):
     # Pyro's distributions derive from typing.Callable, which beartype deplores wherever one is annotated
     config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
+    if not hasattr(config, "workerinput"):
+        # once before the processes begin: ArviZ trips over another one that is also imported first on a day, and what
+        # is compiled takes each of them seconds
+        subprocess.run([sys.executable, "-W", "ignore", "-c", "import arviz, lowerbound.models.compiled"], check=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -191,6 +191,30 @@ def bits(model):
     return {name: tensor.detach().numpy().tobytes() for name, tensor in model.state_dict().items()}
 
 
+def linear_pass(x, weights, labels, centre, own, shared, coefficients, common, log_weights):
+    """What `Linear.sum` sums, of one copy: weights (k,), totals (k, p), sums that components share (q,), bound."""
+    y = np.column_stack([np.ones(len(x)), x - centre])
+    t, c = (y[:, list(one)] * y[:, list(other)] for one, other in (own, shared))
+    joint = t @ coefficients.T + log_weights
+    if labels is not None:
+        joint[(labels >= 0)[:, None] & (labels[:, None] != np.arange(joint.shape[1]))] = -np.inf
+    evidence = logsumexp(joint, axis=1)
+    w = np.ones(len(x)) if weights is None else weights
+    r = np.exp(joint - evidence[:, None]) * w[:, None]
+    return r.sum(0), r.T @ t, w @ c, w @ (evidence + c @ common)
+
+
+def nearest_centres(x, weights, labels, centres):
+    """k-means' assignment, distance by distance: clusters, squared distances (n,), weights and sums of each cluster."""
+    squared = np.square(x[:, None] - centres).sum(-1)
+    cluster = squared.argmin(1)
+    if labels is not None:
+        cluster = np.where(labels >= 0, labels, cluster)
+    w, away = np.ones(len(x)) if weights is None else weights, x - centres[cluster]
+    hit = (cluster[:, None] == np.arange(len(centres))) * w[:, None]
+    return cluster, np.square(away).sum(1), hit.sum(0), hit.T @ away
+
+
 class Poisson(Family):
     """Independent counts: the dozen lines that a user writes (with a constraint made for the occasion)."""
 

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from lowerbound.inference import EM, fit
 from lowerbound.models import Family, Gaussian, Mixture, check_family
 from lowerbound.models.family import Visit
+from lowerbound.models.linear import Linear
 
 COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60, axis=0)).astype(float)
 
@@ -42,6 +43,20 @@ def test_a_family_that_keeps_the_contract_passes_and_is_left_alone():
     check_family(family, COUNTS)
     assert not family.is_set and torch.equal(family.rate.detach(), torch.ones(2, 2).double())
     check_family(Gaussian(2, 2, "tied", prior="weak"), COUNTS)
+
+
+def poisson_pass(family, factor=1.0, collect=1):
+    """What a linear pass of two Poisson columns is: sums of T(x) = x."""
+    rate = family.rate.detach()
+    coefficients = torch.cat([-rate.sum(1, keepdim=True), factor * rate.log()], 1)
+    return Linear(
+        torch.zeros(2).double(), ((0, 0, 0), (0, 1, 2)), coefficients, lambda total, _: collect * total[:, 1:],
+        carrier=lambda x: -torch.lgamma(x + 1).sum(1),
+    )  # fmt: skip
+
+
+def test_a_linear_pass_may_be_written_too():
+    check_family(broken(visit=lambda self: replace(Family.visit(self), linear=poisson_pass(self))), COUNTS)
 
 
 class _Kept(Own):
@@ -101,13 +116,13 @@ FAULTS = {
         broken(visit=lambda self: Visit(lambda x: (self.log_prob(x), lambda r: 2 * self.summarize(x, r)))),
         r"visit\(\) differs",
     ),
-    "constants": (
-        broken(visit=lambda self: replace(Family.visit(self), constants=torch.zeros(2))),
-        r"visit\(\) has `constants`, expected its block to add",
+    "linear": (
+        broken(visit=lambda self: replace(Family.visit(self), linear=poisson_pass(self, 1.01))),
+        r"the linear pass of visit\(\) differs",
     ),
-    "weighed": (
-        broken(visit=lambda self: replace(Family.visit(self), weighed=True)),
-        r"visit\(\) is `weighed`, expected the sums of responsibilities",
+    "linear sums": (
+        broken(visit=lambda self: replace(Family.visit(self), linear=poisson_pass(self, collect=2))),
+        r"the linear pass of visit\(\) differs",
     ),
     "free": (broken(free_parameters=lambda self: 5), r"free_parameters\(\) is 5, expected at most 4"),
 }

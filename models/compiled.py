@@ -1,0 +1,372 @@
+"""The E-step of models whose log densities are linear in statistics of a row, compiled: once through the rows, a block
+of them at a time, which stays in the cache of its processor from the first product to the last sum.
+
+`reference.py` of the tests says in ten lines what `soft` computes. Here arrays are feature-major, (what, rows of the
+block), so that every inner loop runs along memory and is done by whole vectors; matrix products go by tiles of 4 x 4,
+which fit the registers. Nothing holds Python's lock, so that threads share the rows out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+ROWS = 320  # of a block: whole vectors, four at a time, and not a power of 2, whose rows would share cache lines
+TILE = 4  # rows of a matrix that are multiplied together: others are padded to a multiple
+LOG2_E = 1 / math.log(2)  # inside, logarithms are to base 2, whose powers are quick
+IMPOSSIBLE = -1e29  # log densities below are of what no member can give
+FEW = 24  # clusters: of up to so many a matrix product finds the sums of rows sooner than going row by row
+DIGITS = 1e5  # squared lengths over squared distances, up to which their difference is as good as a sum of squares
+
+
+def compiled(fastmath: set[str], *signatures: str) -> Callable[[Callable], Any]:
+    """A decorator: compile for these types, by default for those of the first call, and keep what was compiled on disk,
+    where that can be written to."""
+    options = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
+
+    def decorate(function: Callable) -> Any:
+        try:
+            return njit(list(signatures) or None, cache=True, **options)(function)
+        except RuntimeError:  # there is no folder for it
+            return njit(list(signatures) or None, **options)(function)
+
+    return decorate
+
+
+SUMS = {"contract", "reassoc", "nsz"}  # the order of sums is free, but no number is taken to be finite
+fast = compiled(SUMS)
+MATRIX, VECTOR, CODES, SINGLE = "float64[:, ::1]", "float64[::1]", "int64[::1]", "float32[:, ::1]"
+
+
+# numbers and their bits
+
+
+@intrinsic
+def bits(context, number):
+    """The whole number that the bits of a floating-point number are."""
+    whole = {types.float64: types.int64, types.float32: types.int32}[number]
+    return whole(number), lambda to, builder, _, arguments: builder.bitcast(arguments[0], to.get_value_type(whole))
+
+
+@intrinsic
+def from_bits(context, whole):
+    """`bits` undone."""
+    number = {types.int64: types.float64, types.int32: types.float32}[whole]
+    return number(whole), lambda to, builder, _, arguments: builder.bitcast(arguments[0], to.get_value_type(number))
+
+
+@intrinsic
+def whole_vectors(context):
+    """Said first in a function: use vectors of 512 bits where the processor has them. Compilers take half of it, as
+    the clocks of early ones fell under whole ones; products of matrices take a quarter longer for it."""
+
+    def generate(context, builder, signature, arguments):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # `add` knows words alone
+        return context.get_dummy_value()
+
+    return types.none(), generate
+
+
+def exp2(x):
+    """2^x for x of at most 0, within 2 units of the last digit; 0 where it is so small that products with it could fall
+    below the normal numbers, which take processors many times as long."""
+
+
+@overload(exp2, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})
+@no_type_check
+def _exp2(x):
+    single = x == types.float32
+    number, whole, digits, bias = (np.float32, np.int32, 23, 127) if single else (np.float64, np.int64, 52, 1023)
+    least, zero, half = number(-90 if single else -960), number(0), number(1.5 * 2.0**digits)
+    # Taylor's series of 2^f, |f| <= 1/2: the next term is 2e-17
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 = (
+        number(math.log(2) ** i / math.factorial(i)) for i in range(13)
+    )
+
+    def found(x):
+        shifted = x + half  # the last digits are now those of the nearest whole number
+        f = x - (shifted - half)
+        p = c12
+        p = ((((p * f + c11) * f + c10) * f + c9) * f + c8) * f + c7
+        p = ((((p * f + c6) * f + c5) * f + c4) * f + c3) * f + c2
+        p = (p * f + c1) * f + c0
+        power = p * from_bits(whole((bits(shifted) + bias) << digits))  # type: ignore[call-arg]
+        return zero if x < least else power
+
+    return found
+
+
+@compiled({"contract"})
+@no_type_check
+def log2(x):
+    """log2 x for normal x > 0, within 3 units of the last digit: by the series of the inverse hyperbolic tangent."""
+    b = bits(x)
+    exponent, mantissa = (b >> 52) - 1023, from_bits((b & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000)
+    above = mantissa > 1.4142135623730951
+    mantissa, exponent = (0.5 * mantissa, exponent + 1) if above else (mantissa, exponent)
+    s = (mantissa - 1) / (mantissa + 1)
+    z = s * s
+    p = 1 / 21
+    p = ((((p * z + 1 / 19) * z + 1 / 17) * z + 1 / 15) * z + 1 / 13) * z + 1 / 11
+    p = ((((p * z + 1 / 9) * z + 1 / 7) * z + 1 / 5) * z + 1 / 3) * z + 1
+    return exponent + 2 * LOG2_E * s * p if x == x else x
+
+
+# blocks of rows
+
+
+@fast
+@no_type_check
+def load(x, start, centre, y):
+    """Rows from `start` into y (1 + d, rows): a row of ones, and the columns less the centre; 0 beyond the last row."""
+    n = min(y.shape[1], len(x) - start)
+    y[0] = 1
+    for b in range(n):
+        for j in range(x.shape[1]):
+            y[1 + j, b] = x[start + b, j] - centre[j]
+    y[1:, n:] = 0
+    return n
+
+
+@fast
+@no_type_check
+def products(y, left, right, s, t):
+    """The statistics s .. s + 3 of the rows: each a product of two rows of y."""
+    whole_vectors()
+    for i in range(TILE):
+        one, other = left[s + i], right[s + i]
+        for b in range(y.shape[1]):
+            t[i, b] = y[one, b] * y[other, b]
+
+
+@fast
+@no_type_check
+def times(coefficients, i, s, t, joint):
+    """joint[i .. i + 3] += coefficients[i .. i + 3, s .. s + 3] t."""
+    whole_vectors()
+    c00, c01, c02, c03 = coefficients[i, s], coefficients[i, s + 1], coefficients[i, s + 2], coefficients[i, s + 3]
+    i1, i2, i3 = i + 1, i + 2, i + 3
+    c10, c11, c12, c13 = coefficients[i1, s], coefficients[i1, s + 1], coefficients[i1, s + 2], coefficients[i1, s + 3]
+    c20, c21, c22, c23 = coefficients[i2, s], coefficients[i2, s + 1], coefficients[i2, s + 2], coefficients[i2, s + 3]
+    c30, c31, c32, c33 = coefficients[i3, s], coefficients[i3, s + 1], coefficients[i3, s + 2], coefficients[i3, s + 3]
+    for b in range(t.shape[1]):
+        t0, t1, t2, t3 = t[0, b], t[1, b], t[2, b], t[3, b]
+        joint[i, b] += c00 * t0 + c01 * t1 + c02 * t2 + c03 * t3
+        joint[i1, b] += c10 * t0 + c11 * t1 + c12 * t2 + c13 * t3
+        joint[i2, b] += c20 * t0 + c21 * t1 + c22 * t2 + c23 * t3
+        joint[i3, b] += c30 * t0 + c31 * t1 + c32 * t2 + c33 * t3
+
+
+@fast
+@no_type_check
+def outer(share, i, t, total, s):
+    """total[i .. i + 3, s .. s + 3] += share[i .. i + 3] t'."""
+    whole_vectors()
+    zero = t.dtype.type(0)
+    a00 = a01 = a02 = a03 = a10 = a11 = a12 = a13 = zero
+    a20 = a21 = a22 = a23 = a30 = a31 = a32 = a33 = zero
+    for b in range(t.shape[1]):
+        t0, t1, t2, t3 = t[0, b], t[1, b], t[2, b], t[3, b]
+        r0, r1, r2, r3 = share[i, b], share[i + 1, b], share[i + 2, b], share[i + 3, b]
+        a00, a01, a02, a03 = a00 + r0 * t0, a01 + r0 * t1, a02 + r0 * t2, a03 + r0 * t3
+        a10, a11, a12, a13 = a10 + r1 * t0, a11 + r1 * t1, a12 + r1 * t2, a13 + r1 * t3
+        a20, a21, a22, a23 = a20 + r2 * t0, a21 + r2 * t1, a22 + r2 * t2, a23 + r2 * t3
+        a30, a31, a32, a33 = a30 + r3 * t0, a31 + r3 * t1, a32 + r3 * t2, a33 + r3 * t3
+    for j, four in enumerate(((a00, a01, a02, a03), (a10, a11, a12, a13), (a20, a21, a22, a23), (a30, a31, a32, a33))):
+        for m in range(TILE):
+            total[i + j, s + m] += four[m]
+
+
+@fast
+@no_type_check
+def shares(joint, first, k, w, peak, mass):
+    """Of the rows the log2 joint densities first .. first + k - 1 to responsibilities times row weights w, in place;
+    returns the sum of w log2 of the densities' sums."""
+    whole_vectors()
+    rows = joint.shape[1]
+    for b in range(rows):
+        peak[b] = joint[first, b]
+        mass[b] = 0
+    for i in range(first + 1, first + k):
+        for b in range(rows):
+            peak[b] = max(peak[b], joint[i, b])
+    for i in range(first, first + k):
+        for b in range(rows):
+            e = exp2(joint[i, b] - peak[b])
+            joint[i, b] = e
+            mass[b] += e
+    bound = 0.0
+    for b in range(rows):
+        all_of_it = np.float64(mass[b])
+        bound += w[b] * (log2(all_of_it) + (peak[b] if peak[b] > IMPOSSIBLE else -np.inf))
+        mass[b] = w[b] / all_of_it
+    for i in range(first, first + k):
+        for b in range(rows):
+            joint[i, b] *= mass[b]
+    return bound
+
+
+ROWS_OF = ", ".join([MATRIX, VECTOR, CODES])
+SOFT = ", ".join([ROWS_OF, VECTOR, CODES, CODES, "{0}", "int64", "{0}", MATRIX, VECTOR, VECTOR])
+
+
+@compiled(SUMS, *(f"void({SOFT.format(matrix)})" for matrix in (MATRIX, SINGLE)))
+@no_type_check
+def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, common, bound):
+    """E-step: adds to total (kp, p) the sums of responsibilities times statistics, to common (q,) the sums over rows of
+    those that all components share, and to bound (copies,) that of the rows, in bits.
+
+    x (n, d); weights, labels (n,), or empty; centre (d,); left, right (p + q,): which two of (1, x - centre) each
+    statistic is the product of; coefficients (kp, p) of k components of each copy in turn, times log2 e; work: memory
+    (8 + d + kp, ROWS), of the type to compute in. p, q and kp are padded to whole tiles.
+    """
+    kp, p = coefficients.shape
+    d = len(centre)
+    w, peak, mass, y = work[0], work[1], work[2], work[3 : 4 + d]
+    t, joint = work[4 + d : 8 + d], work[8 + d :]
+    for start in range(0, len(x), ROWS):
+        n = load(x, start, centre, y)
+        for b in range(n):
+            w[b] = weights[start + b] if len(weights) else 1.0
+        w[n:] = 0
+        joint[:] = 0
+        for s in range(0, p, TILE):
+            products(y, left, right, s, t)
+            for i in range(0, kp, TILE):
+                times(coefficients, i, s, t, joint)
+        if len(labels):
+            for b in range(n):
+                if labels[start + b] >= 0:
+                    for i in range(k * len(bound)):
+                        if i % k != labels[start + b]:
+                            joint[i, b] = -np.inf
+        for copy in range(len(bound)):
+            bound[copy] += shares(joint, copy * k, k, w, peak, mass)
+        for s in range(0, p, TILE):
+            products(y, left, right, s, t)
+            for i in range(0, kp, TILE):
+                outer(joint, i, t, total, s)
+        for s in range(p, len(left), TILE):
+            products(y, left, right, s, t)
+            for j in range(TILE):
+                for b in range(ROWS):
+                    common[s - p + j] += w[b] * t[j, b]
+
+
+@fast
+@no_type_check
+def largest(joint, k, best, which):
+    """Of the rows the largest of the first k numbers, and which it is, of equal ones the first."""
+    whole_vectors()
+    for b in range(joint.shape[1]):
+        best[b], which[b] = joint[0, b], 0
+    for i in range(1, k):
+        for b in range(joint.shape[1]):
+            number, most, first = joint[i, b], best[b], which[b]
+            best[b] = number if number > most else most
+            which[b] = i if number > most else first
+
+
+@fast
+@no_type_check
+def distances(y, best, n, found):
+    """|y - c|^2 of the first n rows, from c . y - |c|^2 / 2; returns their sum, and that of |y|^2."""
+    whole_vectors()
+    for b in range(len(best)):
+        found[b] = 0
+    for i in range(1, len(y)):
+        for b in range(len(best)):
+            found[b] += y[i, b] * y[i, b]
+    length, distance = 0.0, 0.0
+    for b in range(n):
+        length += found[b]
+        found[b] = max(found[b] - 2 * best[b], 0.0)
+        distance += found[b]
+    return distance, length
+
+
+@fast
+@no_type_check
+def hits(which, w, joint):
+    """Row weights w to the components of the rows, 0 to others."""
+    whole_vectors()
+    for i in range(len(joint)):
+        for b in range(len(w)):
+            joint[i, b] = w[b] if which[b] == i else 0.0
+
+
+@fast
+@no_type_check
+def moved(x, n, centres, j, w, total):
+    """Adds w (x[n] - centres[j]) to total[j]; returns the square of its length, but for w."""
+    squared = 0.0
+    for m in range(x.shape[1]):
+        away = x[n, m] - centres[j, m]
+        squared += away * away
+        total[j, m] += w * away
+    return squared
+
+
+HARD = ", ".join([ROWS_OF, VECTOR, *[MATRIX] * 3, VECTOR, MATRIX, VECTOR, CODES, VECTOR, CODES])
+
+
+@compiled(SUMS, f"void({HARD})")
+@no_type_check
+def hard(x, weights, labels, middle, centres, coefficients, memory, weight, total, sums, row, squared, cluster):
+    """The assignment of k-means: each row to its label, or the centre of the largest c . y - |c|^2 / 2, y = x - middle.
+
+    Adds to weight (k,) and total (k, d) the weights of the rows of each centre and the sums of what leads to them from
+    there, to sums (2,) the row weights times squared distances and the row weights. The rows furthest from their
+    centres, but for those with labels: their numbers to row (k,), from 0 here, their squared distances to squared (k,),
+    less than 0 where there are fewer rows, and their centres to cluster (k,).
+
+    x (n, d); weights, labels (n,), or empty; centres (k, d); coefficients (kp, p), padded, of (1, y); memory: (3 + p +
+    kp, ROWS) of float64.
+    """
+    kp, p = coefficients.shape
+    k, d = centres.shape
+    w, best, away, y, joint = memory[0], memory[1], memory[2], memory[3 : 3 + p], memory[3 + p :]
+    nearest, tally = np.empty(ROWS, np.int64), np.zeros((kp, p))
+    y[1 + d :] = 0
+    squared[:] = -1
+    least = 0  # the place of the least of `squared`
+    for start in range(0, len(x), ROWS):
+        n = load(x, start, middle, y[: 1 + d])
+        for b in range(n):
+            w[b] = weights[start + b] if len(weights) else 1.0
+        w[n:] = 0
+        joint[:] = 0
+        for i in range(0, kp, TILE):
+            for s in range(0, p, TILE):
+                times(coefficients, i, s, y[s : s + TILE], joint)
+        largest(joint, k, best, nearest)
+        together = k <= FEW and len(labels) == 0
+        if together:
+            distance, length = distances(y[: 1 + d], best, n, away)
+            together = distance * DIGITS > length
+        if together:
+            hits(nearest, w, joint)
+            for s in range(0, p, TILE):
+                for i in range(0, kp, TILE):
+                    outer(joint, i, y[s : s + TILE], tally, s)
+        for b in range(n):
+            known = len(labels) > 0 and labels[start + b] >= 0
+            if known:
+                nearest[b] = labels[start + b]
+            if not together:
+                away[b] = moved(x, start + b, centres, nearest[b], w[b], total)
+                weight[nearest[b]] += w[b]
+            sums[0] += w[b] * away[b]
+            sums[1] += w[b]
+            if not known and not away[b] <= squared[least]:
+                squared[least], row[least], cluster[least] = away[b], start + b, nearest[b]
+                least = np.argmin(squared)
+    for i in range(k):
+        weight[i] += tally[i, 0]
+        for m in range(d):
+            total[i, m] += tally[i, 1 + m] - tally[i, 0] * (centres[i, m] - middle[m])
