@@ -55,7 +55,7 @@ def sum_blocks(
         return log_prob.detach(), summarize
 
     torn = _sum(family, Visit(visit_missing), log_weights, *some(gone))
-    return torn if gone.all() else torn + sum_blocks(family, log_weights, *some(~gone), dtype)
+    return torn if gone.all() else torn + sum_blocks(family, log_weights, *some(~gone), dtype=dtype)
 
 
 def _weight(x: Tensor, weights: Tensor | None) -> Tensor:
