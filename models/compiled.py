@@ -2,8 +2,8 @@
 of them at a time, which stays in the cache of its processor from the first product to the last sum.
 
 `reference.py` of the tests says in ten lines what `soft` computes. Here arrays are feature-major, (what, rows of the
-block), so that every inner loop runs along memory and is done by whole vectors; matrix products go by tiles of 4 x 4,
-which fit the registers. Nothing holds Python's lock, so that threads share the rows out.
+block), so that every inner loop runs along memory and is done by whole vectors; matrix products go by tiles that
+fit the registers. Nothing holds Python's lock, so that threads share the rows out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 ROWS = 320  # of a block: whole vectors, four at a time, and not a power of 2, whose rows would share cache lines
-TILE = 4  # rows of a matrix that are multiplied together: others are padded to a multiple
+# A matrix product goes by tiles of so many components by so many statistics, of which numbers in all that a processor
+# has registers for: four by six with 32 of them, four by three with 16. Matrices are padded to whole tiles.
+COMPONENTS, STATISTICS = 4, 6
 LOG2_E = 1 / math.log(2)  # inside, logarithms are to base 2, whose powers are quick
 IMPOSSIBLE = -1e29  # log densities below are of what no member can give
 FEW = 24  # clusters: of up to so many a matrix product finds the sums of rows sooner than going row by row
@@ -136,9 +138,9 @@ def load(x, start, centre, y):
 @fast
 @no_type_check
 def products(y, left, right, s, t):
-    """The statistics s .. s + 3 of the rows: each a product of two rows of y."""
+    """The statistics s .. s + 5 of the rows: each a product of two rows of y."""
     whole_vectors()
-    for i in range(TILE):
+    for i in range(STATISTICS):
         one, other = left[s + i], right[s + i]
         for b in range(y.shape[1]):
             t[i, b] = y[one, b] * y[other, b]
@@ -146,40 +148,44 @@ def products(y, left, right, s, t):
 
 @fast
 @no_type_check
-def times(coefficients, i, s, t, joint):
-    """joint[i .. i + 3] += coefficients[i .. i + 3, s .. s + 3] t."""
-    whole_vectors()
-    c00, c01, c02, c03 = coefficients[i, s], coefficients[i, s + 1], coefficients[i, s + 2], coefficients[i, s + 3]
-    i1, i2, i3 = i + 1, i + 2, i + 3
-    c10, c11, c12, c13 = coefficients[i1, s], coefficients[i1, s + 1], coefficients[i1, s + 2], coefficients[i1, s + 3]
-    c20, c21, c22, c23 = coefficients[i2, s], coefficients[i2, s + 1], coefficients[i2, s + 2], coefficients[i2, s + 3]
-    c30, c31, c32, c33 = coefficients[i3, s], coefficients[i3, s + 1], coefficients[i3, s + 2], coefficients[i3, s + 3]
-    for b in range(t.shape[1]):
-        t0, t1, t2, t3 = t[0, b], t[1, b], t[2, b], t[3, b]
-        joint[i, b] += c00 * t0 + c01 * t1 + c02 * t2 + c03 * t3
-        joint[i1, b] += c10 * t0 + c11 * t1 + c12 * t2 + c13 * t3
-        joint[i2, b] += c20 * t0 + c21 * t1 + c22 * t2 + c23 * t3
-        joint[i3, b] += c30 * t0 + c31 * t1 + c32 * t2 + c33 * t3
+def six(matrix, i, s):
+    """Numbers s .. s + 5 of row i."""
+    return matrix[i, s], matrix[i, s + 1], matrix[i, s + 2], matrix[i, s + 3], matrix[i, s + 4], matrix[i, s + 5]
 
 
 @fast
 @no_type_check
-def outer(share, i, t, total, s):
-    """total[i .. i + 3, s .. s + 3] += share[i .. i + 3] t'."""
+def times(coefficients, i, s, t, joint):
+    """joint[i .. i + 3] += coefficients[i .. i + 3, s .. s + 5] t."""
     whole_vectors()
-    zero = t.dtype.type(0)
-    a00 = a01 = a02 = a03 = a10 = a11 = a12 = a13 = zero
-    a20 = a21 = a22 = a23 = a30 = a31 = a32 = a33 = zero
+    a0, a1, a2, a3, a4, a5 = six(coefficients, i, s)
+    b0, b1, b2, b3, b4, b5 = six(coefficients, i + 1, s)
+    c0, c1, c2, c3, c4, c5 = six(coefficients, i + 2, s)
+    d0, d1, d2, d3, d4, d5 = six(coefficients, i + 3, s)
     for b in range(t.shape[1]):
-        t0, t1, t2, t3 = t[0, b], t[1, b], t[2, b], t[3, b]
+        t0, t1, t2, t3, t4, t5 = t[0, b], t[1, b], t[2, b], t[3, b], t[4, b], t[5, b]
+        joint[i, b] += a0 * t0 + a1 * t1 + a2 * t2 + a3 * t3 + a4 * t4 + a5 * t5
+        joint[i + 1, b] += b0 * t0 + b1 * t1 + b2 * t2 + b3 * t3 + b4 * t4 + b5 * t5
+        joint[i + 2, b] += c0 * t0 + c1 * t1 + c2 * t2 + c3 * t3 + c4 * t4 + c5 * t5
+        joint[i + 3, b] += d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3 + d4 * t4 + d5 * t5
+
+
+@fast
+@no_type_check
+def outer(share, i, t, first, total, s):
+    """total[i .. i + 3, s .. s + 2] += share[i .. i + 3] t[first .. first + 2]'."""
+    whole_vectors()
+    a0 = a1 = a2 = b0 = b1 = b2 = c0 = c1 = c2 = d0 = d1 = d2 = t.dtype.type(0)
+    for b in range(t.shape[1]):
+        t0, t1, t2 = t[first, b], t[first + 1, b], t[first + 2, b]
         r0, r1, r2, r3 = share[i, b], share[i + 1, b], share[i + 2, b], share[i + 3, b]
-        a00, a01, a02, a03 = a00 + r0 * t0, a01 + r0 * t1, a02 + r0 * t2, a03 + r0 * t3
-        a10, a11, a12, a13 = a10 + r1 * t0, a11 + r1 * t1, a12 + r1 * t2, a13 + r1 * t3
-        a20, a21, a22, a23 = a20 + r2 * t0, a21 + r2 * t1, a22 + r2 * t2, a23 + r2 * t3
-        a30, a31, a32, a33 = a30 + r3 * t0, a31 + r3 * t1, a32 + r3 * t2, a33 + r3 * t3
-    for j, four in enumerate(((a00, a01, a02, a03), (a10, a11, a12, a13), (a20, a21, a22, a23), (a30, a31, a32, a33))):
-        for m in range(TILE):
-            total[i + j, s + m] += four[m]
+        a0, a1, a2 = a0 + r0 * t0, a1 + r0 * t1, a2 + r0 * t2
+        b0, b1, b2 = b0 + r1 * t0, b1 + r1 * t1, b2 + r1 * t2
+        c0, c1, c2 = c0 + r2 * t0, c1 + r2 * t1, c2 + r2 * t2
+        d0, d1, d2 = d0 + r3 * t0, d1 + r3 * t1, d2 + r3 * t2
+    for j, found in enumerate(((a0, a1, a2), (b0, b1, b2), (c0, c1, c2), (d0, d1, d2))):
+        for m in range(3):
+            total[i + j, s + m] += found[m]
 
 
 @fast
@@ -223,21 +229,21 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, 
 
     x (n, d); weights, labels (n,), or empty; centre (d,); left, right (p + q,): which two of (1, x - centre) each
     statistic is the product of; coefficients (kp, p) of k components of each copy in turn, times log2 e; work: memory
-    (8 + d + kp, ROWS), of the type to compute in. p, q and kp are padded to whole tiles.
+    (10 + d + kp, ROWS), of the type to compute in. p, q and kp are padded to whole tiles.
     """
     kp, p = coefficients.shape
     d = len(centre)
     w, peak, mass, y = work[0], work[1], work[2], work[3 : 4 + d]
-    t, joint = work[4 + d : 8 + d], work[8 + d :]
+    t, joint = work[4 + d : 10 + d], work[10 + d :]
     for start in range(0, len(x), ROWS):
         n = load(x, start, centre, y)
         for b in range(n):
             w[b] = weights[start + b] if len(weights) else 1.0
         w[n:] = 0
         joint[:] = 0
-        for s in range(0, p, TILE):
+        for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
-            for i in range(0, kp, TILE):
+            for i in range(0, kp, COMPONENTS):
                 times(coefficients, i, s, t, joint)
         if len(labels):
             for b in range(n):
@@ -247,13 +253,14 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, 
                             joint[i, b] = -np.inf
         for copy in range(len(bound)):
             bound[copy] += shares(joint, copy * k, k, w, peak, mass)
-        for s in range(0, p, TILE):
+        for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
-            for i in range(0, kp, TILE):
-                outer(joint, i, t, total, s)
-        for s in range(p, len(left), TILE):
+            for i in range(0, kp, COMPONENTS):
+                for half in range(0, STATISTICS, 3):
+                    outer(joint, i, t, half, total, s + half)
+        for s in range(p, len(left), STATISTICS):
             products(y, left, right, s, t)
-            for j in range(TILE):
+            for j in range(STATISTICS):
                 for b in range(ROWS):
                     common[s - p + j] += w[b] * t[j, b]
 
@@ -341,9 +348,9 @@ def hard(x, weights, labels, middle, centres, coefficients, memory, weight, tota
             w[b] = weights[start + b] if len(weights) else 1.0
         w[n:] = 0
         joint[:] = 0
-        for i in range(0, kp, TILE):
-            for s in range(0, p, TILE):
-                times(coefficients, i, s, y[s : s + TILE], joint)
+        for i in range(0, kp, COMPONENTS):
+            for s in range(0, p, STATISTICS):
+                times(coefficients, i, s, y[s : s + STATISTICS], joint)
         largest(joint, k, best, nearest)
         together = k <= FEW and len(labels) == 0
         if together:
@@ -351,9 +358,9 @@ def hard(x, weights, labels, middle, centres, coefficients, memory, weight, tota
             together = distance * DIGITS > length
         if together:
             hits(nearest, w, joint)
-            for s in range(0, p, TILE):
-                for i in range(0, kp, TILE):
-                    outer(joint, i, y[s : s + TILE], tally, s)
+            for s in range(0, p, 3):
+                for i in range(0, kp, COMPONENTS):
+                    outer(joint, i, y, s, tally, s)
         for b in range(n):
             known = len(labels) > 0 and labels[start + b] >= 0
             if known:

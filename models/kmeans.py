@@ -19,7 +19,7 @@ from .gaussian import Gaussian
 from .linear import padded
 from .mixture import Mixture
 from .rows import Moments
-from .threads import shared_out
+from .threads import added, shared_out
 
 BLOCK_CELLS = 1 << 21  # of rows less centres, looked at together where that is not compiled
 SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
@@ -237,10 +237,10 @@ class Nearest:
     ) -> tuple[Tensor, ...]:
         """All that `HardStatistics` needs of rows on the CPU, but the bound, in its order, by the compiled pass: only
         where centres are `sharp`."""
-        from .compiled import ROWS, hard
+        from .compiled import COMPONENTS, ROWS, STATISTICS, hard
 
         k, d = self.centres.shape
-        coefficients = np.zeros((padded(k), padded(1 + d)))
+        coefficients = np.zeros((padded(k, COMPONENTS), padded(1 + d, STATISTICS)))
         coefficients[:k, : 1 + d] = self.products.numpy()
         rows, middle, centres = (part.contiguous().numpy() for part in (x, self.middle, self.centres))
         w = np.empty(0) if weights is None else weights.numpy()
@@ -259,9 +259,9 @@ class Nearest:
 
             return visit
 
-        parts = list(zip(*shared_out(visitor, len(x), coefficients.size + 4 * k + 16 * d, ROWS), strict=True))
-        weight, total, (distortion, total_weight) = (torch.from_numpy(sum(part)) for part in parts[:3])
-        row, squared, cluster = (torch.from_numpy(np.concatenate(part)) for part in parts[3:])
+        parts = shared_out(visitor, len(x), coefficients.size + 4 * k + 16 * d, ROWS)
+        weight, total, (distortion, total_weight) = map(torch.from_numpy, added([part[:3] for part in parts]))
+        row, squared, cluster = (torch.from_numpy(np.concatenate([part[i] for part in parts])) for i in (3, 4, 5))
         squared, top = squared.topk(min(k, len(squared)))
         top, squared = top[squared >= 0], squared[squared >= 0]
         row = row[top]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .threads import shared_out
+from .threads import added, shared_out
 
 PIECE = 1 << 16  # rows whose numbers are made at a time, where they are not the rows themselves
 Pairs = tuple[Sequence[int], Sequence[int]]
@@ -51,13 +51,13 @@ class Linear:
         labels: Int[Tensor, " n"] | None,
     ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
         """Over rows on the CPU: the weight of each member, its statistics, and the bound of each copy in nats."""
-        from .compiled import LOG2_E, ROWS, soft  # here: the first import compiles
+        from .compiled import COMPONENTS, LOG2_E, ROWS, STATISTICS, soft  # here: the first import compiles
 
         k = log_weights.shape[-1]
         copies = log_weights.numel() // k
         members, p = self.coefficients.shape
-        left, right = indices(self.own, self.shared)
-        coefficients = self.coefficients.new_zeros(padded(members), padded(p))
+        left, right = indices(self.own, self.shared, STATISTICS)
+        coefficients = self.coefficients.new_zeros(padded(members, COMPONENTS), padded(p, STATISTICS))
         coefficients[:members, :p] = self.coefficients
         coefficients[:members, 0] += log_weights.flatten()
         coefficients = coefficients.mul_(LOG2_E).numpy()
@@ -66,7 +66,7 @@ class Linear:
         centre = self.centre.numpy()
 
         def visitor(numbers: np.ndarray, first: int) -> Callable[[int, int], list[np.ndarray]]:
-            memory = self.coefficients.new_empty(8 + len(centre) + len(coefficients), ROWS).numpy()
+            memory = self.coefficients.new_empty(10 + len(centre) + len(coefficients), ROWS).numpy()
 
             def visit(start: int, stop: int) -> list[np.ndarray]:
                 sums = [np.zeros(coefficients.shape), np.zeros(len(left) - coefficients.shape[1]), np.zeros(copies)]
@@ -85,7 +85,7 @@ class Linear:
             if self.carrier is not None:
                 own = self.carrier(part) if weights is None else self.carrier(part) * weights[start : start + PIECE]
                 extra = extra + (own.sum() if isinstance(own, Tensor) else own)
-        total, shared, bound = (torch.from_numpy(sum(parts)) for parts in zip(*found, strict=True))
+        total, shared, bound = map(torch.from_numpy, added(found))
         total, shared = total[:members, :p], shared[: len(self.shared[0])]
         bound = (math.log(2) * bound).reshape(log_weights.shape[:-1]) + extra
         if self.common is not None:
@@ -93,20 +93,19 @@ class Linear:
         return total[:, 0], self.collect(total, shared), bound
 
 
-def padded(n: int) -> int:
-    """n, or what is left of the way to whole tiles."""
-    from .compiled import TILE
-
-    return -(-n // TILE) * TILE
+def padded(n: int, tile: int) -> int:
+    """n, or what it takes for whole tiles."""
+    return -(-n // tile) * tile
 
 
 @lru_cache(maxsize=256)
-def indices(own: Pairs, shared: Pairs) -> tuple[np.ndarray, np.ndarray]:
+def indices(own: Pairs, shared: Pairs, tile: int) -> tuple[np.ndarray, np.ndarray]:
     """Which two numbers each statistic is the product of: the components' own, padded, and the shared ones, padded."""
     sides = []
     for one, other in zip(own, shared, strict=True):
-        side = np.zeros(padded(len(one)) + padded(len(other)), np.int64)
+        first = padded(len(one), tile)
+        side = np.zeros(first + padded(len(other), tile), np.int64)
         side[: len(one)] = one
-        side[padded(len(one)) : padded(len(one)) + len(other)] = other
+        side[first : first + len(other)] = other
         sides.append(side)
     return sides[0], sides[1]

@@ -22,6 +22,7 @@ from .threads import one_thread
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time, independent of how many there are
 CHUNK_CELLS = 1 << 21  # of a table in memory that has few columns more rows: so many cells, 16 MiB
+READY_CELLS = 1 << 22  # where they are read without a copy
 DESCRIBED_CELLS = 1 << 18  # looked through together for means and gaps, of which copies are made: 2 MiB
 EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
 MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
@@ -229,7 +230,8 @@ class Rows:
         """All rows of positive weight in turn, at most `size` at a time (a DataLoader keeps its own batch size). Those
         of weight 0 may be impossible, and must not matter."""
         if size is None:
-            size = max(CHUNK_ROWS, CHUNK_CELLS // self.features) if self._table.in_memory else CHUNK_ROWS
+            cells = READY_CELLS if self._table.is_ready and self.weights is None else CHUNK_CELLS
+            size = max(CHUNK_ROWS, cells // self.features) if self._table.in_memory else CHUNK_ROWS
         yield from self._ahead(self._chunks(size))
 
     def _chunks(self, size: int) -> Iterator[Chunk]:

@@ -33,6 +33,7 @@ class Table:
     schema: Schema | None = None  # names of columns and words of categories, where it has some
     first = 0  # the number of its first row in the table that it is a part of
     in_memory = True
+    is_ready = False  # consecutive rows are float64 numbers in memory, and read without a copy
     is_fixed = True  # every reading gives the same rows: a Dataset may draw them
     is_scattered = True  # any row is read as fast as its neighbour
     in_batches: int | None = None  # the size of the batches it comes in, where that is someone else's choice
@@ -85,6 +86,7 @@ class Numbers(Table):
         if x.ndim != 2 or 0 in x.shape:
             as_tensor(x)  # raises
         self.x, self.first = x, first
+        self.is_ready = self.in_memory and x.dtype in (torch.float64, np.float64)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -4,16 +4,18 @@ as torch has."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 SMALL_TABLE = 1 << 16  # cells; an operation on fewer takes less time than torch's threads need to meet
 # Rows are shared out in parts that do not depend on the number of threads: so sums over them are the same to the bit.
 PARTS, LEAST = 64, 1 << 22  # parts at most, and products of numbers in each at least: less takes no longer than a start
+FEWEST = 8  # whole blocks in each at least: what is made of a part costs as much as some rows
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def shared_out(visitor: Callable[[], Callable[[int, int], Any]], n: int, cost: i
     many threads as torch has, each with a `visit` of its own from `visitor`, which must not hold Python's lock for
     long. cost: of a row, in products of numbers; whole: a number of rows that parts are multiples of."""
     global _pool
-    parts = max(1, min(PARTS, n * cost // LEAST))
+    parts = max(1, min(PARTS, n * cost // LEAST, n // (FEWEST * whole)))
     size = -(-n // (parts * whole)) * whole
     starts = range(0, n, size)
     found: list[Any] = [None] * len(starts)
@@ -77,3 +79,11 @@ def shared_out(visitor: Callable[[], Callable[[int, int], Any]], n: int, cost: i
     for other in others:
         other.result()
     return found
+
+
+def added(parts: Sequence[Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
+    """The sums over parts, in their order, of their first arrays, their second and so on: in the memory of part 0."""
+    for part in parts[1:]:
+        for total, own in zip(parts[0], part, strict=True):
+            total += own
+    return parts[0]
