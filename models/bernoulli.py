@@ -86,8 +86,7 @@ class Bernoulli(ExponentialFamily):
         """The fused pass, several columns at a time: that of `Categorical` with two levels."""
         odds = self.probs_unconstrained.detach()
         two = torch.nn.functional.logsigmoid(torch.stack([-odds, odds], -1))  # (k, d, 2)
-        codes = self.joint.visit(list(two.unbind(1)))
-        return Visit(codes.block, collect=lambda sums: codes.collect(sums)[:, 1::2])  # the sums of the ones
+        return self.joint.visit(list(two.unbind(1)), lambda sums: sums[:, 1::2])  # those of the ones
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""

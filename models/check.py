@@ -144,12 +144,12 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     seen, summarize = visit.block(x)
     if not (_same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
         raise ValueError(f"{name}: visit() {DIFFERS}")
-    if visit.linear is not None and x.is_cpu:
-        weight, sums, bound = visit.linear.sum(x, x.new_zeros(log_prob.shape[1]), None, None)
+    if visit.compiled is not None and x.is_cpu:
+        weight, sums, bound = visit.compiled.sum(x, x.new_zeros(log_prob.shape[1]), None, None)
         share = log_prob.softmax(-1)
         right = _same(bound, log_prob.logsumexp(-1).sum()) and _same(weight, share.sum(0))
         if not (right and _leads_alike(family, x, share, sums)):
-            raise ValueError(f"{name}: the linear pass of visit() {DIFFERS}")
+            raise ValueError(f"{name}: the compiled pass of visit() {DIFFERS}")
 
 
 def _leads_alike(family: Family, x: Tensor, r: Tensor, sums: Tensor) -> bool:

@@ -137,6 +137,26 @@ def load(x, start, centre, y):
 
 @fast
 @no_type_check
+def weigh(weights, start, n, w):
+    """The weights of n rows from `start`, 1 where there are none; 0 beyond the last row."""
+    for b in range(n):
+        w[b] = weights[start + b] if len(weights) else 1.0
+    w[n:] = 0
+
+
+@fast
+@no_type_check
+def restrict(labels, start, n, k, joint):
+    """Rows whose component is known have no other: of the n from `start`, in every k rows of joint."""
+    for b in range(n if len(labels) else 0):
+        if labels[start + b] >= 0:
+            for i in range(len(joint)):
+                if i % k != labels[start + b]:
+                    joint[i, b] = -np.inf
+
+
+@fast
+@no_type_check
 def products(y, left, right, s, t):
     """The statistics s .. s + 5 of the rows: each a product of two rows of y."""
     whole_vectors()
@@ -237,20 +257,13 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, 
     t, joint = work[4 + d : 10 + d], work[10 + d :]
     for start in range(0, len(x), ROWS):
         n = load(x, start, centre, y)
-        for b in range(n):
-            w[b] = weights[start + b] if len(weights) else 1.0
-        w[n:] = 0
+        weigh(weights, start, n, w)
         joint[:] = 0
         for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
             for i in range(0, kp, COMPONENTS):
                 times(coefficients, i, s, t, joint)
-        if len(labels):
-            for b in range(n):
-                if labels[start + b] >= 0:
-                    for i in range(k * len(bound)):
-                        if i % k != labels[start + b]:
-                            joint[i, b] = -np.inf
+        restrict(labels, start, n, k, joint)
         for copy in range(len(bound)):
             bound[copy] += shares(joint, copy * k, k, w, peak, mass)
         for s in range(0, p, STATISTICS):
@@ -263,6 +276,89 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, 
             for j in range(STATISTICS):
                 for b in range(ROWS):
                     common[s - p + j] += w[b] * t[j, b]
+
+
+@fast
+@no_type_check
+def joined(cells, first, levels, place, offset, sums, codes):
+    """Of the rows in `cells` (d, rows) the joint code of each group of columns, codes (g, rows); returns whether all
+    cells are codes."""
+    whole_vectors()
+    wrong = 0
+    for g in range(len(offset)):
+        sums[:] = offset[g]
+        for j in range(first[g], first[g + 1]):
+            for b in range(len(sums)):
+                cell = cells[j, b]
+                right = (cell >= 0) & (cell < levels[j]) & (cell == np.floor(cell))
+                wrong += 0 if right else 1
+                sums[b] += place[j] * (cell if right else 0.0)
+        for b in range(len(sums)):
+            codes[g, b] = np.int64(sums[b])
+    return wrong == 0
+
+
+@fast
+@no_type_check
+def look_up(table, codes, n, joint):
+    """joint (kp, rows): of the first n rows the sums over groups of what their codes have in the table (c, kp)."""
+    for b in range(n):
+        for i in range(0, len(joint), COMPONENTS):
+            a0 = a1 = a2 = a3 = 0.0
+            for g in range(len(codes)):
+                c = codes[g, b]
+                a0, a1, a2, a3 = a0 + table[c, i], a1 + table[c, i + 1], a2 + table[c, i + 2], a3 + table[c, i + 3]
+            joint[i, b], joint[i + 1, b], joint[i + 2, b], joint[i + 3, b] = a0, a1, a2, a3
+
+
+@fast
+@no_type_check
+def put_in(share, codes, n, total):
+    """`look_up` turned round: total[codes of a row] += share of the row."""
+    for b in range(n):
+        for i in range(0, len(share), COMPONENTS):
+            r0, r1, r2, r3 = share[i, b], share[i + 1, b], share[i + 2, b], share[i + 3, b]
+            for g in range(len(codes)):
+                c = codes[g, b]
+                total[c, i] += r0
+                total[c, i + 1] += r1
+                total[c, i + 2] += r2
+                total[c, i + 3] += r3
+
+
+CODED = ", ".join([ROWS_OF, CODES, VECTOR, VECTOR, VECTOR, MATRIX, "int64", MATRIX, MATRIX, VECTOR])
+
+
+@compiled(SUMS, f"void({CODED})")
+@no_type_check
+def coded(x, weights, labels, first, levels, place, offset, table, k, memory, total, bound):
+    """E-step of columns of codes, of which those of a group make one joint code: adds to total (c, kp) the
+    responsibilities of the rows of each joint code, and to bound (copies,) that of the rows, in bits, or NaN if a cell
+    is no code.
+
+    x (n, d); weights, labels (n,), or empty; first (g + 1,): the first column of each group; levels, place (d,): of
+    each column how many there are, and what it counts in its group; offset (g,): where the codes of each group begin;
+    table (c, kp): their log probabilities under k components of each copy in turn, times log2 e, padded; memory: (3 +
+    d + kp, ROWS) of float64.
+    """
+    w, peak, mass, cells, joint = memory[0], memory[1], memory[2], memory[3 : 3 + len(place)], memory[3 + len(place) :]
+    codes = np.empty((len(offset), ROWS), np.int64)
+    for start in range(0, len(x), ROWS):
+        n = min(ROWS, len(x) - start)
+        for b in range(n):
+            for j in range(len(place)):
+                cells[j, b] = x[start + b, j]
+        cells[:, n:] = 0
+        if not joined(cells, first, levels, place, offset, peak, codes):
+            bound[:] = np.nan
+            return
+        weigh(weights, start, n, w)
+        look_up(table, codes, n, joint)
+        joint[:, n:] = 0
+        restrict(labels, start, n, k, joint)
+        for copy in range(len(bound)):
+            bound[copy] += shares(joint, copy * k, k, w, peak, mass)
+        put_in(joint, codes, n, total)
 
 
 @fast
@@ -344,9 +440,7 @@ def hard(x, weights, labels, middle, centres, coefficients, memory, weight, tota
     least = 0  # the place of the least of `squared`
     for start in range(0, len(x), ROWS):
         n = load(x, start, middle, y[: 1 + d])
-        for b in range(n):
-            w[b] = weights[start + b] if len(weights) else 1.0
-        w[n:] = 0
+        weigh(weights, start, n, w)
         joint[:] = 0
         for i in range(0, kp, COMPONENTS):
             for s in range(0, p, STATISTICS):

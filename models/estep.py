@@ -34,8 +34,8 @@ def sum_blocks(
     """
     whole = family.visit() if dtype is None else family.visit_in(dtype)
     found = None
-    if whole.linear is not None and x.is_cpu and len(x):
-        found = Statistics(*whole.linear.sum(x, log_weights, weights, labels), _weight(x, weights))
+    if whole.compiled is not None and x.is_cpu and len(x):
+        found = Statistics(*whole.compiled.sum(x, log_weights, weights, labels), _weight(x, weights))
         if found.bound.isfinite().all():
             return found
     if not (family.takes_missing and x.sum().isnan()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,12 +13,27 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ._module import Recorded, device_of
-from .linear import Linear
 from .missing import seen_log_prob
 from .rows import Moments
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
 Block = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
+
+
+@runtime_checkable
+class Compiled(Protocol):
+    """An E-step of rows on the CPU in compiled code: `Linear`, `Coded`."""
+
+    def sum(
+        self,
+        x: Float[Tensor, "n d"],
+        log_weights: Float[Tensor, "*copies k"],
+        weights: Float[Tensor, " n"] | None,
+        labels: Int[Tensor, " n"] | None,
+    ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
+        """Of the rows the weight of each member, its statistics (or others that lead to the same M-step), and the bound
+        of each copy in nats: not finite where some row is impossible, or no number."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,12 +42,12 @@ class Visit:
 
     block: called without gradients, from rows (n, d) to their log_prob (n, k), NaN if some are `outside`, and a
     function from responsibilities (n, k) to sums (k, ...) that add up over blocks, so that both can share T(x).
-    linear: the same for rows on the CPU, compiled, where log_prob is linear in statistics of a row.
+    compiled: the same for rows on the CPU, in compiled code, where there is some.
     collect: sums of blocks, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
     """
 
     block: Block
-    linear: Linear | None = None
+    compiled: Compiled | None = None
     collect: Callable[[Tensor], Tensor] = lambda sums: sums
 
 

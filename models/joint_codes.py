@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .family import Summarize, Visit
+from .linear import padded
+from .threads import added, shared_out
 
 LARGEST = 1024  # codes of a group: a table of them stays in the nearest cache
 BLOCK_ROWS = 1 << 14  # rows taken at a time: what is made of one is short
@@ -71,8 +75,13 @@ class JointCodes:
                 joint = joint.sum(1)
         return torch.cat(found, -1)
 
-    def visit(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Visit:
-        """The E-step's view of rows: log_prob (n, k), and from responsibilities the sums of joint codes (k, c)."""
+    def visit(
+        self,
+        log_probs: Sequence[Float[Tensor, "k _"]],
+        collect: Callable[[Tensor], Tensor] = lambda single: single,
+    ) -> Visit:
+        """The E-step's view of rows, from the log probabilities of the levels of each column. collect: from sums (k, s)
+        of each level of each column in turn to the statistics of the family."""
         table = self.table(log_probs)
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
@@ -92,4 +101,56 @@ class JointCodes:
 
             return log_prob.T, summarize
 
-        return Visit(block, collect=self.single)
+        return Visit(block, Coded(self, table, collect), lambda sums: collect(self.single(sums)))
+
+
+@dataclass(frozen=True)
+class Coded:
+    """The compiled pass of `JointCodes`, with the table (k, c) of its joint codes."""
+
+    joint: JointCodes
+    table: Float[Tensor, "k c"]
+    collect: Callable[[Tensor], Tensor]
+
+    def sum(
+        self,
+        x: Float[Tensor, "n d"],
+        log_weights: Float[Tensor, "*copies k"],
+        weights: Float[Tensor, " n"] | None,
+        labels: Int[Tensor, " n"] | None,
+    ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
+        """As `Linear.sum`."""
+        from .compiled import COMPONENTS, LOG2_E, ROWS, coded
+
+        members, c = self.table.shape
+        k, sizes = log_weights.shape[-1], self.joint.sizes
+        table = np.zeros((c, padded(members, COMPONENTS)))
+        table[:, :members] = self.table.T
+        table[: sizes[0], :members] += log_weights.flatten().numpy()
+        table *= LOG2_E
+        first = np.cumsum([0, *map(len, self.joint.groups)])
+        place, offset = self.joint.place.sum(1).numpy(), self.joint.offset.flatten().numpy()
+        rows, levels = x.contiguous().numpy(), self.joint.most.numpy()
+        w = np.empty(0) if weights is None else weights.numpy()
+        z = np.empty(0, np.int64) if labels is None else labels.numpy()
+
+        def visitor() -> Callable[[int, int], list[np.ndarray]]:
+            memory = x.new_empty(3 + len(place) + table.shape[1], ROWS).numpy()
+
+            def visit(start: int, stop: int) -> list[np.ndarray]:
+                sums = [np.zeros(table.shape), np.zeros(members // k)]
+                part = slice(start, stop)
+                coded(rows[part], w[part], z[part], first, levels, place, offset, table, k, memory, *sums)
+                return sums
+
+            return visit
+
+        cost = table.shape[1] * (24 + 4 * len(sizes)) + 8 * len(levels)
+        whole = ROWS * max(1, table.size // 4096)  # the sums of a part cost as much as some rows
+        total, bound = map(torch.from_numpy, added(shared_out(visitor, len(x), cost, whole)))
+        total = total[:, :members].T
+        return (
+            total[:, : sizes[0]].sum(1),
+            self.collect(self.joint.single(total)),
+            (math.log(2) * bound).reshape(log_weights.shape[:-1]),
+        )

@@ -141,7 +141,7 @@ def test_a_row_that_no_member_can_give():
     family = Poisson(2, 1)
     family.rate = torch.zeros(2, 1).double()
     x, even = torch.tensor([[0.0], [3.0]]).double(), torch.zeros(2).double() - np.log(2)
-    linear = family.visit().linear
+    linear = family.visit().compiled
     assert linear.sum(x[:1], even, None, None)[2] == 0
     assert linear.sum(x, even, None, None)[2] == -np.inf
 
