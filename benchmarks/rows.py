@@ -96,7 +96,8 @@ def read(found: Mapping[str, Any]) -> Row:
     if most is not None and "ours" in given:
         given |= {"theirs": float(most), "opponent": "what it may take", "target": 1.0}
     if "ratio" not in given and {"ours", "theirs"} <= given.keys():
-        given["ratio"] = given["theirs"] / max(given["ours"], 1e-9)
+        least = 1e-9 if most is None else 1.0  # under a MiB is as good as none
+        given["ratio"] = given["theirs"] / max(given["ours"], least)
     rest.pop("ok", None)
     others = (f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in rest.items())
     given["note"] = "; ".join(part for part in (given.get("note", ""), *others) if part)
