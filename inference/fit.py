@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models import Collapse, LatentModel, Rows, SupportsEM
+from ..models import Collapse, LatentModel, Rows
 from ..models.randomness import gpus
 from ..models.threads import threads_for
 from .distributed import in_step, is_first
@@ -161,8 +161,8 @@ def fit(
     with torch.random.fork_rng(devices=gpus(model)):  # a table that draws its rows leaves no trace, either
         held = None if validation is None else _held_out(validation, rows, model)
     task = Task(model, rows, engine, max_passes, int(seed), held, patience)
-    if isinstance(model, SupportsEM):
-        from ..models import compiled  # noqa: F401 (takes seconds once, which are not this fit's)
+    if (prepare := getattr(model, "prepare", None)) is not None:
+        prepare()  # takes seconds once, which are not this fit's
     saved = None
     if file is not None:
         settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}

@@ -14,6 +14,7 @@ from .family import Family
 from .initialize import softened
 from .missing import look
 from .rows import Rows
+from .sweep import compiles
 
 CLOSE = 1e-8  # relative: two ways to compute one number
 DIFFERS = "differs from log_prob and summarize, expected the same numbers, or sums that lead to the same M-step"
@@ -144,7 +145,7 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     seen, summarize = visit.block(x)
     if not (_same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
         raise ValueError(f"{name}: visit() {DIFFERS}")
-    if visit.compiled is not None and x.is_cpu:
+    if visit.compiled is not None and compiles(x):
         weight, sums, bound = visit.compiled.sum(x, x.new_zeros(log_prob.shape[1]), None, None)
         share = log_prob.softmax(-1)
         right = _same(bound, log_prob.logsumexp(-1).sum()) and _same(weight, share.sum(0))

@@ -1,9 +1,11 @@
-"""The E-step of models whose log densities are linear in statistics of a row, compiled: once through the rows, a block
-of them at a time, which stays in the cache of its processor from the first product to the last sum.
+"""The E-step in compiled code: once through the rows, a block of them at a time, which stays in the cache of its
+processor from the first product to the last sum. `soft` is for log densities that are linear in statistics of a row,
+`coded` for columns of codes, `hard` for k-means. `reference.py` of the tests says in ten lines each what they compute.
 
-`reference.py` of the tests says in ten lines what `soft` computes. Here arrays are feature-major, (what, rows of the
-block), so that every inner loop runs along memory and is done by whole vectors; matrix products go by tiles that
-fit the registers. Nothing holds Python's lock, so that threads share the rows out.
+Arrays are feature-major, (what, rows of the block), so that every inner loop runs along memory and is done by whole
+vectors; matrix products go by tiles that fit the registers. Nothing holds Python's lock, so that threads share the rows
+out. All is in one file, because what numba keeps on disk is that of a file as it was: it would not see another one
+change.
 """
 
 from __future__ import annotations
@@ -16,33 +18,32 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
+from .special import LOG2_E
+
 ROWS = 320  # of a block: whole vectors, four at a time, and not a power of 2, whose rows would share cache lines
 # A matrix product goes by tiles of so many components by so many statistics, of which numbers in all that a processor
 # has registers for: four by six with 32 of them, four by three with 16. Matrices are padded to whole tiles.
 COMPONENTS, STATISTICS = 4, 6
-LOG2_E = 1 / math.log(2)  # inside, logarithms are to base 2, whose powers are quick
+PANEL = 32 * STATISTICS  # in single precision so many statistics are added up first: it has few digits
 IMPOSSIBLE = -1e29  # log densities below are of what no member can give
 FEW = 24  # clusters: of up to so many a matrix product finds the sums of rows sooner than going row by row
 DIGITS = 1e5  # squared lengths over squared distances, up to which their difference is as good as a sum of squares
 
 
-def compiled(fastmath: set[str], *signatures: str) -> Callable[[Callable], Any]:
-    """A decorator: compile for these types, by default for those of the first call, and keep what was compiled on disk,
-    where that can be written to."""
+def kernel(fastmath: set[str]) -> Callable[[Callable], Any]:
+    """A decorator: compile for the types of the first call, and keep it on disk, where that can be written to."""
     options = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
 
     def decorate(function: Callable) -> Any:
         try:
-            return njit(list(signatures) or None, cache=True, **options)(function)
+            return njit(cache=True, **options)(function)
         except RuntimeError:  # there is no folder for it
-            return njit(list(signatures) or None, **options)(function)
+            return njit(**options)(function)
 
     return decorate
 
 
-SUMS = {"contract", "reassoc", "nsz"}  # the order of sums is free, but no number is taken to be finite
-fast = compiled(SUMS)
-MATRIX, VECTOR, CODES, SINGLE = "float64[:, ::1]", "float64[::1]", "int64[::1]", "float32[:, ::1]"
+fast = kernel({"contract", "reassoc", "nsz"})  # the order of sums is free, but no number is taken to be finite
 
 
 # numbers and their bits
@@ -103,7 +104,7 @@ def _exp2(x):
     return found
 
 
-@compiled({"contract"})
+@kernel({"contract"})
 @no_type_check
 def log2(x):
     """log2 x for normal x > 0, within 3 units of the last digit: by the series of the inverse hyperbolic tangent."""
@@ -192,6 +193,17 @@ def times(coefficients, i, s, t, joint):
 
 @fast
 @no_type_check
+def add_to(joint, panel):
+    """joint += panel, panel = 0."""
+    whole_vectors()
+    for i in range(len(joint)):
+        for b in range(joint.shape[1]):
+            joint[i, b] += panel[i, b]
+            panel[i, b] = 0
+
+
+@fast
+@no_type_check
 def outer(share, i, t, first, total, s):
     """total[i .. i + 3, s .. s + 2] += share[i .. i + 3] t[first .. first + 2]'."""
     whole_vectors()
@@ -206,6 +218,18 @@ def outer(share, i, t, first, total, s):
     for j, found in enumerate(((a0, a1, a2), (b0, b1, b2), (c0, c1, c2), (d0, d1, d2))):
         for m in range(3):
             total[i + j, s + m] += found[m]
+
+
+@fast
+@no_type_check
+def along(w, t, found, s):
+    """found[s .. s + 5] += t w."""
+    whole_vectors()
+    for i in range(STATISTICS):
+        total = t.dtype.type(0)
+        for b in range(t.shape[1]):
+            total += w[b] * t[i, b]
+        found[s + i] += total
 
 
 @fast
@@ -237,35 +261,40 @@ def shares(joint, first, k, w, peak, mass):
     return bound
 
 
-ROWS_OF = ", ".join([MATRIX, VECTOR, CODES])
-SOFT = ", ".join([ROWS_OF, VECTOR, CODES, CODES, "{0}", "int64", "{0}", MATRIX, VECTOR, VECTOR])
-
-
-@compiled(SUMS, *(f"void({SOFT.format(matrix)})" for matrix in (MATRIX, SINGLE)))
+@fast
 @no_type_check
-def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, common, bound):
+def soft(x, weights, labels, centre, left, right, coefficients, k, memory, total, common, bound):
     """E-step: adds to total (kp, p) the sums of responsibilities times statistics, to common (q,) the sums over rows of
     those that all components share, and to bound (copies,) that of the rows, in bits.
 
     x (n, d); weights, labels (n,), or empty; centre (d,); left, right (p + q,): which two of (1, x - centre) each
-    statistic is the product of; coefficients (kp, p) of k components of each copy in turn, times log2 e; work: memory
-    (10 + d + kp, ROWS), of the type to compute in. p, q and kp are padded to whole tiles.
+    statistic is the product of; coefficients (kp, p) of k components of each copy in turn, times log2 e; memory:
+    (10 + d + 2 kp, ROWS), of the type to compute in. p, q and kp are padded to whole tiles.
     """
     kp, p = coefficients.shape
     d = len(centre)
-    w, peak, mass, y = work[0], work[1], work[2], work[3 : 4 + d]
-    t, joint = work[4 + d : 10 + d], work[10 + d :]
+    w, peak, mass, y, t = memory[0], memory[1], memory[2], memory[3 : 4 + d], memory[4 + d : 10 + d]
+    joint = memory[10 + d : 10 + d + kp]
+    single = memory.itemsize == 4
+    panel = memory[10 + d + kp :] if single else joint
     for start in range(0, len(x), ROWS):
         n = load(x, start, centre, y)
         weigh(weights, start, n, w)
         joint[:] = 0
+        panel[:] = 0
         for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
             for i in range(0, kp, COMPONENTS):
-                times(coefficients, i, s, t, joint)
+                times(coefficients, i, s, t, panel)
+            if single and s % PANEL == PANEL - STATISTICS:
+                add_to(joint, panel)
+        if single:
+            add_to(joint, panel)
         restrict(labels, start, n, k, joint)
         for copy in range(len(bound)):
             bound[copy] += shares(joint, copy * k, k, w, peak, mass)
+        if not np.isfinite(bound.sum()):  # some cell is no number: the caller will see to it
+            return
         for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
             for i in range(0, kp, COMPONENTS):
@@ -273,9 +302,7 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, work, total, 
                     outer(joint, i, t, half, total, s + half)
         for s in range(p, len(left), STATISTICS):
             products(y, left, right, s, t)
-            for j in range(STATISTICS):
-                for b in range(ROWS):
-                    common[s - p + j] += w[b] * t[j, b]
+            along(w, t, common, s - p)
 
 
 @fast
@@ -326,10 +353,7 @@ def put_in(share, codes, n, total):
                 total[c, i + 3] += r3
 
 
-CODED = ", ".join([ROWS_OF, CODES, VECTOR, VECTOR, VECTOR, MATRIX, "int64", MATRIX, MATRIX, VECTOR])
-
-
-@compiled(SUMS, f"void({CODED})")
+@fast
 @no_type_check
 def coded(x, weights, labels, first, levels, place, offset, table, k, memory, total, bound):
     """E-step of columns of codes, of which those of a group make one joint code: adds to total (c, kp) the
@@ -377,8 +401,8 @@ def largest(joint, k, best, which):
 
 @fast
 @no_type_check
-def distances(y, best, n, found):
-    """|y - c|^2 of the first n rows, from c . y - |c|^2 / 2; returns their sum, and that of |y|^2."""
+def distances(y, best, w, found):
+    """|y - c|^2 of the rows, from c . y - |c|^2 / 2; returns the sum of w times them, and of w |y|^2."""
     whole_vectors()
     for b in range(len(best)):
         found[b] = 0
@@ -386,10 +410,10 @@ def distances(y, best, n, found):
         for b in range(len(best)):
             found[b] += y[i, b] * y[i, b]
     length, distance = 0.0, 0.0
-    for b in range(n):
-        length += found[b]
+    for b in range(len(best)):
+        length += w[b] * found[b]
         found[b] = max(found[b] - 2 * best[b], 0.0)
-        distance += found[b]
+        distance += w[b] * found[b]
     return distance, length
 
 
@@ -415,10 +439,7 @@ def moved(x, n, centres, j, w, total):
     return squared
 
 
-HARD = ", ".join([ROWS_OF, VECTOR, *[MATRIX] * 3, VECTOR, MATRIX, VECTOR, CODES, VECTOR, CODES])
-
-
-@compiled(SUMS, f"void({HARD})")
+@fast
 @no_type_check
 def hard(x, weights, labels, middle, centres, coefficients, memory, weight, total, sums, row, squared, cluster):
     """The assignment of k-means: each row to its label, or the centre of the largest c . y - |c|^2 / 2, y = x - middle.
@@ -448,7 +469,7 @@ def hard(x, weights, labels, middle, centres, coefficients, memory, weight, tota
         largest(joint, k, best, nearest)
         together = k <= FEW and len(labels) == 0
         if together:
-            distance, length = distances(y[: 1 + d], best, n, away)
+            distance, length = distances(y[: 1 + d], best, w, away)
             together = distance * DIGITS > length
         if together:
             hits(nearest, w, joint)

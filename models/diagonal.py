@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -20,9 +22,9 @@ class Diagonal:
         return d
 
     @staticmethod
-    def pairs(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
         """Which two columns each statistic, or each part of one, is the product of."""
-        return tuple(range(d)), tuple(range(d))
+        return range(d), range(d)
 
     @staticmethod
     def spread(coefficients: Tensor, d: int) -> Tensor:
@@ -113,7 +115,7 @@ class Spherical:
         return 1
 
     @staticmethod
-    def pairs(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
         """Which two columns each statistic, or each part of one, is the product of."""
         return Diagonal.pairs(d)
 

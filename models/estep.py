@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .base import Statistics
 from .family import Family, Summarize, Visit
-
-LOG2_E = 1 / math.log(2)  # powers of 2 take torch a third of the time of powers of e
+from .special import LOG2_E
+from .sweep import compiles
 
 
 def sum_blocks(
@@ -32,34 +32,7 @@ def sum_blocks(
 
     dtype: what to compute in, where the family can; sums are in float64 all the same.
     """
-    whole = family.visit() if dtype is None else family.visit_in(dtype)
-    found = None
-    if whole.compiled is not None and x.is_cpu and len(x):
-        found = Statistics(*whole.compiled.sum(x, log_weights, weights, labels), _weight(x, weights))
-        if found.bound.isfinite().all():
-            return found
-    if not (family.takes_missing and x.sum().isnan()):
-        return found or _sum(family, whole, log_weights, x, weights, labels)
-    gone = x.isnan().any(1)
-    if math.isnan(family.doubt(x[gone])):  # a group of columns may take none
-        nothing = family.summarize(x[:0], x.new_zeros(0, log_weights.numel()))
-        return Statistics(
-            torch.nan * log_weights.flatten(), nothing, torch.nan * log_weights.sum(-1), _weight(x, weights)
-        )
-
-    def some(rows: Tensor) -> list[Any]:
-        return [None if part is None else part[rows] for part in (x, weights, labels)]
-
-    def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
-        log_prob, summarize = family.visit_missing(x)
-        return log_prob.detach(), summarize
-
-    torn = _sum(family, Visit(visit_missing), log_weights, *some(gone))
-    return torn if gone.all() else torn + sum_blocks(family, log_weights, *some(~gone), dtype=dtype)
-
-
-def _weight(x: Tensor, weights: Tensor | None) -> Tensor:
-    return x.new_tensor(len(x)) if weights is None else weights.sum()
+    return _sum(family, family.visit() if dtype is None else family.visit_in(dtype), log_weights, x, weights, labels)
 
 
 def _sum(
@@ -70,7 +43,41 @@ def _sum(
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
-    """Block by block."""
+    if visit.compiled is not None and compiles(x):
+        found = Statistics(*visit.compiled.sum(x, log_weights, weights, labels), _weight(x, weights))
+        if found.bound.isfinite().all():
+            return found
+    gone = x.isnan().any(1) if family.takes_missing and x.sum().isnan() else x.new_zeros(0, dtype=torch.bool)
+    if not gone.any():
+        return _by_blocks(family, visit, log_weights, x, weights, labels)
+    if math.isnan(family.doubt(x[gone])):  # a group of columns may take none
+        nothing, bound = family.summarize(x[:0], x.new_zeros(0, log_weights.numel())), torch.nan * log_weights.sum(-1)
+        return Statistics(torch.nan * log_weights.flatten(), nothing, bound, _weight(x, weights))
+
+    def some(rows: Tensor) -> tuple[Any, Any, Any]:
+        return x[rows], None if weights is None else weights[rows], None if labels is None else labels[rows]
+
+    def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
+        log_prob, summarize = family.visit_missing(x)
+        return log_prob.detach(), summarize
+
+    torn = _by_blocks(family, Visit(visit_missing), log_weights, *some(gone))
+    return torn if gone.all() else torn + _sum(family, visit, log_weights, *some(~gone))
+
+
+def _weight(x: Tensor, weights: Tensor | None) -> Tensor:
+    return x.new_tensor(len(x)) if weights is None else weights.sum()
+
+
+def _by_blocks(
+    family: Family,
+    visit: Visit,
+    log_weights: Float[Tensor, "*copies k"],
+    x: Float[Tensor, "n d"],
+    weights: Float[Tensor, " n"] | None,
+    labels: Int[Tensor, " n"] | None,
+) -> Statistics:
+    """By torch, block by block."""
     if not len(x):
         weight = x.new_zeros(log_weights.numel())
         total = family.summarize(x, x.new_zeros(0, len(weight)))
@@ -84,11 +91,11 @@ def _sum(
         block = slice(start, start + size)
         log_prob, summarize = visit.block(x[block])  # (n, k)
         joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
-        joint += log_weights.unsqueeze(-1)
+        joint = joint + log_weights.unsqueeze(-1)  # not in place: it may be the family's own memory
         if labels is not None:
             joint += allowed(labels[block], log_weights.shape[-1]).T
         peak = joint.amax(-2).clamp_(min=1e-8 * torch.finfo(joint.dtype).min)
-        # 2^(log2(e) (joint - peak))
+        # 2^(log2(e) (joint - peak)): powers of 2 take torch a third of the time of powers of e
         share = torch.add((-LOG2_E * peak).unsqueeze(-2), joint, alpha=LOG2_E, out=joint).exp2_()
         mass = share.sum(-2)
         evidence = mass.log().add_(peak)

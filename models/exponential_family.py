@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from .conjugate import Priors
 from .family import Family, Summarize, Visit
-from .linear import Linear
+from .linear import Linear, columns
 from .rows import Moments
 
 NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
@@ -78,10 +78,10 @@ class ExponentialFamily(Family):
 
         s = eta.shape[1]
         linear = Linear(
-            eta.new_zeros(s), ((0,) * (1 + s), tuple(range(1 + s))), torch.cat([constant, eta], -1),
-            lambda total, _: total[:, 1:], numbers=self.statistics, carrier=carrier,
+            eta.new_zeros(s), columns(s), torch.cat([constant, eta], -1), lambda total, _: total[:, 1:],
+            numbers=self.statistics, carrier=carrier,
         )  # fmt: skip
-        return Visit(block, linear)
+        return Visit(block, compiled=linear)
 
     def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
         """total . eta - weight A of each member."""

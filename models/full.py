@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import pyro.distributions as dist
@@ -31,11 +32,10 @@ class Full:
         return d * (d + 1) // 2
 
     @staticmethod
-    @cache
-    def pairs(d: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
         """Which two columns each statistic, or each part of one, is the product of."""
         rows, columns = torch.triu_indices(d, d).tolist()
-        return tuple(rows), tuple(columns)
+        return rows, columns
 
     @staticmethod
     def spread(coefficients: Tensor, d: int) -> Tensor:

@@ -8,13 +8,14 @@ the responsibilities with the same T. Everything is feature-major, (s, n), so th
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .covariance import Shape
-from .linear import Linear
+from .linear import Linear, Pairs
 
 # Raw second moments cancel: with a component `distance` widths from where they are taken, they lose about
 # distance^2 * 2e-16 of its variance. Below this squared distance that is under 1e-11.
@@ -28,13 +29,23 @@ class FusedPass:
     as a `Linear` pass.
 
     origin, offset: (k, d), where each component's sums are to be taken and how far its mean is from there; unit: (d,)
-    the spread of the data; scales: of each component; dtype: to compute in. Components that are too far from the common
+    the spread of the data; scales: of each component; tied: of so many components in turn one covariance, 0 if each has
+    its own; dtype: to compute in. Components that are too far from the common
     centre, or too thin beside the data, for raw moments to keep their digits are done one by one by triangular solves,
     in float64: those of the numbers `far`.
     """
 
-    def __init__(self, shape: Shape, origin: Tensor, offset: Tensor, unit: Tensor, scales: Tensor, dtype=torch.float64):
-        self.shape, self.origin, self.offset, self.scales = shape, origin, offset, scales
+    def __init__(
+        self,
+        shape: Shape,
+        origin: Tensor,
+        offset: Tensor,
+        unit: Tensor,
+        scales: Tensor,
+        tied: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ):
+        self.shape, self.origin, self.offset, self.scales, self.tied = shape, origin, offset, scales, tied
         k, d = origin.shape
         self.centre = (origin + offset).mean(0)
         mean = origin - self.centre + offset
@@ -80,30 +91,43 @@ class FusedPass:
             total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
         return total
 
-    def linear(self, tied: int = 0) -> Linear | None:
-        """The same as sums of products of columns, for components that are all near; None if some are far. tied: of so
-        many components in turn one covariance; what is quadratic in a row is then common to them, and its sums over all
-        rows will do for the M-step, each component being given an even part."""
-        if self.far:
-            return None
+    def sum(
+        self,
+        x: Float[Tensor, "n d"],
+        log_weights: Float[Tensor, "*copies k"],
+        weights: Float[Tensor, " n"] | None,
+        labels: Int[Tensor, " n"] | None,
+    ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
+        """As `Linear.sum`: only if no component is far."""
+        return self.linear().sum(x, log_weights, weights, labels)
+
+    def linear(self) -> Linear:
+        """The same as sums of products of columns. Of components that share a covariance what is quadratic in a row is
+        common to all, and its sums over all rows will do for the M-step, each component being given an even part."""
         k, d = self.origin.shape
-        left, right = (tuple(1 + column for column in side) for side in self.shape.pairs(d))
-        zeros, first = (0,) * (1 + d), tuple(range(1 + d))
         linear, quadratic = self.coefficients[:, : 1 + d], self.shape.spread(self.coefficients[:, 1 + d :], d)
-        gather = self.shape.gather
-        if tied:
+        pairs, gather = _pairs(self.shape, d, self.tied > 0), self.shape.gather
+        if self.tied:
             return Linear(
-                self.centre, (zeros, first), linear.to(self.dtype),
-                lambda total, common: self._collected(total, (gather(common) / tied).expand(k, -1)),
-                (left, right), quadratic[::tied],
+                self.centre, pairs, linear.to(self.dtype),
+                lambda total, common: self._collected(total, (gather(common) / self.tied).expand(k, -1)),
+                quadratic[:: self.tied],
             )  # fmt: skip
         return Linear(
-            self.centre, (zeros + left, first + right), torch.cat([linear, quadratic], -1).to(self.dtype),
+            self.centre, pairs, torch.cat([linear, quadratic], -1).to(self.dtype),
             lambda total, _: self._collected(total[:, : 1 + d], gather(total[:, 1 + d :])),
         )  # fmt: skip
 
     def _collected(self, first: Float[Tensor, "k c"], second: Float[Tensor, "k q"]) -> Float[Tensor, "k s"]:
         return shift(self.shape, first[:, 0], torch.cat([first[:, 1:], second], -1), self.to_origin)
+
+
+@lru_cache(maxsize=64)
+def _pairs(shape: Shape, d: int, tied: bool) -> Pairs:
+    """1, the columns and the products of them that `shape` sums, the last shared by components that are tied."""
+    left, right = ([1 + column for column in side] for side in shape.pairs(d))
+    zeros, first = [0] * (1 + d), list(range(1 + d))
+    return Pairs.of((zeros, first), (left, right)) if tied else Pairs.of((zeros + left, first + right))
 
 
 def summed(r: Float[Tensor, "k n"], t: Float[Tensor, "c n"]) -> Float[Tensor, "k c"]:

@@ -151,11 +151,12 @@ class Gaussian(Family):
     def visit_in(self, dtype: torch.dtype) -> Visit:
         """The same in another precision, where that has the digits for all components."""
         with torch.no_grad(), threads_for(self._k * self._d**2):
-            measured = self.shape, self.origin, self._offset(), self.unit, self.scales()
+            tied = self._k // self.copies if self.tied else 0
+            measured = self.shape, self.origin, self._offset(), self.unit, self.scales(), tied
             own = FusedPass(*measured, dtype)
             if own.far and dtype != torch.float64:
                 own = FusedPass(*measured)
-            return Visit(own, own.linear(self._k // self.copies if self.tied else 0))
+            return Visit(own, compiled=None if own.far else own)
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""

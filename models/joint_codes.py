@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .family import Summarize, Visit
 from .linear import padded
-from .threads import added, shared_out
+from .special import LOG2_E
+from .sweep import added, swept
 
 LARGEST = 1024  # codes of a group: a table of them stays in the nearest cache
 BLOCK_ROWS = 1 << 14  # rows taken at a time: what is made of one is short
@@ -101,7 +102,7 @@ class JointCodes:
 
             return log_prob.T, summarize
 
-        return Visit(block, Coded(self, table, collect), lambda sums: collect(self.single(sums)))
+        return Visit(block, lambda sums: collect(self.single(sums)), Coded(self, table, collect))
 
 
 @dataclass(frozen=True)
@@ -120,37 +121,29 @@ class Coded:
         labels: Int[Tensor, " n"] | None,
     ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
         """As `Linear.sum`."""
-        from .compiled import COMPONENTS, LOG2_E, ROWS, coded
+        from .compiled import COMPONENTS, coded
 
         members, c = self.table.shape
-        k, sizes = log_weights.shape[-1], self.joint.sizes
+        k, groups = log_weights.shape[-1], self.joint.groups
+        first = np.cumsum([0, *map(len, groups)])
+        if log_weights.numel() != members or x.shape[1] != first[-1]:
+            raise ValueError(
+                f"got log weights of {log_weights.numel()} members and {x.shape[1]} columns, expected {members} and "
+                f"{first[-1]}"
+            )
         table = np.zeros((c, padded(members, COMPONENTS)))
         table[:, :members] = self.table.T
-        table[: sizes[0], :members] += log_weights.flatten().numpy()
+        table[: self.joint.sizes[0], :members] += log_weights.flatten().numpy()
         table *= LOG2_E
-        first = np.cumsum([0, *map(len, self.joint.groups)])
-        place, offset = self.joint.place.sum(1).numpy(), self.joint.offset.flatten().numpy()
-        rows, levels = x.contiguous().numpy(), self.joint.most.numpy()
-        w = np.empty(0) if weights is None else weights.numpy()
-        z = np.empty(0, np.int64) if labels is None else labels.numpy()
-
-        def visitor() -> Callable[[int, int], list[np.ndarray]]:
-            memory = x.new_empty(3 + len(place) + table.shape[1], ROWS).numpy()
-
-            def visit(start: int, stop: int) -> list[np.ndarray]:
-                sums = [np.zeros(table.shape), np.zeros(members // k)]
-                part = slice(start, stop)
-                coded(rows[part], w[part], z[part], first, levels, place, offset, table, k, memory, *sums)
-                return sums
-
-            return visit
-
-        cost = table.shape[1] * (24 + 4 * len(sizes)) + 8 * len(levels)
-        whole = ROWS * max(1, table.size // 4096)  # the sums of a part cost as much as some rows
-        total, bound = map(torch.from_numpy, added(shared_out(visitor, len(x), cost, whole)))
-        total = total[:, :members].T
-        return (
-            total[:, : sizes[0]].sum(1),
-            self.collect(self.joint.single(total)),
-            (math.log(2) * bound).reshape(log_weights.shape[:-1]),
+        levels, place, offset = (
+            part.flatten().numpy() for part in (self.joint.most, self.joint.place.sum(1), self.joint.offset)
         )
+        given = first, levels, place, offset, table, k
+        memory = 3 + len(place) + table.shape[1], torch.float64
+        sums = (table.shape, float), ((members // k,), float)
+        cost = table.shape[1] * (24 + 4 * len(groups)) + 8 * len(levels)
+        total, bound = map(torch.from_numpy, added(swept(coded, x, weights, labels, given, memory, sums, cost)))
+        total = total[:, :members].T
+        bound = (math.log(2) * bound).reshape(log_weights.shape[:-1])
+        weight = total[:, : self.joint.sizes[0]].sum(1)
+        return weight, self.collect(self.joint.single(total)).contiguous(), bound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,7 +19,7 @@ from .gaussian import Gaussian
 from .linear import padded
 from .mixture import Mixture
 from .rows import Moments
-from .threads import added, shared_out
+from .sweep import added, compiles, swept
 
 BLOCK_CELLS = 1 << 21  # of rows less centres, looked at together where that is not compiled
 SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
@@ -109,6 +109,12 @@ class KMeans(Mixture):
     # the two steps
 
     @torch.no_grad()
+    def prepare(self) -> None:
+        """Compile what the assignment needs, or load it, so that this takes no time later."""
+        if compiles(rows := torch.zeros_like(self.loc)):
+            Nearest(rows).assigned(rows, None, None)
+
+    @torch.no_grad()
     def expect(
         self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None
     ) -> HardStatistics:
@@ -117,7 +123,7 @@ class KMeans(Mixture):
         rows, weights, labels = self._summed(x, weights, labels)
         labels = None if labels is None or bool((labels < 0).all()) else labels  # none known: to the bit as without
         nearest = Nearest(self.loc.detach())
-        if rows.is_cpu and nearest.sharp and len(rows):
+        if nearest.sharp and compiles(rows):
             return self._possible(x, self._statistics(*nearest.assigned(rows, weights, labels)))
         size = max(256, BLOCK_CELLS // self.loc.numel()) if rows.is_cpu else max(1, len(rows))
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
@@ -237,33 +243,24 @@ class Nearest:
     ) -> tuple[Tensor, ...]:
         """All that `HardStatistics` needs of rows on the CPU, but the bound, in its order, by the compiled pass: only
         where centres are `sharp`."""
-        from .compiled import COMPONENTS, ROWS, STATISTICS, hard
+        from .compiled import COMPONENTS, STATISTICS, hard
 
         k, d = self.centres.shape
+        if x.shape[1] != d or (labels is not None and int(labels.max()) >= k):
+            raise ValueError(f"got {x.shape[1]} columns, or labels beyond {k - 1}, expected {d} columns, and centres")
         coefficients = np.zeros((padded(k, COMPONENTS), padded(1 + d, STATISTICS)))
         coefficients[:k, : 1 + d] = self.products.numpy()
-        rows, middle, centres = (part.contiguous().numpy() for part in (x, self.middle, self.centres))
-        w = np.empty(0) if weights is None else weights.numpy()
-        z = np.empty(0, np.int64) if labels is None else labels.numpy()
-
-        def visitor() -> Callable[[int, int], list[np.ndarray]]:
-            memory = x.new_empty(3 + sum(coefficients.shape), ROWS).numpy()
-
-            def visit(start: int, stop: int) -> list[np.ndarray]:
-                sums = [np.zeros(k), np.zeros((k, d)), np.zeros(2)]
-                furthest = [np.zeros(k, np.int64), np.empty(k), np.zeros(k, np.int64)]
-                part = slice(start, stop)
-                hard(rows[part], w[part], z[part], middle, centres, coefficients, memory, *sums, *furthest)
-                furthest[0] += start
-                return [*sums, *furthest]
-
-            return visit
-
-        parts = shared_out(visitor, len(x), coefficients.size + 4 * k + 16 * d, ROWS)
-        weight, total, (distortion, total_weight) = map(torch.from_numpy, added([part[:3] for part in parts]))
-        row, squared, cluster = (torch.from_numpy(np.concatenate([part[i] for part in parts])) for i in (3, 4, 5))
+        given = self.middle.contiguous().numpy(), self.centres.contiguous().numpy(), coefficients
+        memory = 3 + sum(coefficients.shape), torch.float64
+        sums = ((k,), float), ((k, d), float), ((2,), float), ((k,), np.int64), ((k,), float), ((k,), np.int64)
+        parts = swept(hard, x, weights, labels, given, memory, sums, coefficients.size + 4 * k + 16 * d)
+        row = torch.from_numpy(np.concatenate([start + found[3] for start, found in parts]))
+        squared, cluster = (torch.from_numpy(np.concatenate([found[i] for _, found in parts])) for i in (4, 5))
         squared, top = squared.topk(min(k, len(squared)))
         top, squared = top[squared >= 0], squared[squared >= 0]
         row = row[top]
         row_weight = torch.ones_like(squared) if weights is None else weights[row]
+        weight, total, (distortion, total_weight) = map(
+            torch.from_numpy, added([(start, found[:3]) for start, found in parts])
+        )
         return weight, total, distortion, total_weight, squared, x[row], row_weight, cluster[top]

@@ -29,6 +29,7 @@ from .intake import as_labels, as_tensor, as_weights, first_cell
 from .missing import Imputed, Seen, drawn_missing, imputed, log_density
 from .rows import Moments, Rows, as_rows, by_chunks
 from .schema import Schema, conform
+from .sweep import compiles
 from .threads import threads_for
 
 Made = TypeVar("Made", bound=Statistics)
@@ -217,6 +218,15 @@ class Mixture(Recorded):
         return self.family.free_parameters() + (0 if self.is_frozen("weights") else len(self.weights) - 1)
 
     # the two steps of EM
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Compile what the E-step needs, or load it, so that this takes no time later: seconds once for an
+        installation, then a part of one in each process."""
+        rows = torch.zeros(1, self._kind.features, dtype=torch.float64, device=device_of(self))
+        compiled = self._kind.visit().compiled
+        if compiled is not None and compiles(rows):
+            compiled.sum(rows, rows.new_zeros(self._kind.components), None, None)
 
     @torch.no_grad()
     def expect(self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None) -> Statistics:

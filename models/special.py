@@ -1,10 +1,13 @@
-"""Functions of the gamma function that keep their digits where torch's own lose them."""
+"""Functions of the gamma function that keep their digits where torch's own lose them, and constants."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
+LOG2_E = 1 / math.log(2)
 LARGE = 64.0  # above this argument Stirling's series with the terms below is exact to rounding
 TABLE = 1 << 16  # log factorials of counts below this are looked up
 

@@ -86,7 +86,8 @@ class Numbers(Table):
         if x.ndim != 2 or 0 in x.shape:
             as_tensor(x)  # raises
         self.x, self.first = x, first
-        self.is_ready = self.in_memory and x.dtype in (torch.float64, np.float64)
+        whole = x.is_contiguous() if isinstance(x, Tensor) else x.flags.c_contiguous
+        self.is_ready = self.in_memory and whole and x.dtype in (torch.float64, np.float64)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -28,7 +28,11 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         # once before the processes begin: ArviZ trips over another one that is also imported first on a day, and what
         # is compiled takes each of them seconds
-        subprocess.run([sys.executable, "-W", "ignore", "-c", "import arviz, lowerbound.models.compiled"], check=True)
+        program = (
+            "import arviz; from lowerbound.models import CategoricalMixture, GaussianMixture, KMeans\n"
+            "for model in (GaussianMixture(1, 1), CategoricalMixture(1, [2]), KMeans(1, 1)): model.prepare()"
+        )
+        subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from lowerbound.inference import EM, fit
 from lowerbound.models import Family, Gaussian, Mixture, check_family
 from lowerbound.models.family import Visit
-from lowerbound.models.linear import Linear
+from lowerbound.models.linear import Linear, columns
 
 COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60, axis=0)).astype(float)
 
@@ -50,7 +50,7 @@ def poisson_pass(family, factor=1.0, collect=1):
     rate = family.rate.detach()
     coefficients = torch.cat([-rate.sum(1, keepdim=True), factor * rate.log()], 1)
     return Linear(
-        torch.zeros(2).double(), ((0, 0, 0), (0, 1, 2)), coefficients, lambda total, _: collect * total[:, 1:],
+        torch.zeros(2).double(), columns(2), coefficients, lambda total, _: collect * total[:, 1:],
         carrier=lambda x: -torch.lgamma(x + 1).sum(1),
     )  # fmt: skip
 
