@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_info
 
-PACKAGES = ("torch", "pyro-ppl", "numpy", "scikit-learn", "stepmix", "faiss-cpu", "pomegranate")
+PACKAGES = ("torch", "pyro-ppl", "numba", "numpy", "scikit-learn", "stepmix", "faiss-cpu", "pomegranate")
 
 
 def machine(threads: int) -> dict:

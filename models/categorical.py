@@ -89,7 +89,7 @@ class Categorical(ExponentialFamily):
 
     @property
     def block_rows(self) -> int:
-        """How many rows `visit` takes at a time."""
+        """How many rows `visit` takes at a time where it is not compiled."""
         return BLOCK_ROWS
 
     def visit(self) -> Visit:

@@ -146,7 +146,7 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     if not (_same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
         raise ValueError(f"{name}: visit() {DIFFERS}")
     if visit.compiled is not None and compiles(x):
-        weight, sums, bound = visit.compiled.sum(x, x.new_zeros(log_prob.shape[1]), None, None)
+        weight, sums, bound = visit.compiled().sum(x, x.new_zeros(log_prob.shape[1]), None, None)
         share = log_prob.softmax(-1)
         right = _same(bound, log_prob.logsumexp(-1).sum()) and _same(weight, share.sum(0))
         if not (right and _leads_alike(family, x, share, sums)):

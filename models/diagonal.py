@@ -27,16 +27,6 @@ class Diagonal:
         return range(d), range(d)
 
     @staticmethod
-    def spread(coefficients: Tensor, d: int) -> Tensor:
-        """Coefficients (..., s) of S(y) to those of the products of `pairs`."""
-        return coefficients
-
-    @staticmethod
-    def gather(sums: Tensor) -> Tensor:
-        """Sums of the products of `pairs` to those of S(y) (..., s)."""
-        return sums
-
-    @staticmethod
     def products(y: Tensor) -> Tensor:
         """S(y) (s, n) of y (d, n)."""
         return y * y
@@ -118,16 +108,6 @@ class Spherical:
     def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
         """Which two columns each statistic, or each part of one, is the product of."""
         return Diagonal.pairs(d)
-
-    @staticmethod
-    def spread(coefficients: Tensor, d: int) -> Tensor:
-        """Coefficients (..., s) of S(y) to those of the products of `pairs`."""
-        return coefficients.expand(*coefficients.shape[:-1], d)
-
-    @staticmethod
-    def gather(sums: Tensor) -> Tensor:
-        """Sums of the products of `pairs` to those of S(y) (..., s)."""
-        return sums.sum(-1, keepdim=True)
 
     @staticmethod
     def products(y: Tensor) -> Tensor:

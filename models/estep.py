@@ -44,7 +44,7 @@ def _sum(
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
     if visit.compiled is not None and compiles(x):
-        found = Statistics(*visit.compiled.sum(x, log_weights, weights, labels), _weight(x, weights))
+        found = Statistics(*visit.compiled().sum(x, log_weights, weights, labels), _weight(x, weights))
         if found.bound.isfinite().all():
             return found
     gone = x.isnan().any(1) if family.takes_missing and x.sum().isnan() else x.new_zeros(0, dtype=torch.bool)

@@ -76,11 +76,13 @@ class ExponentialFamily(Family):
         def carrier(x: Tensor) -> Tensor | float:
             return _summed(torch.as_tensor(self.carrier(x), dtype=x.dtype)) + self.doubt(x)
 
-        s = eta.shape[1]
-        linear = Linear(
-            eta.new_zeros(s), columns(s), torch.cat([constant, eta], -1), lambda total, _: total[:, 1:],
-            numbers=self.statistics, carrier=carrier,
-        )  # fmt: skip
+        def linear() -> Linear:
+            s = eta.shape[1]
+            return Linear(
+                eta.new_zeros(s), columns(s), torch.cat([constant, eta], -1), lambda total, _: total[:, 1:],
+                numbers=self.statistics, carrier=carrier,
+            )  # fmt: skip
+
         return Visit(block, compiled=linear)
 
     def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:

@@ -22,7 +22,7 @@ Block = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob 
 
 @runtime_checkable
 class Compiled(Protocol):
-    """An E-step of rows on the CPU in compiled code: `Linear`, `FusedPass`, `Coded`."""
+    """An E-step of rows on the CPU in compiled code: `Linear`, `Coded`."""
 
     def sum(
         self,
@@ -43,12 +43,12 @@ class Visit:
     block: called without gradients, from rows (n, d) to their log_prob (n, k), NaN if some are `outside`, and a
     function from responsibilities (n, k) to sums (k, ...) that add up over blocks, so that both can share T(x).
     collect: sums of blocks, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
-    compiled: the same for rows on the CPU, in compiled code, where there is some.
+    compiled: makes the same for rows on the CPU, in compiled code, where there is some.
     """
 
     block: Block
     collect: Callable[[Tensor], Tensor] = lambda sums: sums
-    compiled: Compiled | None = None
+    compiled: Callable[[], Compiled] | None = None
 
 
 @dataclass(frozen=True)

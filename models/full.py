@@ -38,16 +38,6 @@ class Full:
         return rows, columns
 
     @staticmethod
-    def spread(coefficients: Tensor, d: int) -> Tensor:
-        """Coefficients (..., s) of S(y) to those of the products of `pairs`."""
-        return coefficients
-
-    @staticmethod
-    def gather(sums: Tensor) -> Tensor:
-        """Sums of the products of `pairs` to those of S(y) (..., s)."""
-        return sums
-
-    @staticmethod
     def products(y: Tensor) -> Tensor:
         """S(y) (s, n) of y (d, n)."""
         return torch.cat([one * y[i:] for i, one in enumerate(y)])

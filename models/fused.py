@@ -11,7 +11,7 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from .covariance import Shape
@@ -91,22 +91,19 @@ class FusedPass:
             total[j] = moments(self.shape, x.T - self.origin[j, :, None], r[j].to(x))
         return total
 
-    def sum(
-        self,
-        x: Float[Tensor, "n d"],
-        log_weights: Float[Tensor, "*copies k"],
-        weights: Float[Tensor, " n"] | None,
-        labels: Int[Tensor, " n"] | None,
-    ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
-        """As `Linear.sum`: only if no component is far."""
-        return self.linear().sum(x, log_weights, weights, labels)
-
     def linear(self) -> Linear:
-        """The same as sums of products of columns. Of components that share a covariance what is quadratic in a row is
-        common to all, and its sums over all rows will do for the M-step, each component being given an even part."""
+        """The same as sums of products of columns, if no component is far. Of components that share a covariance what
+        is quadratic in a row is common to all, and its sums over all rows will do for the M-step, each component being
+        given an even part."""
         k, d = self.origin.shape
-        linear, quadratic = self.coefficients[:, : 1 + d], self.shape.spread(self.coefficients[:, 1 + d :], d)
-        pairs, gather = _pairs(self.shape, d, self.tied > 0), self.shape.gather
+        pairs = _pairs(self.shape, d, self.tied > 0)
+        # of |y|^2 each square is a statistic of its own, with one coefficient for all of them
+        linear, second = self.coefficients[:, : 1 + d], self.coefficients[:, 1 + d :]
+        quadratic = second.expand(k, len(self.shape.pairs(d)[0]))
+
+        def gather(sums: Tensor) -> Tensor:
+            return sums.unflatten(-1, (second.shape[1], -1)).sum(-1)
+
         if self.tied:
             return Linear(
                 self.centre, pairs, linear.to(self.dtype),

@@ -156,7 +156,7 @@ class Gaussian(Family):
             own = FusedPass(*measured, dtype)
             if own.far and dtype != torch.float64:
                 own = FusedPass(*measured)
-            return Visit(own, compiled=None if own.far else own)
+            return Visit(own, compiled=None if own.far else own.linear)
 
     def given(self, x: Float[Tensor, "n d"]) -> Given:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""

@@ -102,7 +102,7 @@ class JointCodes:
 
             return log_prob.T, summarize
 
-        return Visit(block, lambda sums: collect(self.single(sums)), Coded(self, table, collect))
+        return Visit(block, lambda sums: collect(self.single(sums)), lambda: Coded(self, table, collect))
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,7 @@ class Mixture(Recorded):
         rows = torch.zeros(1, self._kind.features, dtype=torch.float64, device=device_of(self))
         compiled = self._kind.visit().compiled
         if compiled is not None and compiles(rows):
-            compiled.sum(rows, rows.new_zeros(self._kind.components), None, None)
+            compiled().sum(rows, rows.new_zeros(self._kind.components), None, None)
 
     @torch.no_grad()
     def expect(self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None) -> Statistics:

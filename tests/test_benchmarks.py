@@ -167,7 +167,7 @@ def test_nothing_is_timed_where_bounds_differ():
 
 def test_flops_of_a_pass_are_those_of_its_products():
     n, d, k = 700, 3, 2
-    linear = seed(GaussianMixture(k, d), gaussian.data(n, d, k)).family.visit().compiled
+    linear = seed(GaussianMixture(k, d), gaussian.data(n, d, k)).family.visit().compiled()
     assert n * linear.flops == gemm.flops(n, d, k) + 4 * n * k  # and a row of ones
 
 

@@ -129,8 +129,8 @@ def test_single_precision_is_within_1e_5_nats_of_a_row(d):
     family.loc = torch.as_tensor(rng.standard_normal((3, d)))
     family.scale_tril = torch.linalg.cholesky(torch.as_tensor(np.stack([np.cov(rng.normal(size=(d, 3 * d)))] * 3)))
     even, rows = torch.zeros(3).double(), torch.as_tensor(x)
-    single, double = (family.visit_in(dtype).compiled for dtype in (torch.float32, torch.float64))
-    assert single.dtype == torch.float32
+    single, double = (family.visit_in(dtype).compiled() for dtype in (torch.float32, torch.float64))
+    assert single.coefficients.dtype == torch.float32
     one, other = (each.sum(rows, even, None, None) for each in (single, double))
     assert abs(one[2] - other[2]) / 2000 < 1e-5
     torch.testing.assert_close(one[0], other[0], rtol=0, atol=1e-5 * 2000)
@@ -285,7 +285,7 @@ def test_a_row_that_no_member_can_give():
     family = Poisson(2, 1)
     family.rate = torch.zeros(2, 1).double()
     x, even = torch.tensor([[0.0], [3.0]]).double(), torch.zeros(2).double() - np.log(2)
-    linear = family.visit().compiled
+    linear = family.visit().compiled()
     assert linear.sum(x[:1], even, None, None)[2] == 0
     assert linear.sum(x, even, None, None)[2] == -np.inf
 

@@ -1,4 +1,5 @@
-"""The formulas of benchmarks/COST.md count what the code does, by torch's own counter of flops and by its tensors."""
+"""The formulas of benchmarks/COST.md count what the code does: by the sizes of what compiled passes multiply, by the
+counter of torch, and by its tensors."""
 
 import json
 import sys
@@ -33,7 +34,7 @@ def expected(model, x):
     model.expect(x)
     with FlopCounterMode(display=False) as counter:
         found = model.expect(x)
-    own = getattr(model.family.visit().compiled, "flops", 0) if isinstance(model, Mixture) else 0
+    own = getattr(model.family.visit().compiled(), "flops", 0) if isinstance(model, Mixture) else 0
     return found, N * own + counter.get_total_flops()
 
 

@@ -49,7 +49,7 @@ def test_the_compiled_pass_is_the_sum_over_indicators(levels, seed, n, k, copies
     w = np.ones(n) if weights is None else weights
     visit = JointCodes(levels).visit([torch.as_tensor(table) for table in tables])
     tensors = (None if part is None else torch.as_tensor(part) for part in (weights, labels))
-    weight, total, bound = visit.compiled.sum(torch.as_tensor(x).double(), torch.as_tensor(log_weights), *tensors)
+    weight, total, bound = visit.compiled().sum(torch.as_tensor(x).double(), torch.as_tensor(log_weights), *tensors)
     joint = sum(table[:, x[:, j]] for j, table in enumerate(tables)).reshape(copies, k, n) + log_weights[:, :, None]
     if labels is not None:
         joint = np.where((labels < 0) | (labels == np.arange(k)[:, None]), joint, -np.inf)
@@ -66,9 +66,9 @@ def test_the_compiled_pass_is_the_sum_over_indicators(levels, seed, n, k, copies
 def test_what_is_no_code_has_no_bound(bad):
     visit = JointCodes([3, 3]).visit([torch.zeros(1, 3).double()] * 2)
     x = torch.zeros(400, 2).double()
-    assert visit.compiled.sum(x, torch.zeros(1).double(), None, None)[2] == 0
+    assert visit.compiled().sum(x, torch.zeros(1).double(), None, None)[2] == 0
     x[330, 1] = bad
-    assert visit.compiled.sum(x, torch.zeros(1).double(), None, None)[2].isnan()
+    assert visit.compiled().sum(x, torch.zeros(1).double(), None, None)[2].isnan()
 
 
 @pytest.mark.parametrize("family", [Bernoulli(2, 40), Categorical(2, [2] * 40)])
