@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -39,16 +39,16 @@ def held_out_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
 
 def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
     """sum_i w_i bound_i, added up in float64 on the CPU."""
-    size = evaluation_rows(rows)
+    return rows.reduced(partial(_own_total, model, rows))
 
-    def own() -> Tensor:
-        total = torch.zeros((), dtype=torch.float64)
-        for chunk in rows.chunks(size):
-            bound = model.bound(chunk.x, chunk.labels).double()
-            total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
-        return total
 
-    return rows.reduced(own)
+def _own_total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """That of the rows of this process."""
+    total = torch.zeros((), dtype=torch.float64)
+    for chunk in rows.chunks(evaluation_rows(rows)):
+        bound = model.bound(chunk.x, chunk.labels).double()
+        total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
+    return total
 
 
 def evaluation_rows(rows: Rows) -> int:

@@ -127,13 +127,7 @@ class SVI:
         number: of the pass, from 0, for losses that change on the way.
         """
         if self.elbo == "exact":
-
-            def exact(x, weights, labels, n):
-                local = model.objective(x, labels)
-                local = local.sum() if weights is None else local @ weights.to(local)
-                return -(local * (n / len(x)) + model.global_term())
-
-            return exact
+            return partial(_exact, model)
         if self.elbo in BY_DRAWS:
             climb = importance
             if self.elbo == "analytic":
@@ -246,3 +240,10 @@ class SVISteps:
         else:
             for batch in self.rows.batches(self.engine.batch_size, self.generator):
                 yield len(batch.x), [batch]
+
+
+def _exact(model: LatentModel, x: Tensor, weights: Tensor | None, labels: Tensor | None, n: float) -> Tensor:
+    """The negative bound of rows standing for n, in closed form."""
+    local = model.objective(x, labels)
+    local = local.sum() if weights is None else local @ weights.to(local)
+    return -(local * (n / len(x)) + model.global_term())

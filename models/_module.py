@@ -8,7 +8,7 @@ puts back what was there, whatever happens: the module's own `torch.nn.Parameter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, no_type_check
 
 import pyro
 import torch
@@ -131,6 +131,7 @@ class Recorded(PyroModule):
             parameter.requires_grad_(True)
         return self
 
+    @no_type_check
     def is_frozen(self, name: str) -> bool:
         """Whether a parameter of this very module is held where it is."""
         return not getattr(self, f"{name}_unconstrained").requires_grad
@@ -190,11 +191,13 @@ class Recorded(PyroModule):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.names_set.update(name for name in self._pyro_params if f"{prefix}{name}_unconstrained" in state_dict)
 
+    @no_type_check  # asked some fifty times a pass, which tests with their checks of annotations would feel
     def __getattr__(self, name: str) -> Any:
         # tensors in which Pyro has no part, without asking it first: small fits do little else
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
         return super().__getattr__(name) if own is None else own
 
+    @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):
             old = getattr(self, name)

@@ -19,8 +19,8 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from .special import LOG2_E
+from .sweep import ROWS
 
-ROWS = 320  # of a block: whole vectors, four at a time, and not a power of 2, whose rows would share cache lines
 # A matrix product goes by tiles of so many components by so many statistics, of which numbers in all that a processor
 # has registers for: four by six with 32 of them, four by three with 16. Matrices are padded to whole tiles.
 COMPONENTS, STATISTICS = 4, 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,30 +61,11 @@ class ExponentialFamily(Family):
         return log_prob + (torch.where(x.isnan(), 0.0, h).sum(-1, keepdim=True) if isinstance(h, Tensor) else h)
 
     def visit(self) -> Visit:
-        """The fused pass."""
+        """One look at T(x) for both, compiled where rows are on the CPU."""
         with torch.no_grad():
             eta, constant = self.natural()
-            infinite = bool(torch.isinf(eta).any())
-            eta, constant = eta.clamp(-NEVER, NEVER), _summed(constant).unsqueeze(-1)
-
-        def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            t = self.statistics(x)
-            log_prob = torch.addmm(constant, eta, t.T)  # (k, n): reductions over k run along memory
-            if infinite:
-                log_prob[log_prob < -NEVER / 10] = -torch.inf
-            return log_prob.add_(carrier(x)).T, lambda r: r.T @ t
-
-        def carrier(x: Tensor) -> Tensor | float:
-            return _summed(torch.as_tensor(self.carrier(x), dtype=x.dtype)) + self.doubt(x)
-
-        def linear() -> Linear:
-            s = eta.shape[1]
-            return Linear(
-                eta.new_zeros(s), columns(s), torch.cat([constant, eta], -1), lambda total, _: total[:, 1:],
-                numbers=self.statistics, carrier=carrier,
-            )  # fmt: skip
-
-        return Visit(block, compiled=linear)
+            own = LinearPass(self, eta.clamp(-NEVER, NEVER), _summed(constant).unsqueeze(-1))
+        return Visit(own.block, compiled=own.linear)
 
     def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
         """total . eta - weight A of each member."""
@@ -124,6 +106,39 @@ class ExponentialFamily(Family):
         """log p(theta) under the prior: a density in the parameters; 0 without one."""
         terms = self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
         return super().log_prior() + sum(map(self.per_copy, terms))
+
+
+@dataclass(frozen=True)
+class LinearPass:
+    """Rows to their log densities under members of natural parameters eta (k, s) and minus log normalizers (k, 1)."""
+
+    family: ExponentialFamily
+    eta: Float[Tensor, "k s"]
+    constant: Float[Tensor, "k 1"]
+
+    def block(self, x: Tensor) -> tuple[Tensor, Summarize]:
+        """By torch, as `Visit.block`."""
+        t = self.family.statistics(x)
+        log_prob = torch.addmm(self.constant, self.eta, t.T)  # (k, n): reductions over k run along memory
+        if (self.eta.abs() == NEVER).any():
+            log_prob[log_prob < -NEVER / 10] = -torch.inf
+        return log_prob.add_(self.carrier(x)).T, lambda r: r.T @ t
+
+    def carrier(self, x: Tensor) -> Tensor:
+        """h(x): (n,) or (); NaN if some cell is `refused`."""
+        return _summed(torch.as_tensor(self.family.carrier(x), dtype=x.dtype)) + self.family.doubt(x)
+
+    def linear(self) -> Linear:
+        """Compiled: T(x) are the numbers."""
+        s, coefficients = self.eta.shape[1], torch.cat([self.constant, self.eta], -1)
+        return Linear(
+            self.eta.new_zeros(s), columns(s), coefficients, _without_weight,
+            numbers=self.family.statistics, carrier=self.carrier,
+        )  # fmt: skip
+
+
+def _without_weight(total: Tensor, common: Tensor) -> Tensor:
+    return total[:, 1:]
 
 
 def _summed(part: Tensor) -> Tensor:

@@ -100,20 +100,20 @@ class FusedPass:
         # of |y|^2 each square is a statistic of its own, with one coefficient for all of them
         linear, second = self.coefficients[:, : 1 + d], self.coefficients[:, 1 + d :]
         quadratic = second.expand(k, len(self.shape.pairs(d)[0]))
-
-        def gather(sums: Tensor) -> Tensor:
-            return sums.unflatten(-1, (second.shape[1], -1)).sum(-1)
-
         if self.tied:
             return Linear(
                 self.centre, pairs, linear.to(self.dtype),
-                lambda total, common: self._collected(total, (gather(common) / self.tied).expand(k, -1)),
+                lambda total, common: self._collected(total, (self._gathered(common) / self.tied).expand(k, -1)),
                 quadratic[:: self.tied],
             )  # fmt: skip
         return Linear(
             self.centre, pairs, torch.cat([linear, quadratic], -1).to(self.dtype),
-            lambda total, _: self._collected(total[:, : 1 + d], gather(total[:, 1 + d :])),
+            lambda total, _: self._collected(total[:, : 1 + d], self._gathered(total[:, 1 + d :])),
         )  # fmt: skip
+
+    def _gathered(self, sums: Tensor) -> Tensor:
+        """Of the products of columns, those that make up one statistic together: all squares of |y|^2."""
+        return sums.unflatten(-1, (self.shape.size(self.origin.shape[1]), -1)).sum(-1)
 
     def _collected(self, first: Float[Tensor, "k c"], second: Float[Tensor, "k q"]) -> Float[Tensor, "k s"]:
         return shift(self.shape, first[:, 0], torch.cat([first[:, 1:], second], -1), self.to_origin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,35 +84,33 @@ class JointCodes:
     ) -> Visit:
         """The E-step's view of rows, from the log probabilities of the levels of each column. collect: from sums (k, s)
         of each level of each column in turn to the statistics of the family."""
-        table = self.table(log_probs)
-
-        def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            found = self.codes(x)
-            if found is None:
-                return x.new_full((len(x), len(table)), torch.nan), lambda _: torch.full_like(table, torch.nan)
-            codes = [code.expand(len(table), -1) for code in found]  # each (k, n): sums over k run along memory
-            log_prob = table.gather(1, codes[0])
-            for code in codes[1:]:
-                log_prob += table.gather(1, code)
-
-            def summarize(responsibilities: Tensor) -> Tensor:
-                sums = torch.zeros_like(table)
-                for code in codes:
-                    sums.scatter_add_(1, code, responsibilities.T)
-                return sums
-
-            return log_prob.T, summarize
-
-        return Visit(block, lambda sums: collect(self.single(sums)), lambda: Coded(self, table, collect))
+        own = Coded(self, self.table(log_probs), collect)
+        return Visit(own.block, own.collected, lambda: own)
 
 
 @dataclass(frozen=True)
 class Coded:
-    """The compiled pass of `JointCodes`, with the table (k, c) of its joint codes."""
+    """Rows to log probabilities, by a table (k, c) of those of their joint codes. collect: as `JointCodes.visit`."""
 
     joint: JointCodes
     table: Float[Tensor, "k c"]
     collect: Callable[[Tensor], Tensor]
+
+    def block(self, x: Tensor) -> tuple[Tensor, Summarize]:
+        """By torch, as `Visit.block`: with the sums of joint codes (k, c)."""
+        found = self.joint.codes(x)
+        if found is None:
+            none = torch.full_like(self.table, torch.nan)
+            return x.new_full((len(x), len(none)), torch.nan), lambda _: none
+        codes = [code.expand(len(self.table), -1) for code in found]  # each (k, n): sums over k run along memory
+        log_prob = self.table.gather(1, codes[0])
+        for code in codes[1:]:
+            log_prob += self.table.gather(1, code)
+        return log_prob.T, partial(_put_in, torch.zeros_like(self.table), codes)
+
+    def collected(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums of joint codes to the statistics of the family."""
+        return self.collect(self.joint.single(sums))
 
     def sum(
         self,
@@ -146,4 +145,12 @@ class Coded:
         total = total[:, :members].T
         bound = (math.log(2) * bound).reshape(log_weights.shape[:-1])
         weight = total[:, : self.joint.sizes[0]].sum(1)
-        return weight, self.collect(self.joint.single(total)).contiguous(), bound
+        return weight, self.collected(total).contiguous(), bound
+
+
+def _put_in(empty: Tensor, codes: Sequence[Tensor], responsibilities: Tensor) -> Tensor:
+    """The sums of responsibilities (n, k) of each joint code."""
+    sums = empty.clone()
+    for code in codes:
+        sums.scatter_add_(1, code, responsibilities.T)
+    return sums

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ROWS = 320  # of a block: whole vectors, four at a time, and not a power of 2, whose rows would share cache lines
 # Rows are summed in parts that do not depend on the number of threads: so sums over them are the same to the bit.
 PARTS = 64  # at most
 FEWEST = 2560  # rows of each at least
@@ -44,8 +46,6 @@ def swept(
     memory: how many rows of numbers it needs for a block, and their type; sums: shapes and types of what it adds to.
     cost: of a row, in products of numbers. Kernels check nothing: that shapes fit each other is the caller's business.
     """
-    from .compiled import ROWS
-
     rows = x.contiguous().numpy()
     w = np.empty(0) if weights is None else weights.contiguous().numpy()
     z = np.empty(0, np.int64) if labels is None else labels.contiguous().numpy()
@@ -55,17 +55,21 @@ def swept(
     limits = PARTS, n * cost // max(LEAST, SUMMED * numbers), n // FEWEST, max(4, HELD // (8 * numbers))
     size = -(-n // (max(1, min(limits)) * ROWS)) * ROWS
 
-    def worker() -> Callable[[int], Part]:
-        own = torch.empty(memory[0], ROWS, dtype=memory[1]).numpy()  # whose rows begin on whole cache lines
-
-        def visit(start: int) -> Part:
-            part, found = slice(start, start + size), [np.zeros(shape, kind) for shape, kind in sums]
-            kernel(rows[part], w[part], z[part], *given, own, *found)
-            return start, found
-
-        return visit
-
+    worker = partial(Worker, kernel, (rows, w, z), given, memory, sums, size)
     return side_by_side(worker, range(0, n, size))
+
+
+class Worker:
+    """Visits parts of the rows, of `size` rows each, one after the other, in memory of its own."""
+
+    def __init__(self, kernel: Callable[..., None], rows: Any, given: Any, memory: Any, sums: Any, size: int):
+        self.kernel, self.rows, self.given, self.sums, self.size = kernel, rows, given, sums, size
+        self.memory = torch.empty(memory[0], ROWS, dtype=memory[1]).numpy()  # whose rows begin on whole cache lines
+
+    def __call__(self, start: int) -> Part:
+        part, found = slice(start, start + self.size), [np.zeros(shape, kind) for shape, kind in self.sums]
+        self.kernel(*(own[part] for own in self.rows), *self.given, self.memory, *found)
+        return start, found
 
 
 def added(parts: Sequence[Part]) -> list[np.ndarray]:
@@ -87,11 +91,7 @@ def side_by_side(worker: Callable[[], Callable[[int], Part]], starts: Sequence[i
     found: list[Part | None] = [None] * len(starts)
     left = iter(enumerate(starts))
 
-    def work() -> None:
-        visit = worker()
-        for i, start in left:
-            found[i] = visit(start)
-
+    work = partial(_visit, worker, left, found)
     others = _begun(work, min(torch.get_num_threads(), len(starts)) - 1)
     try:
         work()
@@ -102,6 +102,12 @@ def side_by_side(worker: Callable[[], Callable[[int], Part]], starts: Sequence[i
     for other in others:
         other.result()
     return [part for part in found if part is not None]
+
+
+def _visit(worker: Callable[[], Callable[[int], Part]], left: Iterable[tuple[int, int]], found: list[Any]) -> None:
+    visit = worker()
+    for i, start in left:
+        found[i] = visit(start)
 
 
 def _begun(work: Callable[[], None], helpers: int) -> list[Any]:
