@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from collections import Counter
+from functools import partial, wraps
+from inspect import isfunction
 
 import beartype
 import jaxtyping
@@ -13,6 +16,33 @@ from pyro.poutine.runtime import _PYRO_STACK
 
 # The hook that checks annotations looks up `beartype.beartype`: here an int is a float, as PEP 484 and pyright have it.
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+CHECKED = 5  # calls of each function in each test whose annotations are checked: a check takes longer than most calls
+calls: Counter = Counter()
+jaxtyped = jaxtyping.jaxtyped
+
+
+def jaxtyped_at_first(function=None, *, typechecker):
+    """`jaxtyping.jaxtyped`, which the hook puts on everything, for the first calls; made when the first one comes."""
+    if function is None:
+        return partial(jaxtyped_at_first, typechecker=typechecker)
+    if not isfunction(function):
+        return jaxtyped(function, typechecker=typechecker)
+    code, checked = function.__code__, None  # the code is the same for closures that are made anew
+
+    @wraps(function)
+    def either(*args, **kwargs):
+        nonlocal checked
+        if calls[code] >= CHECKED:
+            return function(*args, **kwargs)
+        calls[code] += 1
+        checked = checked or jaxtyped(function, typechecker=typechecker)
+        return checked(*args, **kwargs)
+
+    return either
+
+
+jaxtyping.jaxtyped = jaxtyped_at_first
 
 torch.set_num_threads(1)  # small tables: on a busy machine, threads that meet after every operation wait for seconds
 # derandomize: the same examples in every run, so that a failure is always a change in the code
@@ -51,6 +81,7 @@ def as_users_run_it():
 @pytest.fixture(autouse=True)
 def no_trace_is_left():
     """Every test, whatever it calls, must leave Pyro's global store, its handlers and torch's defaults as they were."""
+    calls.clear()
     yield
     left = list(pyro.get_param_store().keys())
     pyro.clear_param_store()
