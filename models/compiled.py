@@ -140,8 +140,9 @@ def load(x, start, centre, y):
 @no_type_check
 def weigh(weights, start, n, w):
     """The weights of n rows from `start`, 1 where there are none; 0 beyond the last row."""
-    for b in range(n):
-        w[b] = weights[start + b] if len(weights) else 1.0
+    w[:n] = 1
+    if len(weights):
+        w[:n] = weights[start : start + n]
     w[n:] = 0
 
 
@@ -176,19 +177,20 @@ def six(matrix, i, s):
 
 @fast
 @no_type_check
-def times(coefficients, i, s, t, joint):
-    """joint[i .. i + 3] += coefficients[i .. i + 3, s .. s + 5] t."""
+def times(coefficients, s, t, joint):
+    """joint += coefficients[:, s .. s + 5] t, four components at a time."""
     whole_vectors()
-    a0, a1, a2, a3, a4, a5 = six(coefficients, i, s)
-    b0, b1, b2, b3, b4, b5 = six(coefficients, i + 1, s)
-    c0, c1, c2, c3, c4, c5 = six(coefficients, i + 2, s)
-    d0, d1, d2, d3, d4, d5 = six(coefficients, i + 3, s)
-    for b in range(t.shape[1]):
-        t0, t1, t2, t3, t4, t5 = t[0, b], t[1, b], t[2, b], t[3, b], t[4, b], t[5, b]
-        joint[i, b] += a0 * t0 + a1 * t1 + a2 * t2 + a3 * t3 + a4 * t4 + a5 * t5
-        joint[i + 1, b] += b0 * t0 + b1 * t1 + b2 * t2 + b3 * t3 + b4 * t4 + b5 * t5
-        joint[i + 2, b] += c0 * t0 + c1 * t1 + c2 * t2 + c3 * t3 + c4 * t4 + c5 * t5
-        joint[i + 3, b] += d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3 + d4 * t4 + d5 * t5
+    for i in range(0, len(joint), COMPONENTS):
+        a0, a1, a2, a3, a4, a5 = six(coefficients, i, s)
+        b0, b1, b2, b3, b4, b5 = six(coefficients, i + 1, s)
+        c0, c1, c2, c3, c4, c5 = six(coefficients, i + 2, s)
+        d0, d1, d2, d3, d4, d5 = six(coefficients, i + 3, s)
+        for b in range(t.shape[1]):
+            t0, t1, t2, t3, t4, t5 = t[0, b], t[1, b], t[2, b], t[3, b], t[4, b], t[5, b]
+            joint[i, b] += a0 * t0 + a1 * t1 + a2 * t2 + a3 * t3 + a4 * t4 + a5 * t5
+            joint[i + 1, b] += b0 * t0 + b1 * t1 + b2 * t2 + b3 * t3 + b4 * t4 + b5 * t5
+            joint[i + 2, b] += c0 * t0 + c1 * t1 + c2 * t2 + c3 * t3 + c4 * t4 + c5 * t5
+            joint[i + 3, b] += d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3 + d4 * t4 + d5 * t5
 
 
 @fast
@@ -204,20 +206,32 @@ def add_to(joint, panel):
 
 @fast
 @no_type_check
-def outer(share, i, t, first, total, s):
-    """total[i .. i + 3, s .. s + 2] += share[i .. i + 3] t[first .. first + 2]'."""
+def outer(share, t, total, s):
+    """total[:, s .. s + 5] += share t', four components and three statistics at a time."""
     whole_vectors()
-    a0 = a1 = a2 = b0 = b1 = b2 = c0 = c1 = c2 = d0 = d1 = d2 = t.dtype.type(0)
-    for b in range(t.shape[1]):
-        t0, t1, t2 = t[first, b], t[first + 1, b], t[first + 2, b]
-        r0, r1, r2, r3 = share[i, b], share[i + 1, b], share[i + 2, b], share[i + 3, b]
-        a0, a1, a2 = a0 + r0 * t0, a1 + r0 * t1, a2 + r0 * t2
-        b0, b1, b2 = b0 + r1 * t0, b1 + r1 * t1, b2 + r1 * t2
-        c0, c1, c2 = c0 + r2 * t0, c1 + r2 * t1, c2 + r2 * t2
-        d0, d1, d2 = d0 + r3 * t0, d1 + r3 * t1, d2 + r3 * t2
-    for j, found in enumerate(((a0, a1, a2), (b0, b1, b2), (c0, c1, c2), (d0, d1, d2))):
-        for m in range(3):
-            total[i + j, s + m] += found[m]
+    for i in range(0, len(share), COMPONENTS):
+        for j in range(0, STATISTICS, 3):
+            a0 = a1 = a2 = b0 = b1 = b2 = c0 = c1 = c2 = d0 = d1 = d2 = t.dtype.type(0)
+            for b in range(t.shape[1]):
+                t0, t1, t2 = t[j, b], t[j + 1, b], t[j + 2, b]
+                r0, r1, r2, r3 = share[i, b], share[i + 1, b], share[i + 2, b], share[i + 3, b]
+                a0, a1, a2 = a0 + r0 * t0, a1 + r0 * t1, a2 + r0 * t2
+                b0, b1, b2 = b0 + r1 * t0, b1 + r1 * t1, b2 + r1 * t2
+                c0, c1, c2 = c0 + r2 * t0, c1 + r2 * t1, c2 + r2 * t2
+                d0, d1, d2 = d0 + r3 * t0, d1 + r3 * t1, d2 + r3 * t2
+            add_three(total, i, s + j, a0, a1, a2)
+            add_three(total, i + 1, s + j, b0, b1, b2)
+            add_three(total, i + 2, s + j, c0, c1, c2)
+            add_three(total, i + 3, s + j, d0, d1, d2)
+
+
+@fast
+@no_type_check
+def add_three(total, i, s, one, two, three):
+    """Adds to the numbers s .. s + 2 of row i."""
+    total[i, s] += one
+    total[i, s + 1] += two
+    total[i, s + 2] += three
 
 
 @fast
@@ -284,8 +298,7 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, memory, total
         panel[:] = 0
         for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
-            for i in range(0, kp, COMPONENTS):
-                times(coefficients, i, s, t, panel)
+            times(coefficients, s, t, panel)
             if single and s % PANEL == PANEL - STATISTICS:
                 add_to(joint, panel)
         if single:
@@ -297,9 +310,7 @@ def soft(x, weights, labels, centre, left, right, coefficients, k, memory, total
             return
         for s in range(0, p, STATISTICS):
             products(y, left, right, s, t)
-            for i in range(0, kp, COMPONENTS):
-                for half in range(0, STATISTICS, 3):
-                    outer(joint, i, t, half, total, s + half)
+            outer(joint, t, total, s)
         for s in range(p, len(left), STATISTICS):
             products(y, left, right, s, t)
             along(w, t, common, s - p)
@@ -402,19 +413,20 @@ def largest(joint, k, best, which):
 @fast
 @no_type_check
 def distances(y, best, w, found):
-    """|y - c|^2 of the rows, from c . y - |c|^2 / 2; returns the sum of w times them, and of w |y|^2."""
+    """|y - c|^2 of the rows, from c . y - |c|^2 / 2; returns the largest, the sum of w times them, and of w |y|^2."""
     whole_vectors()
     for b in range(len(best)):
         found[b] = 0
     for i in range(1, len(y)):
         for b in range(len(best)):
             found[b] += y[i, b] * y[i, b]
-    length, distance = 0.0, 0.0
+    most, length, distance = 0.0, 0.0, 0.0
     for b in range(len(best)):
         length += w[b] * found[b]
         found[b] = max(found[b] - 2 * best[b], 0.0)
         distance += w[b] * found[b]
-    return distance, length
+        most = max(most, found[b])
+    return most, distance, length
 
 
 @fast
@@ -463,31 +475,30 @@ def hard(x, weights, labels, middle, centres, coefficients, memory, weight, tota
         n = load(x, start, middle, y[: 1 + d])
         weigh(weights, start, n, w)
         joint[:] = 0
-        for i in range(0, kp, COMPONENTS):
-            for s in range(0, p, STATISTICS):
-                times(coefficients, i, s, y[s : s + STATISTICS], joint)
+        for s in range(0, p, STATISTICS):
+            times(coefficients, s, y[s : s + STATISTICS], joint)
         largest(joint, k, best, nearest)
-        together = k <= FEW and len(labels) == 0
+        together, most = k <= FEW and len(labels) == 0, np.inf
         if together:
-            distance, length = distances(y[: 1 + d], best, w, away)
+            most, distance, length = distances(y[: 1 + d], best, w, away)
             together = distance * DIGITS > length
         if together:
             hits(nearest, w, joint)
-            for s in range(0, p, 3):
-                for i in range(0, kp, COMPONENTS):
-                    outer(joint, i, y, s, tally, s)
-        for b in range(n):
+            for s in range(0, p, STATISTICS):
+                outer(joint, y[s : s + STATISTICS], tally, s)
+            sums[0] += distance
+        for b in range(n if not together or not most <= squared[least] else 0):
             known = len(labels) > 0 and labels[start + b] >= 0
             if known:
                 nearest[b] = labels[start + b]
             if not together:
                 away[b] = moved(x, start + b, centres, nearest[b], w[b], total)
                 weight[nearest[b]] += w[b]
-            sums[0] += w[b] * away[b]
-            sums[1] += w[b]
+                sums[0] += w[b] * away[b]
             if not known and not away[b] <= squared[least]:
                 squared[least], row[least], cluster[least] = away[b], start + b, nearest[b]
                 least = np.argmin(squared)
+        sums[1] += w.sum()
     for i in range(k):
         weight[i] += tally[i, 0]
         for m in range(d):
