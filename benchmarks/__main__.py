@@ -72,11 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
     for note in notes:
         console.print(note, highlight=False, markup=False)
     console.print(f"{report.verdict(rows)} ({seconds / 60:.1f} minutes)", highlight=False)
-    stem = FOLDER / about["date"][:10]
+    stem = FOLDER / ("part" if options.sections else about["date"][:10])
     report.write(stem.with_suffix(".json"), about, rows, failed, seconds)
     report.picture(rows, about).savefig(stem.with_suffix(".png"), dpi=150)
     for suffix in (".json", ".png"):
-        shutil.copyfile(stem.with_suffix(suffix), FOLDER / f"latest{suffix}")
+        if not options.sections:
+            shutil.copyfile(stem.with_suffix(suffix), FOLDER / f"latest{suffix}")
         console.print(f"written to {os.path.relpath(stem.with_suffix(suffix))}", highlight=False)
     return int(bool(failed))
 

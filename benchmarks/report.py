@@ -101,7 +101,10 @@ def picture(rows: Sequence[Row], about: dict) -> Figure:
     shown = [(name, *sign) for name, sign in SIGNS.items() if name in kinds]
     shown += [(OTHER, GREY, "X")] if kinds - SIGNS.keys() else []
     signs = [Line2D([], [], color=c, marker=m, linestyle="none", label=name) for name, c, m in shown]
-    for label, colour, width in (("target, met", GREY, 1.5), ("target, missed", MISSED, 2.5)):
+    ticks = {row.met for row in drawn if is_number(row.target)}
+    for met, label, colour, width in ((True, "target, met", GREY, 1.5), (False, "target, missed", MISSED, 2.5)):
+        if met not in ticks:
+            continue
         signs.append(
             Line2D(
                 [], [], color=colour, marker="|", markersize=12, markeredgewidth=width, linestyle="none", label=label
@@ -109,7 +112,7 @@ def picture(rows: Sequence[Row], about: dict) -> Figure:
         )
     figure.legend(handles=signs, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     judged = [row.met for row in rows if row.met is not None]
-    when = f"{about['processor']}, {about['cores']} cores, {about['date']}"
+    when = f"{about['processor']}, {about['cores']} cores, {about['date'][:10]}"
     return describe(
         figure,
         f"{sum(judged)} of {len(judged)} targets met: {when}",

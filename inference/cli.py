@@ -143,7 +143,7 @@ def fit(
 ) -> None:
     """Fit a model by one engine, print its components, and save it to a file. Started by torchrun, each process reads
     its own part of the rows."""
-    with plainly(alone=False):
+    with plainly(alone=False, kept=(checkpoint, out)):
         from .compare import compare as compare_fits
         from .distributed import is_first, job, local_device, together
         from .report import probe
@@ -169,6 +169,8 @@ def fit(
 
         with job():
             unfitted, rows, chosen, settings = together(prepared)
+            if checkpoint is not None and checkpoint.is_file() and is_first():
+                typer.echo(f"going on from {checkpoint}", err=True)
             fitted = _fit(
                 model, unfitted, rows, chosen, settings,
                 restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
@@ -177,10 +179,10 @@ def fit(
                 return
         if hasattr(fitted.model, "canonical_order"):  # the file numbers the components as the tables do
             fitted.model.permute(fitted.model.canonical_order())
+        fitted.save(out)  # before it is scored, which reads all rows once more: who interrupts that keeps the fit
+        typer.echo(f"saved: {out}, to be read by lowerbound.inference.load\n")
         comparison = compare_fits(rows, **{chosen: fitted})
-        fitted.save(out)
         parts = [str(comparison), components_text(comparison, f"load({str(out)!r}).model.summary() has all")]
-        parts.append(f"saved: {out}, to be read by lowerbound.inference.load")
         typer.echo("\n\n".join(part for part in parts if part))
 
 

@@ -33,9 +33,9 @@ class Gap:
 def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None) -> Gap:
     """What a choice of q(z | x) costs: the evidence, its lower bound under q, and the divergence between them.
 
-    Runs the Pyro program `model.model` once for each value of its discrete latent z, so that it depends on nothing
-    but the program. q: a Categorical with batch shape (n,), or its probabilities (n, k); None for model.posterior(x),
-    the guide. Raises TypeError if z is not discrete, ValueError if q has another shape.
+    Runs the Pyro program `model.model` with all values of its discrete latent z side by side, as Pyro enumerates it, so
+    that it depends on nothing but the program. q: a Categorical with batch shape (n,), or its probabilities (n, k);
+    None for model.posterior(x), the guide. Raises TypeError if z is not discrete, ValueError if q has another shape.
     """
     if isinstance(model, SupportsPosterior):
         raise TypeError(
@@ -64,7 +64,8 @@ def _gap(model: LatentModel, x: Tensor, q: Distribution | None) -> Gap:
     if q.logits.shape != own.logits.shape:
         got, expected = tuple(q.logits.shape), tuple(own.logits.shape)
         raise ValueError(f"q has {got} probabilities, expected {expected}: one for each of the rows and components")
-    joint = torch.stack([log_joint(model, x, torch.full((len(x),), k)) for k in range(q.logits.shape[-1])], -1)
+    # (k, 1), as Pyro enumerates it: parameters are picked for each value, not for each row
+    joint = log_joint(model, x, torch.arange(q.logits.shape[-1], device=x.device).unsqueeze(-1)).T
     evidence = torch.logsumexp(joint, -1)
     possible = (evidence > -torch.inf).unsqueeze(-1)  # an impossible row has no posterior: any q is as good
     posterior = dist.Categorical(logits=torch.where(possible, joint - evidence.unsqueeze(-1), q.logits))

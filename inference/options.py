@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .choices import BATCH, COMPONENTS, HIDDEN, LATENT, MODELS
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help="A built-in data set, or a .csv, .parquet or .npy file.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="A built-in data set, a .csv, .parquet or .npy file, or a folder of .parquet files."
+    ),
+]
 Models = Annotated[str, typer.Option("--model", help=f"One or, comma-separated, more of {', '.join(MODELS)}.")]
 Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
 Components = Annotated[
@@ -56,9 +63,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
 @contextmanager
-def plainly(alone: bool = True) -> Iterator[None]:
-    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130. alone: whether the
-    command is for one process, and not for torchrun."""
+def plainly(alone: bool = True, kept: Sequence[Path | None] = ()) -> Iterator[None]:
+    """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130, and says which of the
+    files in `kept` were written. alone: whether the command is for one process, and not for torchrun."""
+    began = time.time()
     try:
         if alone and int(os.environ.get("WORLD_SIZE", 1)) > 1:
             error = ValueError("only fit runs in several processes: start other commands without torchrun")
@@ -70,11 +78,14 @@ def plainly(alone: bool = True) -> Iterator[None]:
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
         if getattr(error, "told_elsewhere", False):  # by the first process of a job
             raise typer.Exit(1) from None
-        message = " ".join(str(error).split())
+        message = " ".join(str(error).split()).replace('prior="weak"', "--prior weak")
         if isinstance(error, OSError) and error.strerror:
             message = f"{error.strerror}: {error.filename}"
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was written", err=True)
+        if os.environ.get("RANK", "0") == "0":
+            files = [str(path) for path in kept if path and path.is_file() and path.stat().st_mtime >= began]
+            verb = "were" if len(files) > 1 else "was"
+            typer.echo(f"interrupted: {' and '.join(files) or 'nothing'} {verb} written", err=True)
         raise typer.Exit(130) from None

@@ -20,17 +20,18 @@ def reporter(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("pass {task.completed:>4.0f}  {task.fields[bound]:>12.6f} nats per row{task.fields[held_out]}"),
+        TextColumn("pass {task.completed:>4.0f}  {task.fields[bound]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=max_passes, bound=float("nan"), held_out="")
+        task = bar.add_task(name, total=max_passes, bound="")
 
         def report(restart: int, passes: int, bound: float, held_out: float | None) -> None:
             of = f" {restart + 1}/{restarts}" if restarts > 1 else ""
             beside = "" if held_out is None else f", {held_out:.6f} held out"
-            bar.update(task, description=name + of, completed=passes, bound=bound, held_out=beside)
+            text = f"{bound:>12.6f} nats per row{beside}"
+            bar.update(task, description=name + of, completed=passes, bound=text)
 
         yield report
         bar.update(task, total=bar.tasks[task].completed)  # a run that converged early is done, not cut off

@@ -110,8 +110,15 @@ class Family(Recorded):
 
     @property
     def features(self) -> int:
-        """d, the number of columns of x."""
-        return self.component().event_shape[0]
+        """d, the number of columns of x. Raises ValueError if `component` is a distribution of single numbers."""
+        component: Any = self.component()
+        if len(component.event_shape) != 1:
+            raise ValueError(
+                f"{type(self).__name__}.component() has batch shape {tuple(component.batch_shape)} and event shape "
+                f"{tuple(component.event_shape)}, expected (components,) and (columns,): columns become one by "
+                ".to_event(1)"
+            )
+        return component.event_shape[0]
 
     @property
     def block_rows(self) -> int:

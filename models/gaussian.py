@@ -221,7 +221,8 @@ class Gaussian(Family):
         if constant.any() and self.shape.scale_dims > 0 and not kept:
             column = int(constant.nonzero()[0])
             raise ValueError(
-                f"column {column} has the same value in every row, expected some variance: drop the column, or give a "
+                f"column {column} has the same value in every row, but for rounding, expected some variance: drop the "
+                "column (or subtract its mean, if that is far beyond what it varies by), or give a "
                 'NormalInverseWishart prior, or covariance="spherical", or, of a GaussianMixture, "diag" with a '
                 "variance_floor"
             )

@@ -60,6 +60,11 @@ def kmeans_plus_plus(
         most = share.amax(1, keepdim=True)
         if not (most > 0).all():
             distinct = len(torch.unique(x[mass > 0], dim=0))  # of known centres some may be the same
+            if distinct >= components and not known:
+                raise ValueError(
+                    "the rows are so near to each other that the squares of their distances are below the range of "
+                    "floating-point numbers: rescale the data to another unit"
+                )
             raise ValueError(
                 f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
                 f"{components} components: use fewer components"

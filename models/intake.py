@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+HEAVIEST = 1e150  # what all weights may sum to
+COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
+
 
 def as_tensor(
     x: Any,
@@ -45,19 +48,30 @@ def as_tensor(
         tensor = x.detach()
     else:
         array = np.asarray(x)
+        if array.dtype.kind == "c":
+            raise TypeError(COMPLEX)
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"got an array of {array.dtype}, expected real numbers: convert it with .astype(float)")
+            cure = (
+                "pass a tensor, an array or a DataFrame of them" if array.ndim == 0 else "convert it by .astype(float)"
+            )
+            what = f"a {type(x).__name__}" if array.ndim == 0 else f"an array of {array.dtype}"
+            raise TypeError(f"got {what}, expected real numbers: {cure}")
+        if array.dtype.itemsize > 8:  # more digits than torch has
+            array = array.astype(np.float64)
         if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
             array = np.array(array, dtype=array.dtype.newbyteorder("="))
         tensor = torch.as_tensor(array)
     if tensor.is_complex():
-        raise TypeError("got complex numbers, expected real ones: pass their real and imaginary parts as columns")
-    if tensor.ndim != 2:
+        raise TypeError(COMPLEX)
+    if tensor.ndim != 2 and tensor.numel():
+        one, row = ("x.to_frame()", "x.to_frame().T") if isinstance(x, pd.Series) else (
+            "x.reshape(-1, 1)", "x.reshape(1, -1)"
+        )  # fmt: skip
         raise ValueError(
             f"got an array of shape {tuple(tensor.shape)}, expected (rows, columns)"
-            + (": use x.reshape(-1, 1) for a single column" if tensor.ndim == 1 else "")
+            + (f": use {one} for a single column, or {row} for a single row" if tensor.ndim == 1 else "")
         )
-    if tensor.shape[0] == 0 or tensor.shape[1] == 0:
+    if tensor.ndim != 2 or 0 in tensor.shape:
         raise ValueError(f"got an empty table of shape {tuple(tensor.shape)}, expected at least one row and one column")
     if features is not None and tensor.shape[1] != features:
         raise ValueError(
@@ -70,8 +84,8 @@ def as_tensor(
         name = f"{column} ({columns[column]!r})" if columns is not None else f"{column}"
         number, none = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
         raise ValueError(
-            f"row {number}, column {name} holds {'NaN' if none else 'an infinite value'}, expected finite "
-            f"numbers: drop or fill such cells{', or take a model for missing ones, such as a mixture' * none}"
+            f"row {number}, column {name} holds {'NaN' if none else 'an infinite value'}, expected finite numbers: "
+            f"drop or fill such cells{', or take a model for missing ones, such as a mixture of Gaussians' * none}"
         )
     return tensor
 
@@ -90,6 +104,11 @@ def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] |
         raise ValueError(f"weight {row} is {float(tensor[row])}, expected weights that are finite and not negative")
     if some and not (tensor > 0).any():
         raise ValueError("all weights are zero, expected at least one positive weight")
+    if some and not 1 / HEAVIEST < float(tensor.sum()) < HEAVIEST:
+        raise ValueError(
+            f"the weights sum to {float(tensor.sum()):g}, expected some number of rows (a row of weight 2 counts as "
+            "two): divide them by their mean"
+        )
     return tensor
 
 

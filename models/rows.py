@@ -25,6 +25,7 @@ CHUNK_CELLS = 1 << 21  # of a table in memory that has few columns more rows: so
 READY_CELLS = 1 << 22  # where they are read without a copy
 DESCRIBED_CELLS = 1 << 18  # looked through together for means and gaps, of which copies are made: 2 MiB
 EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
+LEAST_VARIANCE = 1e-300  # below it numbers have fewer and fewer digits
 MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
 SAMPLE_ROWS = 1 << 15  # rows that initialization looks at closely
 
@@ -373,6 +374,12 @@ class Rows:
             raise ValueError(
                 f"column {int((~finite).nonzero()[0])} is too large: its square leaves the range of floating-point "
                 "numbers, expected variances below 1e308: rescale it to another unit"
+            )
+        tiny = (variance > 0) & (variance < LEAST_VARIANCE)
+        if tiny.any():
+            raise ValueError(
+                f"column {int(tiny.nonzero()[0])} is too small: its square leaves the range of floating-point numbers, "
+                f"expected variances above {LEAST_VARIANCE:g}: rescale it to another unit"
             )
         self._read_before = True
 

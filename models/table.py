@@ -374,7 +374,11 @@ def as_table(x: Any) -> Table:
         return Frame(x)
     if isinstance(x, np.memmap):
         return Mapped(x)
-    return Numbers(x if isinstance(x, Tensor | np.ndarray) else np.asarray(x))
+    if isinstance(x, Tensor | np.ndarray):
+        return Numbers(x)
+    if (array := np.asarray(x)).ndim != 2:
+        as_tensor(x)  # raises, and says what x is
+    return Numbers(array)
 
 
 def open_table(path: Path) -> Table:
@@ -395,7 +399,7 @@ def mapped(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array of numbers, as numpy.save writes it: {error}") from error
+        raise ValueError(f"{path} is not an array of numbers, as numpy.save writes it") from error
     if not isinstance(array, np.ndarray):
         array.close()  # an archive of several
         raise ValueError(f"{path} holds several arrays, expected one of shape (rows, columns)")

@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pyro.distributions import Exponential
+from pyro.nn import PyroParam
 from reference import bits, data, random_mixture
+from scipy.sparse import csr_array
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, fit
-from lowerbound.models import Gaussian, GaussianMixture, Mixture, Rows, seed
+from lowerbound.models import ExponentialFamily, Gaussian, GaussianMixture, Mixture, Rows, seed
 
 pytestmark = pytest.mark.usefixtures("as_users_run_it")
 
@@ -53,17 +56,20 @@ TABLES = {
     "no rows": (np.ones((0, 2)), ValueError, "got an empty table .*expected at least one row and one column"),
     "no columns": (np.ones((20, 0)), ValueError, r"got an empty table of shape \(20, 0\), expected at least one row"),
     "an empty DataFrame": (pd.DataFrame({"a": [], "b": []}), ValueError, "got an empty table"),
-    "an empty list": ([], ValueError, r"got an array of shape \(0,\), expected \(rows, columns\)"),
+    "an empty list": ([], ValueError, r"got an empty table of shape \(0,\), expected at least one row"),
+    "one row": (X[0], ValueError, r"shape \(2,\), expected \(rows, columns\): .*x\.reshape\(1, -1\) for a single row"),
     "one dimension": (X[:, 0], ValueError, r"shape \(20,\), expected \(rows, columns\): use x\.reshape\(-1, 1\)"),
-    "a Series": (pd.Series(X[:, 0]), ValueError, r"shape \(20,\), expected \(rows, columns\)"),
+    "a Series": (pd.Series(X[:, 0]), ValueError, r"\(20,\), expected \(rows, columns\): use x\.to_frame\(\) for a"),
+    "a dict": ({"a": X}, TypeError, "got a dict, expected real numbers: pass a tensor, an array or a DataFrame"),
+    "a sparse matrix": (csr_array(X), TypeError, "got a csr_array, expected real numbers: pass a tensor, an array"),
     "three dimensions": (np.ones((4, 5, 2)), ValueError, r"shape \(4, 5, 2\), expected \(rows, columns\)"),
     "a number": (3.0, ValueError, r"shape \(\), expected \(rows, columns\)"),
     "objects": (X.astype(object), TypeError, r"got an array of object, expected real numbers: .*astype\(float\)"),
     "strings": (X.astype(str), TypeError, "got an array of <U.*expected real numbers"),
-    "None": (None, (TypeError, ValueError), "expected"),
+    "None": (None, TypeError, "got a NoneType, expected real numbers: pass a tensor, an array or a DataFrame"),
     "words in a DataFrame": (WORDS, TypeError, "column 'b' holds .* values, expected real numbers: drop the column or"),
     "dates": (pd.DataFrame({"a": X[:, 0], "t": pd.Timestamp(0)}), TypeError, "column 't' holds datetime"),
-    "complex": (X.astype(complex), TypeError, "complex.*expected real numbers"),
+    "complex": (X.astype(complex), TypeError, "got complex numbers, expected real ones"),
     "a complex tensor": (torch.tensor(X).to(torch.complex64), TypeError, "got complex numbers, expected real ones"),
     "complex in a DataFrame": (pd.DataFrame(X.astype(complex)), TypeError, "complex128 values, expected real numbers"),
     "fewer rows than components": (X[:1], ValueError, "got 1 rows, expected at least one for each of 2 components"),
@@ -75,6 +81,8 @@ TABLES = {
         ValueError,
         "drops its last batch, expected .*use drop_last=False",
     ),
+    "squares below all numbers": (X * 1e-160, ValueError, "column 0 is too small: its square leaves the range"),
+    "distances below all numbers": (X * 1e-300, ValueError, "squares of their distances are below the range"),
     "ragged lists": ([[1, 2], [3]], ValueError, "."),
 }
 
@@ -123,6 +131,8 @@ WEIGHTS = {
     "NaN": (np.where(np.arange(20) == 4, np.nan, 1.0), "weight 4 is nan, expected weights that are finite"),
     "infinite": (np.where(np.arange(20) == 4, np.inf, 1.0), "weight 4 is inf, expected weights that are finite"),
     "all zero": (np.zeros(20), "all weights are zero, expected at least one positive weight"),
+    "next to nothing": (np.full(20, 1e-300), "the weights sum to 2e-299, expected some number of rows"),
+    "beyond measure": (np.full(20, 1e300), "the weights sum to 2e.301, expected .*: divide them by their mean"),
     "too few": (np.ones(19), r"weights of shape \(19,\), expected one weight for each of 20 rows"),
     "a column": (np.ones((20, 1)), r"weights of shape \(20, 1\), expected one weight for each of 20 rows"),
     "words": (["heavy"] * 20, "got weights of type <U5, expected numbers"),
@@ -291,8 +301,27 @@ def test_a_family_is_expected_inside_a_mixture():
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag", "tied-diag"])
 def test_a_constant_column_is_named(covariance):
     x = np.column_stack([X[:, 0], np.full(20, 3.7)])
-    with pytest.raises(ValueError, match="column 1 has the same value in every row, expected some variance: drop"):
+    with pytest.raises(ValueError, match="column 1 has the same value in every row, but for rounding, expected"):
         fit(GaussianMixture(2, 2, covariance), x, EM())
+
+
+def test_more_digits_than_torch_has_are_dropped():
+    assert bits(fit(GaussianMixture(2, 2), X.astype(np.longdouble), EM()).model) == bits(
+        fit(GaussianMixture(2, 2), X, EM()).model
+    )
+
+
+def test_a_family_of_single_numbers_is_told_how_columns_become_one():
+    class Waits(ExponentialFamily):
+        def __init__(self):
+            super().__init__()
+            self.rate = PyroParam(torch.ones(2, 2, dtype=torch.float64))
+
+        def component(self, z=...):
+            return Exponential(self.rate[z])
+
+    with pytest.raises(ValueError, match=r"batch shape \(2, 2\) and event shape \(\), expected .*\.to_event\(1\)"):
+        fit(Mixture(Waits()), np.abs(X), EM())
 
 
 def test_a_bad_cell_far_down_is_found_where_it_is():

@@ -401,7 +401,7 @@ def test_categories_are_read_as_their_codes():
 
 def test_a_collapse_names_the_cure(run, tmp_path):
     pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0]}).to_csv("line.csv", index=False)
-    assert refused(run("compare", "line.csv", "-k", 2, *QUICK), 'prior="weak"')
+    assert refused(run("compare", "line.csv", "-k", 2, *QUICK), "--prior weak")
     assert [entry.name for entry in tmp_path.iterdir()] == ["line.csv"]
 
 
@@ -412,6 +412,27 @@ def test_an_interruption_is_one_line(run, monkeypatch):
     monkeypatch.setattr(sys.modules["lowerbound.inference.fit"], "fit", interrupted)
     result = run("compare", "faithful", *QUICK)
     assert result.exit_code == 130 and result.stderr == "interrupted: nothing was written\n"
+
+
+def test_an_interruption_says_what_is_kept_and_a_run_that_goes_on_says_so(run, monkeypatch, tmp_path):
+    """Ctrl-C in the third pass, and then while the fit is scored."""
+    module, passes = sys.modules["lowerbound.inference.checkpoint"], iter(range(3))
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    write = module.Checkpoint.write
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Checkpoint, "write", lambda *a: write(*a) if next(passes) < 2 else interrupted())
+        result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--quiet")
+    assert result.exit_code == 130 and result.stderr == "interrupted: run.ckpt was written\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["lowerbound.inference.compare"], "compare", interrupted)
+        result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--out", "fit.safetensors", "--quiet")
+    assert result.exit_code == 130
+    kept = "interrupted: run.ckpt and fit.safetensors were written\n"
+    assert result.stderr == "going on from run.ckpt\n" + kept
+    assert load(tmp_path / "fit.safetensors").converged
 
 
 def test_answers_from_1_to_5_have_five_levels(run, tmp_path):

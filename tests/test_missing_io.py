@@ -134,7 +134,7 @@ def test_cells_hidden_by_a_mask_are_not_read():
     x = np.ma.MaskedArray([[1, 2], [3, 4]], mask=[[False, True], [False, False]])
     (chunk,) = Rows(x, missing=True).chunks()
     assert chunk.x.isnan().tolist() == [[False, True], [False, False]]
-    with pytest.raises(ValueError, match=r"row 0, column 1 holds NaN, expected .*: drop or fill .* mixture"):
+    with pytest.raises(ValueError, match=r"row 0, column 1 holds NaN, expected .*: drop or fill .* of Gaussians"):
         Rows(x).moments  # noqa: B018
 
 
