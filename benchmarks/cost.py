@@ -61,7 +61,7 @@ def measured(found: dict) -> str:
     """The part of the page that has numbers: the machine's rates, and what they mean for the plan."""
     rates = [row for row in found["rows"] if row["section"] == "gemm" and row["ratio"] is not None]
     if not rates:
-        raise ValueError("the run has no rows of `gemm`: run `python -m benchmarks` first, or with this section")
+        raise ValueError("the run has no rows of `gemm`: run `python -m benchmarks` first")
     about = found["machine"]
     caches = ", ".join(f"{name} {size}" for name, size in about["caches"].items())
     lines = [

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 # seconds: threads of the library timed before go on spinning for a while, and would take a core from the next
 SETTLE = 0.2
+SPAN = 0.1  # seconds: after a pause a virtual processor takes some tens of milliseconds to be as fast as in a fit
 SLOW = 0.1  # seconds: a call that takes longer needs no other one first, to wake threads and fill caches
 TIMES, LEAST = 9, 3  # timings of each function, and how many there are however long they take
 BUDGET = 12.0  # seconds, after which no further round begins
@@ -21,7 +22,7 @@ def interleaved(
 
     times: None for `TIMES`, or for as many, but at least `LEAST`, as begin within `BUDGET` seconds. calls: how often
     each is called between two readings of the clock. Functions too quick for it are called more often, until a reading
-    spans 20 ms.
+    spans `SPAN`.
     """
     budget = BUDGET if times is None else math.inf
     repeats, slow = {}, {}
@@ -29,7 +30,7 @@ def interleaved(
         spent = _seconds(function)
         if spent <= SLOW:  # the first call may have been slower than the others
             spent = _seconds(function)
-        repeats[name], slow[name] = max(calls, min(1000, int(0.02 / spent) + 1)), spent > SLOW
+        repeats[name], slow[name] = max(calls, min(1000, int(SPAN / spent) + 1)), spent > SLOW
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     gc.collect()
     gc.disable()

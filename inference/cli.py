@@ -169,8 +169,6 @@ def fit(
 
         with job():
             unfitted, rows, chosen, settings = together(prepared)
-            if checkpoint is not None and checkpoint.is_file() and is_first():
-                typer.echo(f"going on from {checkpoint}", err=True)
             fitted = _fit(
                 model, unfitted, rows, chosen, settings,
                 restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..models import LatentModel, SupportsPosterior
-from ..models.rows import as_rows
+from ..models.rows import EVALUATION_ROWS, as_rows
 from .kl import kl
 from .program import log_joint
+
+GAP_ROWS = EVALUATION_ROWS // 8  # at a time: of each Student-t component a (rows, d, d) copy of its factor
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
         )
     parts = []
     start = 0
-    for chunk in as_rows(x, model=model).chunks():
+    for chunk in as_rows(x, model=model).chunks(GAP_ROWS):
         given = None if q is None else _part(q, start, len(chunk.x))
         parts.append(_gap(model, chunk.x, given))
         start += len(chunk.x)
@@ -65,7 +67,7 @@ def _gap(model: LatentModel, x: Tensor, q: Distribution | None) -> Gap:
         got, expected = tuple(q.logits.shape), tuple(own.logits.shape)
         raise ValueError(f"q has {got} probabilities, expected {expected}: one for each of the rows and components")
     # (k, 1), as Pyro enumerates it: parameters are picked for each value, not for each row
-    joint = log_joint(model, x, torch.arange(q.logits.shape[-1], device=x.device).unsqueeze(-1)).T
+    joint = log_joint(model, x, torch.arange(q.logits.shape[-1], device=q.logits.device).unsqueeze(-1)).T
     evidence = torch.logsumexp(joint, -1)
     possible = (evidence > -torch.inf).unsqueeze(-1)  # an impossible row has no posterior: any q is as good
     posterior = dist.Categorical(logits=torch.where(possible, joint - evidence.unsqueeze(-1), q.logits))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,11 +62,16 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32, help="The same seed, the sa
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
 
+def written(path: Path) -> int | None:
+    """When a file was written last, None if it is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
 @contextmanager
 def plainly(alone: bool = True, kept: Sequence[Path | None] = ()) -> Iterator[None]:
     """What a user can put right is one line on the error stream and exit status 1; Ctrl-C is 130, and says which of the
     files in `kept` were written. alone: whether the command is for one process, and not for torchrun."""
-    began = time.time()
+    before = {path: written(path) for path in kept if path}
     try:
         if alone and int(os.environ.get("WORLD_SIZE", 1)) > 1:
             error = ValueError("only fit runs in several processes: start other commands without torchrun")
@@ -78,14 +83,15 @@ def plainly(alone: bool = True, kept: Sequence[Path | None] = ()) -> Iterator[No
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
         if getattr(error, "told_elsewhere", False):  # by the first process of a job
             raise typer.Exit(1) from None
-        message = " ".join(str(error).split()).replace('prior="weak"', "--prior weak")
+        message = " ".join(str(error).split())
+        message = re.sub(r'\b(prior|covariance)="(\w+)"', r"--\1 \2", message)  # as a shell has it
         if isinstance(error, OSError) and error.strerror:
             message = f"{error.strerror}: {error.filename}"
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            files = [str(path) for path in kept if path and path.is_file() and path.stat().st_mtime >= began]
+            files = [str(path) for path, when in before.items() if written(path) != when]
             verb = "were" if len(files) > 1 else "was"
             typer.echo(f"interrupted: {' and '.join(files) or 'nothing'} {verb} written", err=True)
         raise typer.Exit(130) from None

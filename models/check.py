@@ -86,12 +86,7 @@ def _check_component(name: str, family: Family, x: Tensor) -> None:
     component: Any = family.component()
     if not isinstance(component, TorchDistributionMixin):
         raise ValueError(f"{name}: component() is a {type(component).__name__}, expected one of pyro.distributions")
-    if len(component.batch_shape) != 1 or len(component.event_shape) != 1:
-        raise ValueError(
-            f"{name}: component() has batch shape {tuple(component.batch_shape)} and event shape "
-            f"{tuple(component.event_shape)}, expected (components,) and (columns,): columns become one by .to_event(1)"
-        )
-    k, d = component.batch_shape[0], component.event_shape[0]
+    k, d = family.components, family.features
     if x.shape[1] != d:
         raise ValueError(f"{name}: got rows of {x.shape[1]} columns, expected {d}, the event shape of component()")
     if len(x) < 2 * k:
@@ -124,12 +119,13 @@ def _check_log_prob(name: str, family: Family, x: Tensor) -> None:
     if not torch.isfinite(log_prob).any(-1).all():
         raise ValueError(f"{name}: some rows have no finite log_prob under any component after a start from them")
     try:
-        some = family.component(torch.zeros(5, dtype=torch.long)).batch_shape
-    except (RuntimeError, ValueError):  # of shapes that do not fit each other
+        some = family.component(torch.zeros(5, 1, dtype=torch.long)).batch_shape  # as Pyro enumerates
+    except (IndexError, RuntimeError, ValueError):  # of shapes that do not fit each other
         some = ()
-    if some != (5,):
+    if some != (5, 1):
         raise ValueError(
-            f"{name}: component(z) of 5 indices has batch shape {tuple(some)}, expected (5,): index all parameters by z"
+            f"{name}: component(z) of (5, 1) indices has batch shape {tuple(some)}, expected (5, 1): index all "
+            "parameters by z, as in self.rate[z]"
         )
     one = torch.stack([family.component(torch.tensor(j)).log_prob(x) for j in range(family.components)], -1)
     if not _same(one, component):

@@ -414,21 +414,22 @@ def largest(joint, k, best, which):
 
 @fast
 @no_type_check
-def distances(y, best, w, found):
-    """|y - c|^2 of the rows, from c . y - |c|^2 / 2; returns the largest, the sum of w times them, and of w |y|^2."""
+def distances(y, best, w, limit, found):
+    """|y - c|^2 of the rows, from c . y - |c|^2 / 2; returns how many are above a limit, or NaN, those beyond the last
+    row counted as well, the sum of w times them, and of w |y|^2."""
     whole_vectors()
     for b in range(len(best)):
         found[b] = 0
     for i in range(1, len(y)):
         for b in range(len(best)):
             found[b] += y[i, b] * y[i, b]
-    most, length, distance = 0.0, 0.0, 0.0
+    beyond, length, distance = 0, 0.0, 0.0
     for b in range(len(best)):
         length += w[b] * found[b]
         found[b] = max(found[b] - 2 * best[b], 0.0)
         distance += w[b] * found[b]
-        most = max(most, found[b])
-    return most, distance, length
+        beyond += 0 if found[b] <= limit else 1  # counted, as a largest one is not found by whole vectors
+    return beyond, distance, length
 
 
 @fast
@@ -480,16 +481,17 @@ def hard(x, weights, labels, middle, centres, coefficients, memory, weight, tota
         for s in range(0, p, STATISTICS):
             times(coefficients, s, y[s : s + STATISTICS], joint)
         largest(joint, k, best, nearest)
-        together, most = k <= FEW and len(labels) == 0, np.inf
+        together, beyond = k <= FEW and len(labels) == 0, n
         if together:
-            most, distance, length = distances(y[: 1 + d], best, w, away)
+            beyond, distance, length = distances(y[: 1 + d], best, w, squared[least], away)
             together = distance * DIGITS > length
         if together:
             hits(nearest, w, joint)
             for s in range(0, p, STATISTICS):
                 outer(joint, y[s : s + STATISTICS], tally, s)
             sums[0] += distance
-        for b in range(n if not together or not most <= squared[least] else 0):
+        # one by one only where that is how they are summed, or some row may be among the furthest, or NaN
+        for b in range(0 if together and beyond == 0 else n):
             known = len(labels) > 0 and labels[start + b] >= 0
             if known:
                 nearest[b] = labels[start + b]

@@ -90,7 +90,8 @@ class Family(Recorded):
     # what a family must say
 
     def component(self, z: Any = ...) -> Distribution:
-        """p(x | z): a distribution with event shape (d,); `z` indexes components, `...` stands for all k of them."""
+        """p(x | z): a distribution with event shape (d,) and the batch shape of `z`, which indexes components and may
+        have any shape; `...` stands for all k of them."""
         raise _missing(self, "component")
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
@@ -106,19 +107,25 @@ class Family(Recorded):
     @property
     def components(self) -> int:
         """k, the number of members."""
-        return self.component().batch_shape[0]
+        return self._shape[0]
 
     @property
     def features(self) -> int:
-        """d, the number of columns of x. Raises ValueError if `component` is a distribution of single numbers."""
+        """d, the number of columns of x."""
+        return self._shape[1]
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d. Raises ValueError if `component` is no distribution of k rows."""
         component: Any = self.component()
-        if len(component.event_shape) != 1:
+        batch, event = tuple(component.batch_shape), tuple(component.event_shape)
+        if len(batch) != 1 or len(event) != 1:
+            cure = ": columns become one by .to_event(1)" if len(event) == 0 else ""
             raise ValueError(
-                f"{type(self).__name__}.component() has batch shape {tuple(component.batch_shape)} and event shape "
-                f"{tuple(component.event_shape)}, expected (components,) and (columns,): columns become one by "
-                ".to_event(1)"
+                f"{type(self).__name__}: component() has batch shape {batch} and event shape {event}, expected "
+                f"(components,) and (columns,){cure}"
             )
-        return component.event_shape[0]
+        return batch[0], event[0]
 
     @property
     def block_rows(self) -> int:

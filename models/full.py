@@ -12,12 +12,13 @@ from torch.distributions import Distribution
 
 
 @cache
-def _places(d: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the upper triangle, row by row, is in a flattened (d, d) matrix, and for each entry where it is there."""
+def _places(d: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The rows and columns of the upper triangle, row by row, where they are in a flattened (d, d) matrix, and for each
+    of its entries where that is in the triangle."""
     rows, columns = torch.triu_indices(d, d).unbind()
     square = torch.empty(d, d, dtype=torch.long)
     square[rows, columns] = square[columns, rows] = torch.arange(len(rows))
-    return (rows * d + columns).to(device), square.to(device)
+    return rows.to(device), columns.to(device), (rows * d + columns).to(device), square.flatten().to(device)
 
 
 class Full:
@@ -50,12 +51,12 @@ class Full:
     @staticmethod
     def pack(matrix: Tensor) -> Tensor:
         """The upper triangle of symmetric (..., d, d) as (..., s)."""
-        return matrix.flatten(-2).index_select(-1, _places(matrix.shape[-1], matrix.device)[0])
+        return matrix.flatten(-2).index_select(-1, _places(matrix.shape[-1], matrix.device)[2])
 
     @staticmethod
     def unpack(packed: Tensor, d: int) -> Tensor:
         """`pack` undone."""
-        return packed[..., _places(d, packed.device)[1]]
+        return packed.index_select(-1, _places(d, packed.device)[3]).unflatten(-1, (d, d))
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
@@ -65,8 +66,11 @@ class Full:
     @staticmethod
     def product(a: Tensor, b: Tensor) -> Tensor:
         """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, s)."""
-        outer = a.unsqueeze(-1) * b.unsqueeze(-2)
-        return Full.pack(outer if a is b else 0.5 * (outer + outer.mT))
+        rows, columns, *_ = _places(a.shape[-1], a.device)
+        first, second = a.index_select(-1, rows), b.index_select(-1, columns)
+        if a is b:
+            return first * second
+        return 0.5 * (first * second + a.index_select(-1, columns) * b.index_select(-1, rows))
 
     @staticmethod
     def scale(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:

@@ -62,8 +62,8 @@ def kmeans_plus_plus(
             distinct = len(torch.unique(x[mass > 0], dim=0))  # of known centres some may be the same
             if distinct >= components and not known:
                 raise ValueError(
-                    "the rows are so near to each other that the squares of their distances are below the range of "
-                    "floating-point numbers: rescale the data to another unit"
+                    "the rows are so near to each other, or some weigh so little beside others, that their squared "
+                    "distances are below the range of floating-point numbers: rescale the data to another unit"
                 )
             raise ValueError(
                 f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "

@@ -25,7 +25,8 @@ CHUNK_CELLS = 1 << 21  # of a table in memory that has few columns more rows: so
 READY_CELLS = 1 << 22  # where they are read without a copy
 DESCRIBED_CELLS = 1 << 18  # looked through together for means and gaps, of which copies are made: 2 MiB
 EVALUATION_ROWS = 1 << 13  # of a large table whose densities are taken at a time: (rows, k, d) differences
-LEAST_VARIANCE = 1e-300  # below it numbers have fewer and fewer digits
+LEAST_VARIANCE = 1e-300  # near the end of the numbers that have all their digits, with room for products
+HEAVIEST = 1e150  # what all weights may sum to
 MERGED_ROWS = 1 << 14  # looked through together for rows that are alike
 SAMPLE_ROWS = 1 << 15  # rows that initialization looks at closely
 
@@ -369,6 +370,11 @@ class Rows:
         return (((c.x.double() - mean).nan_to_num_(nan=0.0), c.weights) for c in self._described())
 
     def _require_range(self, variance: Tensor) -> None:
+        if not 1 / HEAVIEST < self.total_weight < HEAVIEST:
+            raise ValueError(
+                f"the weights sum to {self.total_weight:g}, expected some number of rows (a row of weight 2 counts as "
+                "two): divide them by their mean"
+            )
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)
         if not finite.all():
             raise ValueError(

@@ -399,7 +399,9 @@ def mapped(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array of numbers, as numpy.save writes it") from error
+        raise ValueError(
+            f"{path} is not an array of numbers, as numpy.save writes it, or was cut short: save it again"
+        ) from error
     if not isinstance(array, np.ndarray):
         array.close()  # an archive of several
         raise ValueError(f"{path} holds several arrays, expected one of shape (rows, columns)")

@@ -1,5 +1,6 @@
 """What all tests share: one thread, reproducible hypothesis draws, and no trace left in anything global."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -17,8 +18,10 @@ from pyro.poutine.runtime import _PYRO_STACK
 # The hook that checks annotations looks up `beartype.beartype`: here an int is a float, as PEP 484 and pyright have it.
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
-CHECKED = 5  # calls of each function in each test whose annotations are checked: a check takes longer than most calls
-calls: Counter = Counter()
+# Calls of each function in each test whose annotations are checked: a check takes longer than most calls. For all of
+# them: CHECKED=1000000 make test
+CHECKED = int(os.environ.get("CHECKED", 5))
+calls: Counter[int] = Counter()  # by the code of the function, which is the same for closures that are made anew
 jaxtyped = jaxtyping.jaxtyped
 
 
@@ -28,10 +31,11 @@ def jaxtyped_at_first(function=None, *, typechecker):
         return partial(jaxtyped_at_first, typechecker=typechecker)
     if not isfunction(function):
         return jaxtyped(function, typechecker=typechecker)
-    code, checked = function.__code__, None  # the code is the same for closures that are made anew
+    code, checked = id(function.__code__), None
 
     @wraps(function)
     def either(*args, **kwargs):
+        __tracebackhide__ = True
         nonlocal checked
         if calls[code] >= CHECKED:
             return function(*args, **kwargs)
@@ -79,9 +83,14 @@ def as_users_run_it():
 
 
 @pytest.fixture(autouse=True)
+def annotations_are_checked_anew():
+    """In every test."""
+    calls.clear()
+
+
+@pytest.fixture(autouse=True)
 def no_trace_is_left():
     """Every test, whatever it calls, must leave Pyro's global store, its handlers and torch's defaults as they were."""
-    calls.clear()
     yield
     left = list(pyro.get_param_store().keys())
     pyro.clear_param_store()

@@ -86,7 +86,15 @@ FAULTS = {
     ),
     "z ignored": (
         broken(component=lambda self, z=...: dist.Poisson(self.rate).to_event(1)),
-        r"of 5 indices has batch shape \(2,\), expected \(5,\)",
+        r"of \(5, 1\) indices has batch shape \(2,\), expected \(5, 1\)",
+    ),
+    "z of one dimension": (
+        broken(
+            component=lambda self, z=...: dist.Poisson(
+                self.rate if z is ... else self.rate.index_select(0, z.reshape(-1))
+            ).to_event(1)
+        ),
+        r"of \(5, 1\) indices has batch shape \(5,\), expected \(5, 1\): index all parameters by z",
     ),
     "other members": (
         broken(

@@ -13,7 +13,7 @@ from reference import bits
 from scipy import optimize, stats
 from scipy.special import logsumexp
 
-from lowerbound.inference import EM, SVI, fit, load
+from lowerbound.inference import EM, SVI, elbo_gap, fit, load
 from lowerbound.inference.stopping import FALL
 from lowerbound.models import LatentModel, Mixture, SupportsEM
 
@@ -53,6 +53,20 @@ def test_log_prob_is_scipys(name):
         np.testing.assert_allclose(value, case.parameters[key], rtol=1e-14)
     assert isinstance(model, LatentModel)
     assert isinstance(model, SupportsEM)
+
+
+@every
+def test_the_gap_is_the_brute_force_one(name):
+    case = TABLE[name]
+    model, (x, _) = case.set(case.model()), case.data(N)
+    joint = case.log_joint(model, x, None)
+    evidence = logsumexp(joint, axis=1)
+    q = np.random.default_rng(0).dirichlet(np.ones(3), size=N)
+    gap = elbo_gap(model, x, torch.as_tensor(q))
+    np.testing.assert_allclose(gap.evidence, evidence, **near)
+    np.testing.assert_allclose(gap.elbo, (q * (joint - np.log(q))).sum(1), **near)
+    np.testing.assert_allclose(gap.kl, evidence - gap.elbo.numpy(), **near)
+    np.testing.assert_allclose(elbo_gap(model, x).elbo, joint.max(1) if case.hard else evidence, **near)
 
 
 @given
