@@ -75,6 +75,8 @@ def _csv(path: Path) -> pd.DataFrame:
     try:
         head = pd.read_csv(path, header=None, nrows=1, encoding="utf-8-sig", dtype=str)
         names = head.to_numpy()[0].tolist()
+        if len(names) == 1 and (found := [mark for mark in (";", "\t", "|") if mark in str(names[0])]):
+            raise ValueError(f"its columns are separated by {found[0]!r}, expected commas")
         has_header = any(isinstance(cell, str) and not _is_number(cell) for cell in names)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header

@@ -153,6 +153,7 @@ def bad_files(folder):
     (folder / "folder.csv").mkdir()
     text = {
         "ragged.csv": "a,b\n1,2\n3,4,5\n",
+        "semicolons.csv": "a;b\n1;2\n3;4\n",
         "surplus.csv": "a,b\n1,2,3\n4,5,6\n",
         "word.csv": "a,b,name,kind\n1,2,x,u\n3,4,y,v\n5,6,z,w\n",
         "hole.csv": "a,b\n1,\n3,\n5,\n7,\n",
@@ -175,6 +176,7 @@ def bad_files(folder):
         "empty.npy": ["not an array of numbers"],
         "folder.csv": ["a folder without .parquet files"],
         "ragged.csv": ["comma-separated", "line 3"],
+        "semicolons.csv": ["comma-separated values: its columns are separated by ';'"],
         "surplus.csv": ["more cells than its header"],
         "word.csv": ["columns 'name', 'kind' of word.csv hold categories", "--model categorical, mixed or vae"],
         "hole.csv": ["column 1 ('b') has no value in any row"],
