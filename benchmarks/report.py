@@ -96,6 +96,7 @@ def picture(rows: Sequence[Row], about: dict) -> Figure:
     axes.set_yticks([place[case] for case in cases], [f"{what}, {of}" for _, what, of in cases], fontsize=8)
     axes.set_ylim(y + 0.8, 0.2)
     axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=7)
     axes.set_xlabel("times better than the other (right of the line at 1: ours is)")
     kinds = {_kind(row.opponent) for row in drawn}
     shown = [(name, *sign) for name, sign in SIGNS.items() if name in kinds]

@@ -30,9 +30,8 @@ class FusedPass:
 
     origin, offset: (k, d), where each component's sums are to be taken and how far its mean is from there; unit: (d,)
     the spread of the data; scales: of each component; tied: of so many components in turn one covariance, 0 if each has
-    its own; dtype: to compute in. Components that are too far from the common
-    centre, or too thin beside the data, for raw moments to keep their digits are done one by one by triangular solves,
-    in float64: those of the numbers `far`.
+    its own; dtype: to compute in. Components that are too far from the common centre, or too thin beside the data, for
+    raw moments to keep their digits are done one by one by triangular solves, in float64: those of the numbers `far`.
     """
 
     def __init__(

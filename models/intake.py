@@ -50,10 +50,9 @@ def as_tensor(
         if array.dtype.kind == "c":
             raise TypeError(COMPLEX)
         if array.dtype.kind not in "fiub":
-            cure = (
-                "pass a tensor, an array or a DataFrame of them" if array.ndim == 0 else "convert it by .astype(float)"
-            )
-            what = f"a {type(x).__name__}" if array.ndim == 0 else f"an array of {array.dtype}"
+            what, cure = f"an array of {array.dtype}", "convert it with .astype(float)"
+            if array.ndim == 0:  # of something that numpy takes for one object
+                what, cure = f"a {type(x).__name__}", "pass a tensor, an array or a DataFrame of them"
             raise TypeError(f"got {what}, expected real numbers: {cure}")
         array = _short(array)
         if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
@@ -62,9 +61,9 @@ def as_tensor(
     if tensor.is_complex():
         raise TypeError(COMPLEX)
     if tensor.ndim != 2 and tensor.numel():
-        one, row = ("x.to_frame()", "x.to_frame().T") if isinstance(x, pd.Series) else (
-            "x.reshape(-1, 1)", "x.reshape(1, -1)"
-        )  # fmt: skip
+        one, row = "x.reshape(-1, 1)", "x.reshape(1, -1)"
+        if isinstance(x, pd.Series):
+            one, row = "x.to_frame()", "x.to_frame().T"
         raise ValueError(
             f"got an array of shape {tuple(tensor.shape)}, expected (rows, columns)"
             + (f": use {one} for a single column, or {row} for a single row" if tensor.ndim == 1 else "")
