@@ -26,7 +26,7 @@ from torch.distributions import Gamma
 
 from benchmarks.machine import machine
 from lowerbound.inference import EM, NUTS, fit
-from lowerbound.inference.plots.style import COLOURS, DASHES, blank, describe, tidy
+from lowerbound.inference.report.plots.style import COLOURS, DASHES, blank, describe, tidy
 from lowerbound.models import BayesianMixture, Poisson
 
 ROWS = 25

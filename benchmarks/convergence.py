@@ -15,7 +15,8 @@ from benchmarks.gaussian import SKLEARN, data
 from benchmarks.rows import Row, missing, shape, timed
 from benchmarks.timing import interleaved
 from lowerbound.datasets import load
-from lowerbound.inference import EM, fit, together
+from lowerbound.inference import EM, fit
+from lowerbound.inference.fitting import restarts as together
 from lowerbound.models import GaussianMixture, Mixture, seed
 
 NEAR = 1e-6  # nats per row below the best of both: where the clock stops

@@ -45,8 +45,8 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
     import torch.distributed as dist
 
     from lowerbound.inference import EM
-    from lowerbound.inference.distributed import gathered, is_first, job, synchronize
-    from lowerbound.inference.shard import share
+    from lowerbound.inference.engines.processes import gathered, is_first, job, synchronize
+    from lowerbound.inference.fitting.shard import share
     from lowerbound.models import GaussianMixture, Rows, seed
 
     cores = sorted(os.sched_getaffinity(0))

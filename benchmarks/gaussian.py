@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture as Sklearn
 from benchmarks import by_hand
 from benchmarks.rows import Row, averaged, missing, shape, timed
 from benchmarks.timing import interleaved
-from lowerbound.inference.evaluate import expectation
+from lowerbound.inference.engines.data_bound import expectation
 from lowerbound.models import GaussianMixture, Mixture, Rows, seed
 
 FULL = ((200_000, 2, 3), (200_000, 8, 8), (200_000, 16, 16), (100_000, 32, 32), (50_000, 64, 16))

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.rows import Row, shape, timed
 from benchmarks.timing import interleaved
-from lowerbound.inference.evaluate import expectation
+from lowerbound.inference.engines.data_bound import expectation
 from lowerbound.models import CategoricalMixture, GaussianMixture, Mixture, Rows, seed
 
 N, D, LEVELS, PATTERNS = 100_000, 8, 4, 500

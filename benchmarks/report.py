@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.rows import Row, is_number
-from lowerbound.inference.plots.style import COLOURS, GREY, blank, describe, tidy
+from lowerbound.inference.report.plots.style import COLOURS, GREY, blank, describe, tidy
 
 ROW_INCHES = 0.24
 # Colour and marker of each opponent; others are other ways of ours, or the machine. Vermilion is for missed targets.

@@ -1,25 +1,28 @@
 """How a model is fitted and compared: EM, online EM, SVI, and everything on one scale, nats per row."""
 
-from .align import align
-from .arviz_export import to_arviz
-from .bootstrap import Bootstrap, bootstrap
-from .compare import Comparison, compare
-from .em import EM
-from .evidence import Evidence, evidence
-from .files import load
-from .fit import Fit, Optimum, fit
-from .gap import Gap, elbo_gap
-from .gap_report import GapReport, gap_report
-from .kl import kl
-from .nuts import NUTS
-from .online import OnlineEM
-from .pareto import Reliability, reliability
-from .relabel import relabel
-from .restart import Engine
-from .select import Selection, select
-from .shard import Local
-from .svi import SVI
-from .uncertainty import StandardErrors, standard_errors
+from .criticism.align import align
+from .criticism.bootstrap import Bootstrap, bootstrap
+from .criticism.compare import compare
+from .criticism.comparison import Comparison
+from .criticism.elbo_gap import Gap, elbo_gap
+from .criticism.evidence import Evidence, evidence
+from .criticism.gap_report import GapReport, gap_report
+from .criticism.kl import kl
+from .criticism.reliability import Reliability, reliability
+from .criticism.select import select
+from .criticism.selection import Selection
+from .criticism.standard_errors import StandardErrors, standard_errors
+from .criticism.to_arviz import to_arviz
+from .engines.contract import Engine
+from .engines.em import EM
+from .engines.nuts import NUTS
+from .engines.online_em import OnlineEM
+from .engines.relabel import relabel
+from .engines.svi import SVI
+from .fitting.fit import fit
+from .fitting.fit_result import Fit, Optimum
+from .fitting.save_and_load import load
+from .fitting.shard import Local
 
 __all__ = [
     "EM",

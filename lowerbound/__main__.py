@@ -1,5 +1,5 @@
 """`python -m lowerbound`: the command line."""
 
-from lowerbound.inference.cli import app
+from lowerbound.inference.cli.app import app
 
 app(prog_name="lowerbound")

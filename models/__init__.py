@@ -1,12 +1,32 @@
 """What is believed about the data: latent variable models, each a Pyro model/guide pair."""
 
-from .base import Collapse, LatentModel, Statistics, SupportsEM, SupportsPosterior
-from .bayesian_mixture import BayesianMixture
-from .bernoulli import Bernoulli
-from .binarized import Binarized
-from .categorical import Categorical
-from .check import check_family
-from .constructors import (
+from ..data.binarized import Binarized
+from ..data.rows import Rows
+from .bayesian.bayesian_mixture import BayesianMixture
+from .bayesian.posterior_draws import PosteriorDraws
+from .conformance.check_family import check_family
+from .continuous.continuous_latent import ContinuousLatent, Draws
+from .continuous.decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder
+from .continuous.encoders import ConvEncoder, MLPEncoder
+from .continuous.networks import Network
+from .continuous.ppca import PPCA
+from .continuous.vae import VAE, linear_vae
+from .contract import Collapse, LatentModel, Statistics, SupportsEM, SupportsPosterior
+from .families.bernoulli import Bernoulli
+from .families.categorical import Categorical
+from .families.exponential import Exponential
+from .families.exponential_family import ExponentialFamily
+from .families.family import Family, Profile
+from .families.family_of import FamilyOf
+from .families.gamma import Gamma
+from .families.gaussian import Gaussian
+from .families.multinomial import Multinomial
+from .families.negative_binomial import NegativeBinomial
+from .families.normal_inverse_wishart import NormalInverseWishart
+from .families.poisson import Poisson
+from .families.product import Product
+from .families.student_t import StudentT
+from .mixtures.constructors import (
     BernoulliMixture,
     CategoricalMixture,
     ExponentialMixture,
@@ -17,30 +37,10 @@ from .constructors import (
     PoissonMixture,
     StudentTMixture,
 )
-from .decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder
-from .encoders import ConvEncoder, MLPEncoder
-from .exponential import Exponential
-from .exponential_family import ExponentialFamily
-from .family import Family, Profile
-from .family_of import FamilyOf
-from .gamma import Gamma
-from .gaussian import Gaussian
-from .initialize import seed
-from .kmeans import KMeans
-from .latent import ContinuousLatent, Draws
-from .missing import Imputed
-from .mixture import Mixture
-from .multinomial import Multinomial
-from .negative_binomial import NegativeBinomial
-from .networks import Network
-from .poisson import Poisson
-from .posteriors import PosteriorDraws
-from .ppca import PPCA
-from .prior import NormalInverseWishart
-from .product import Product
-from .rows import Rows
-from .student import StudentT
-from .vae import VAE, linear_vae
+from .mixtures.impute import Imputed
+from .mixtures.kmeans import KMeans
+from .mixtures.mixture import Mixture
+from .mixtures.starts import seed
 
 __all__ = [
     "PPCA",

@@ -7,7 +7,7 @@ from pyro import distributions as dist
 from torch import nn
 
 from lowerbound.inference import EM, Fit
-from lowerbound.inference.compare import Comparison
+from lowerbound.inference.criticism.comparison import Comparison
 from lowerbound.models import Rows
 
 

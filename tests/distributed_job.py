@@ -84,7 +84,7 @@ def fits():
 def local():
     """The first case of `fits` once more, from parts that are given as such, of very different size."""
     from lowerbound.inference import EM, Local, fit
-    from lowerbound.inference.distributed import processes, rank
+    from lowerbound.inference.engines.processes import processes, rank
     from lowerbound.models import GaussianMixture
 
     part = slice(None) if processes() == 1 else slice(0, 70) if rank() == 0 else slice(70, None)
@@ -108,7 +108,7 @@ class Normed(nn.Module):
 def noisy():
     """Fits whose batches and draws are each process's own: the same model on all, as good as that of one."""
     from lowerbound.inference import SVI, OnlineEM, fit
-    from lowerbound.inference.distributed import rank
+    from lowerbound.inference.engines.processes import rank
     from lowerbound.models import VAE, BernoulliDecoder, GaussianMixture, MLPEncoder
 
     vae = SVI("analytic", batch_size=50)
@@ -151,7 +151,7 @@ class Alone:
 def wrong():
     """What is refused, by the sentence that says so."""
     from lowerbound.inference import EM, NUTS, Local, fit
-    from lowerbound.inference.distributed import rank
+    from lowerbound.inference.engines.processes import rank
     from lowerbound.models import BayesianMixture, Gaussian, GaussianMixture, PoissonMixture
 
     infinite, negative, twins = X.copy(), np.floor(np.abs(X)), np.repeat(X[:20], 2, 0)
@@ -183,7 +183,7 @@ def said(call):
 
 def cases(folder):
     """All of it, in one job; each process writes what it found."""
-    from lowerbound.inference.distributed import average, job, rank
+    from lowerbound.inference.engines.processes import average, job, rank
 
     began = time.perf_counter()
     with job():
@@ -208,7 +208,7 @@ def rank_of_this():
 
 def die_at(writes):
     """Process 1 is killed when the checkpoint has been written so often."""
-    from lowerbound.inference.checkpoint import Checkpoint
+    from lowerbound.inference.fitting.checkpoint import Checkpoint
 
     write, count = Checkpoint.write, [0]
 
@@ -227,13 +227,13 @@ def main():
     if what == "cases":
         cases(Path(folder))
     elif what == "killed":
-        from lowerbound.inference.distributed import job
+        from lowerbound.inference.engines.processes import job
 
         die_at(KILLED_AT)
         with job():
             resumable(Path(folder) / "killed.ckpt")
     else:
-        from lowerbound.inference.cli import app
+        from lowerbound.inference.cli.app import app
 
         if not RESTARTED:
             die_at(KILLED_AT)

@@ -10,7 +10,7 @@ import torch
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 from lowerbound.inference import EM, SVI, bootstrap, compare, fit, to_arviz
-from lowerbound.inference.arviz_export import import_arviz
+from lowerbound.inference.criticism.to_arviz import import_arviz
 from lowerbound.models import (
     PPCA,
     BayesianMixture,

@@ -11,8 +11,8 @@ from torch.distributions import constraints
 
 from lowerbound.inference import EM, fit
 from lowerbound.models import Family, Gaussian, Mixture, check_family
-from lowerbound.models.family import Visit
-from lowerbound.models.linear import Linear, columns
+from lowerbound.models.kernels.linear_pass import Linear, columns
+from lowerbound.models.kernels.visit import Visit
 
 COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60, axis=0)).astype(float)
 

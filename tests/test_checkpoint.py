@@ -146,7 +146,7 @@ def killed_at(report, monkeypatch):
         yield tell
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["lowerbound.inference.fit"], "reporter", reporter)
+        patch.setattr(sys.modules["lowerbound.inference.fitting.fit"], "reporter", reporter)
         yield seen
 
 
@@ -453,7 +453,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lowerbound.inference.files.save_file", full)
+        patch.setattr("lowerbound.inference.fitting.save_and_load.save_file", full)
         with pytest.raises(OSError, match="no space left"):
             run("restarts", path)
     assert path.read_bytes() == held
@@ -555,7 +555,7 @@ NETWORKS = {
 @pytest.mark.parametrize(("make", "x", "engine", "settings"), NETWORKS.values(), ids=NETWORKS.keys())
 def test_a_vae_that_was_killed_ends_in_the_same_bits(tmp_path, monkeypatch, make, x, engine, settings):
     whole = fit(make(), x, engine, **settings)
-    module = sys.modules["lowerbound.inference.checkpoint"]
+    module = sys.modules["lowerbound.inference.fitting.checkpoint"]
     real, written = module.write, []
 
     def dies(*arguments):

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 import lowerbound
 from lowerbound import datasets
-from lowerbound.inference import EM, choices, compare, fit, load
-from lowerbound.inference.cli import app
-from lowerbound.inference.columns import levels, mixed
-from lowerbound.inference.read import read, split
-from lowerbound.inference.report import FILES
+from lowerbound.data.read_file import read, split
+from lowerbound.inference import EM, compare, fit, load
+from lowerbound.inference.cli import catalogue as choices
+from lowerbound.inference.cli.app import app
+from lowerbound.inference.cli.column_kinds import levels, mixed
+from lowerbound.inference.report.write_report import FILES
 from lowerbound.models import PPCA, GaussianMixture, Rows
 
 QUICK = ["--engines", "em,svi-exact", "--max-passes", "5", "--quiet"]
@@ -245,7 +246,9 @@ def test_bad_options_are_refused_in_one_sentence_and_nothing_is_written(run, tmp
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["lowerbound.inference.fit"], "fit", lambda *a, **k: pytest.fail("fitted first"))
+    monkeypatch.setattr(
+        sys.modules["lowerbound.inference.fitting.fit"], "fit", lambda *a, **k: pytest.fail("fitted first")
+    )
     (tmp_path / "file").write_text("x")
     assert refused(run("compare", "faithful", "--out", "file"), "is a file, expected a folder")
     assert refused(run("fit", "faithful", "--out", "none/model.safetensors"), "there is no folder none")
@@ -411,14 +414,14 @@ def test_an_interruption_is_one_line(run, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["lowerbound.inference.fit"], "fit", interrupted)
+    monkeypatch.setattr(sys.modules["lowerbound.inference.fitting.fit"], "fit", interrupted)
     result = run("compare", "faithful", *QUICK)
     assert result.exit_code == 130 and result.stderr == "interrupted: nothing was written\n"
 
 
 def test_an_interruption_says_what_is_kept(run, monkeypatch, tmp_path):
     """Ctrl-C in the third pass, and then while the fit is scored."""
-    module, passes = sys.modules["lowerbound.inference.checkpoint"], iter(range(3))
+    module, passes = sys.modules["lowerbound.inference.fitting.checkpoint"], iter(range(3))
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
@@ -429,7 +432,7 @@ def test_an_interruption_says_what_is_kept(run, monkeypatch, tmp_path):
         result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--quiet")
     assert result.exit_code == 130 and result.stderr == "interrupted: run.ckpt was written\n"
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["lowerbound.inference.compare"], "compare", interrupted)
+        patch.setattr(sys.modules["lowerbound.inference.criticism.compare"], "compare", interrupted)
         result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--out", "fit.safetensors", "--quiet")
     assert result.exit_code == 130
     kept = "interrupted: run.ckpt and fit.safetensors were written\n"

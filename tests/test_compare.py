@@ -13,8 +13,8 @@ from scipy.special import rel_entr
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, align, compare, evidence, fit
-from lowerbound.inference.compare import measures
-from lowerbound.inference.components import component_tables
+from lowerbound.inference.criticism.compare import measures
+from lowerbound.inference.criticism.component_summaries import component_tables
 from lowerbound.models import (
     PPCA,
     VAE,

@@ -18,7 +18,7 @@ from reference import linear_pass, nearest_centres
 from scipy.special import logsumexp
 
 from lowerbound.inference import EM, fit
-from lowerbound.inference.restart import Task
+from lowerbound.inference.fitting.run import Task
 from lowerbound.models import (
     CategoricalMixture,
     ExponentialFamily,
@@ -28,12 +28,12 @@ from lowerbound.models import (
     Mixture,
     Poisson,
     check_family,
-    compiled,
     seed,
-    sweep,
 )
-from lowerbound.models.kmeans import Nearest
-from lowerbound.models.linear import Linear, Pairs
+from lowerbound.models.kernels import compiled
+from lowerbound.models.kernels import parallel_rows as sweep
+from lowerbound.models.kernels.linear_pass import Linear, Pairs
+from lowerbound.models.mixtures.kmeans import Nearest
 
 SIZES = (1, 2, compiled.ROWS - 1, compiled.ROWS, compiled.ROWS + 1, 1000)
 
@@ -168,7 +168,7 @@ def test_parts_are_put_together(small_parts, weighted, labelled):
 
 
 def test_numbers_are_made_piece_by_piece(monkeypatch):
-    monkeypatch.setattr("lowerbound.models.linear.PIECE", 700)
+    monkeypatch.setattr("lowerbound.models.kernels.linear_pass.PIECE", 700)
     x = np.random.default_rng(0).poisson(3.0, (2000, 2)).astype(float)
     weights = np.random.default_rng(1).uniform(0.1, 3, 2000)
     model = seed(Mixture(Poisson(3, 2)), x)

@@ -12,14 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are not installed: they live in the checkout
 from benchmarks import cost
-from lowerbound.models import (
-    PPCA,
-    CategoricalMixture,
-    GaussianMixture,
-    Mixture,
-    PoissonMixture,
-    seed,
-)
+from lowerbound.models import PPCA, CategoricalMixture, GaussianMixture, Mixture, PoissonMixture, seed
 
 N, D, K = 900, 4, 3
 

@@ -14,7 +14,7 @@ from pretend import ELSEWHERE, Away, Elsewhere
 from reference import COVARIANCES, data
 
 from lowerbound.inference import EM, SVI, OnlineEM, fit
-from lowerbound.inference.checkpoint import Checkpoint
+from lowerbound.inference.fitting.checkpoint import Checkpoint
 from lowerbound.models import (
     PPCA,
     VAE,

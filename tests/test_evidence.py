@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound import datasets
 from lowerbound.inference import Evidence, evidence
-from lowerbound.inference.evidence import log_weights
+from lowerbound.inference.criticism.evidence import log_weights
 from lowerbound.models import (
     PPCA,
     VAE,
@@ -237,7 +237,7 @@ def test_chunks_change_the_draws_and_nothing_else(monkeypatch, cells, family):
         "diag": Independent(Normal(posterior.mean, 1.4 * posterior.stddev), 1),
         "own": None,
     }[family]
-    monkeypatch.setattr(sys.modules["lowerbound.inference.evidence"], "CELLS", cells)
+    monkeypatch.setattr(sys.modules["lowerbound.inference.criticism.evidence"], "CELLS", cells)
     found = weighted(MODEL, X, 100, q=q)
     assert found.log_evidence.shape == (30,)
     assert ((found.log_evidence - torch.tensor(EXACT)).abs() < 4 * found.standard_error + 1e-8).all()

@@ -14,7 +14,7 @@ from scipy import optimize, stats
 from scipy.special import logsumexp
 
 from lowerbound.inference import EM, SVI, elbo_gap, fit, load
-from lowerbound.inference.stopping import FALL
+from lowerbound.inference.engines.convergence import FALL
 from lowerbound.models import LatentModel, Mixture, SupportsEM
 
 N = 60

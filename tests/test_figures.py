@@ -11,8 +11,8 @@ import pytest
 from reference import parameters_of, responsibilities
 
 from lowerbound import datasets
+from lowerbound.data.read_file import split
 from lowerbound.inference import EM, SVI, align, compare, evidence, fit
-from lowerbound.inference.read import split
 from lowerbound.models import (
     PPCA,
     VAE,

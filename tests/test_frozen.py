@@ -36,7 +36,7 @@ from lowerbound.models import (
     check_family,
 )
 from lowerbound.models import seed as begun
-from lowerbound.models.special import inverse_digamma
+from lowerbound.models.kernels.special_functions import inverse_digamma
 
 PAIRS = [
     (name, p)

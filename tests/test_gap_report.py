@@ -200,7 +200,9 @@ def test_chunks_change_nothing_but_the_draws(monkeypatch):
 
     model = near(0)
     whole = gap_report(model, X, samples=400, steps=60)
-    monkeypatch.setattr(sys.modules["lowerbound.inference.gap_report"], "CELLS", 8 * 256 * 7)  # 7 rows at a time
+    monkeypatch.setattr(
+        sys.modules["lowerbound.inference.criticism.gap_report"], "CELLS", 8 * 256 * 7
+    )  # 7 rows at a time
     parts = gap_report(model, X, samples=400, steps=60)
     torch.testing.assert_close(parts.evidence, whole.evidence, rtol=1e-12, atol=0)
     torch.testing.assert_close(parts.activity, whole.activity, rtol=1e-9, atol=1e-12)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from lowerbound.models import Bernoulli, Categorical
-from lowerbound.models.counts import not_counts
-from lowerbound.models.joint_codes import LARGEST, JointCodes
+from lowerbound.models.families.whole_numbers import not_counts
+from lowerbound.models.kernels.joint_codes import LARGEST, JointCodes
 
 
 @given(levels=st.lists(st.integers(1, 12), min_size=1, max_size=9), seed=st.integers(0, 2**16))

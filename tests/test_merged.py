@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from lowerbound.data.duplicate_rows import alike, cells, distinct, hashes
 from lowerbound.inference import EM, fit
 from lowerbound.models import CategoricalMixture, Rows, seed
-from lowerbound.models.merge import alike, cells, distinct, hashes
 
 
 @given(st.integers(0, 2**31), st.integers(1, 60), st.integers(1, 3), st.booleans(), st.booleans())
@@ -73,7 +73,7 @@ def test_nan_is_like_nan_and_minus_zero_like_zero():
 
 
 def test_two_patterns_of_one_hash_are_not_taken_for_one(monkeypatch):
-    monkeypatch.setattr("lowerbound.models.merge.hashes", lambda x: np.zeros(len(x), np.uint64))
+    monkeypatch.setattr("lowerbound.data.duplicate_rows.hashes", lambda x: np.zeros(len(x), np.uint64))
     rows = Rows(np.array([[0.0], [1.0]] * 5))
     assert rows.merged is rows
 

@@ -34,9 +34,9 @@ from lowerbound.models import (
     Product,
     StudentT,
     check_family,
-    conditional,
     seed,
 )
+from lowerbound.models.kernels import gaussian_conditional as conditional
 
 CASES = [name for name, case in TABLE.items() if name not in ("multinomial", "kmeans")]
 FAITHFUL = load("faithful").to_numpy()
@@ -496,7 +496,7 @@ def test_starts_are_seeded_and_whole_tables_start_as_before():
 
 
 def test_many_rows_are_sampled_for_the_start(monkeypatch):
-    from lowerbound.models import rows
+    from lowerbound.data import rows
 
     monkeypatch.setattr(rows, "SAMPLE_ROWS", 50)
     found = fit(GaussianMixture(2, 2), torn(FAITHFUL, 0.2), EM(), max_passes=5)

@@ -12,12 +12,13 @@ import torch
 from test_cli import refused, run  # noqa: F401 (a fixture)
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from lowerbound.data.read_file import read
+from lowerbound.data.rows import takes_missing
 from lowerbound.datasets import load as dataset
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fit, gap_report, load
-from lowerbound.inference.checkpoint import describe_run
-from lowerbound.inference.choices import MODELS, Choices, make
-from lowerbound.inference.columns import levels, mixed
-from lowerbound.inference.read import read
+from lowerbound.inference.cli.catalogue import MODELS, Choices, make
+from lowerbound.inference.cli.column_kinds import levels, mixed
+from lowerbound.inference.fitting.checkpoint import describe_run
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,
@@ -29,7 +30,6 @@ from lowerbound.models import (
     Rows,
     linear_vae,
 )
-from lowerbound.models.rows import takes_missing
 
 
 def torn(table, share=0.1, seed=0):

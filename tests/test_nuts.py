@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 from lowerbound.inference import EM, NUTS, SVI, compare, fit, load
-from lowerbound.inference.nuts import LogJoint, Sampling, gaussian_bound
+from lowerbound.inference.engines.nuts import LogJoint, Sampling, gaussian_bound
 from lowerbound.models import (
     PPCA,
     BayesianMixture,

@@ -12,7 +12,7 @@ from reference import bits
 from test_vae import Heavy, random_linear, small
 
 from lowerbound.inference import SVI, fit
-from lowerbound.inference.objectives import analytic, importance
+from lowerbound.inference.engines.svi_objectives import analytic, importance
 from lowerbound.models import VAE, BernoulliDecoder, Rows, linear_vae, seed
 
 KINDS = ["gaussian", "shared", "bernoulli", "grey", "categorical"]

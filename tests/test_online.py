@@ -22,7 +22,7 @@ from lowerbound.models import (
     linear_vae,
     seed,
 )
-from lowerbound.models.poisson import Poisson
+from lowerbound.models.families.poisson import Poisson
 
 MEANS = np.array([[0.0, 0.0], [4.0, 1.0], [-3.0, 5.0]])
 

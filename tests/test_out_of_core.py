@@ -11,16 +11,16 @@ import torch
 from reference import bits
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from lowerbound.data import rows as rows_module
+from lowerbound.data import shuffle as shuffle_module
+from lowerbound.data import table as table_module
+from lowerbound.data.open_table import as_table
+from lowerbound.data.read_ahead import ahead
+from lowerbound.data.read_file import read, split
 from lowerbound.inference import EM, SVI, OnlineEM, compare, fit
-from lowerbound.inference.read import read, split
 from lowerbound.models import GaussianMixture, Mixture, Rows
-from lowerbound.models import rows as rows_module
-from lowerbound.models import shuffle as shuffle_module
-from lowerbound.models import table as table_module
-from lowerbound.models.ahead import ahead
-from lowerbound.models.categorical import Categorical
-from lowerbound.models.product import Product
-from lowerbound.models.table import as_table
+from lowerbound.models.families.categorical import Categorical
+from lowerbound.models.families.product import Product
 
 X = np.random.default_rng(0).normal(size=(1000, 3))
 
@@ -270,8 +270,8 @@ def test_the_bound_of_many_rows_is_taken_in_chunks_and_names_their_rows(monkeypa
 
 @pytest.mark.parametrize("scattered", [2000, 100])
 def test_rows_held_out_of_a_file_are_a_view(scattered, tmp_path, monkeypatch):
-    monkeypatch.setattr("lowerbound.inference.read.SCATTERED_ROWS", scattered)
-    monkeypatch.setattr("lowerbound.inference.read.CHUNK_ROWS", 64)
+    monkeypatch.setattr("lowerbound.data.read_file.SCATTERED_ROWS", scattered)
+    monkeypatch.setattr("lowerbound.data.read_file.CHUNK_ROWS", 64)
     table = mapped(X, tmp_path / "x.npy")
     rest, held = split(table, 0.2, 3)
     assert (len(rest), len(held)) == (800, 200)
@@ -287,7 +287,7 @@ def test_rows_held_out_of_a_file_are_a_view(scattered, tmp_path, monkeypatch):
 def test_the_command_line_reads_folders(tmp_path, monkeypatch):
     path = parquet(pd.DataFrame(X, columns=list("abc")), tmp_path, files=3)
     np.testing.assert_array_equal(read(path).to_numpy(), X)
-    monkeypatch.setattr("lowerbound.inference.read.IN_MEMORY", 0)
+    monkeypatch.setattr("lowerbound.data.read_file.IN_MEMORY", 0)
     rest, held = split(read(path), 0.25, 0)
     assert as_table(rest).schema.columns == ("a", "b", "c") and len(held) == 250
 

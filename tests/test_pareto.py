@@ -12,20 +12,11 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import genpareto
 
 from lowerbound.inference import EM, SVI, compare, fit, reliability
-from lowerbound.inference.arviz_export import import_arviz
-from lowerbound.inference.criteria import score
-from lowerbound.inference.pareto import Reliability, pareto_smoothed
-from lowerbound.inference.relabellings import log_mean_density, log_permanent
-from lowerbound.models import (
-    BayesianMixture,
-    Categorical,
-    Gaussian,
-    Poisson,
-    PosteriorDraws,
-    Product,
-    Rows,
-    seed,
-)
+from lowerbound.inference.criticism.information_criteria import score
+from lowerbound.inference.criticism.relabellings import log_mean_density, log_permanent
+from lowerbound.inference.criticism.reliability import Reliability, pareto_smoothed
+from lowerbound.inference.criticism.to_arviz import import_arviz
+from lowerbound.models import BayesianMixture, Categorical, Gaussian, Poisson, PosteriorDraws, Product, Rows, seed
 
 
 def log_gamma_poisson(x, a, b):
@@ -282,7 +273,7 @@ def test_beyond_twelve_components_empty_ones_are_one(monkeypatch):
     made = fit(model, x, EM(), restarts=3).model
     assert int((made.shares.counts() < 1).sum()) == 9
     exact = reliability(made, x, draws=400)
-    monkeypatch.setattr("lowerbound.inference.pareto.MOST", 9)
+    monkeypatch.setattr("lowerbound.inference.criticism.reliability.MOST", 9)
     counted = reliability(made, x, draws=400)
     # the bounds of one mode and of the mixture of ten that do not overlap
     assert counted.elbo == pytest.approx(exact.elbo, abs=0.05)

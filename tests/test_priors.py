@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from torch.distributions import Beta, Dirichlet, Gamma, Normal
 
 from lowerbound.inference import EM, SVI, fit
-from lowerbound.inference.stopping import FALL
+from lowerbound.inference.engines.convergence import FALL
 from lowerbound.models import Collapse, ExponentialMixture, GammaMixture, Mixture
 
 N = 60

@@ -22,7 +22,7 @@ from lowerbound.models import (
     StudentT,
     seed,
 )
-from lowerbound.models.side_by_side import SideBySide
+from lowerbound.models.families.joint_distribution import SideBySide
 
 WEIGHTS = np.array([0.45, 0.55])
 LOC, SCALE = np.array([[0.0, 0.0], [2.0, 1.0]]), np.array([[1.0, 0.5], [0.7, 1.0]])

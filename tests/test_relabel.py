@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowerbound.inference.relabel import relabel
+from lowerbound.inference.engines.relabel import relabel
 
 
 def responsibilities(rng, draws, rows, k, noise):

@@ -13,7 +13,8 @@ from torch.distributions import Dirichlet, constraints
 from torch.utils.data import TensorDataset
 
 from lowerbound.datasets import load
-from lowerbound.inference import EM, SVI, fit, together
+from lowerbound.inference import EM, SVI, fit
+from lowerbound.inference.fitting import restarts as together
 from lowerbound.models import (
     Binarized,
     Categorical,
@@ -29,7 +30,7 @@ from lowerbound.models import (
     StudentT,
 )
 
-FIT = sys.modules["lowerbound.inference.fit"]  # whose name in the package is that of the function
+FIT = sys.modules["lowerbound.inference.fitting.fit"]  # whose name in the package is that of the function
 SAME = 1e-10  # nats per row: rounding, over all passes of a run
 BATCHED = [
     name for name, case in TABLE.items() if not case.hard and case.make(2).repeatable and not case.make(2).generalized

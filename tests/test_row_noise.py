@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lowerbound.models.row_noise import row_noise
+from lowerbound.models.continuous.row_noise import row_noise
 
 KINDS = {
     "measurements": lambda rng: rng.standard_normal((20_000, 3)),
@@ -63,7 +63,7 @@ def test_minus_zero_is_zero():
 
 def test_the_generator_is_splitmix64():
     """Steele, Lea & Flood's first numbers from seed 1234567, as published with the generator."""
-    from lowerbound.models.row_noise import GOLDEN, _mixed
+    from lowerbound.models.continuous.row_noise import GOLDEN, _mixed
 
     numbers = _mixed(1234567 + GOLDEN * torch.arange(1, 6))
     known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]

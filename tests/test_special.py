@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowerbound.models.special import (
+from lowerbound.models.kernels.special_functions import (
     TABLE,
     digamma_deficit,
     gamma_shape,

@@ -11,8 +11,8 @@ from scipy.special import gammaln
 
 from lowerbound.datasets import load
 from lowerbound.inference import EM, fit
-from lowerbound.inference.squarem import leap
-from lowerbound.inference.stopping import FALL
+from lowerbound.inference.engines.convergence import FALL
+from lowerbound.inference.engines.squarem import leap
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,

@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 
 from lowerbound import datasets
 from lowerbound.inference import EM, bootstrap, fit, standard_errors
-from lowerbound.inference.bootstrap import resample
-from lowerbound.inference.information import coordinates, parameters_of
+from lowerbound.inference.criticism.bootstrap import resample
+from lowerbound.inference.criticism.observed_information import coordinates, parameters_of
 from lowerbound.models import (
     PPCA,
     BernoulliMixture,

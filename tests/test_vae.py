@@ -33,8 +33,8 @@ from lowerbound.models import (
     linear_vae,
     seed,
 )
-from lowerbound.models.latent import divergence
-from lowerbound.models.row_noise import row_noise
+from lowerbound.models.continuous.continuous_latent import divergence
+from lowerbound.models.continuous.row_noise import row_noise
 
 D, Q, N = 4, 2, 30
 X = np.random.default_rng(0).standard_normal((N, Q)) @ np.random.default_rng(1).standard_normal((Q, D)) + 0.5

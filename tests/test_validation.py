@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound.inference import EM, SVI, fit, load
-from lowerbound.inference.evaluate import data_bound, gradient_norm
+from lowerbound.inference.engines.data_bound import data_bound, gradient_norm
 from lowerbound.models import Collapse, GaussianMixture, Rows
 
 X, HELD = np.split(data(n=130, d=2), [90])

@@ -57,7 +57,7 @@ from lowerbound.inference import (
     standard_errors,
     to_arviz,
 )
-from lowerbound.inference.relabel import relabel
+from lowerbound.inference.engines.relabel import relabel
 from lowerbound.models import BayesianMixture, Gaussian, GaussianMixture, NormalInverseWishart, Poisson, seed
 
 torch.set_default_dtype(torch.float64)  # everything here is in double precision

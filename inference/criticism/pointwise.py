@@ -1,0 +1,30 @@
+"""log p(x_i | theta) of each row at each of several draws of the parameters of a mixture, z summed out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...data.chunk import Chunk
+from ...models.families.family import Family
+from ...models.families.missing_values import log_density
+from ...models.mixtures.e_step import allowed
+
+View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
+
+
+@torch.no_grad()
+def pointwise(view: View, chunks: Sequence[Chunk]) -> Float[Tensor, " n"]:
+    """w_i log p(x_i | theta), of labelled rows w_i log p(x_i, label_i | theta), in nats."""
+    family, log_weights = view
+    found = []
+    for chunk in chunks:
+        joint = log_density(family, chunk.x) + log_weights
+        if chunk.labels is not None:
+            joint = joint + allowed(chunk.labels, len(log_weights))
+        each = torch.logsumexp(joint, -1)
+        found.append(each if chunk.weights is None else each * chunk.weights)
+    return torch.cat(found)

@@ -1,0 +1,100 @@
+"""The bound of a whole data set at the parameters as they stand, and how steep it is there."""
+
+from __future__ import annotations
+
+from functools import partial, reduce
+from operator import add
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...data.rows import EVALUATION_ROWS
+from ...models import LatentModel, Rows, Statistics, SupportsEM
+
+
+@torch.no_grad()
+def data_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row; on the CPU, whatever the model."""
+    return (_total(model, rows) + model.global_term().detach().cpu().double()) / rows.total_weight
+
+
+def expectation(
+    model: SupportsEM, rows: Rows, dtype: torch.dtype | None = None
+) -> tuple[Statistics, Float[Tensor, ""]]:
+    """The E-step of all rows: their statistics, and `data_bound`, which comes with them. dtype: what to compute in,
+    of a model that can."""
+    how: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    statistics = rows.reduced(lambda: reduce(add, (model.expect(*chunk.arguments, **how) for chunk in rows.chunks())))
+    return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
+
+
+@torch.no_grad()
+def held_out_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """sum_i w_i bound_i / sum_i w_i over rows that the model was not fitted to, in nats per row: without the global
+    term, which the rows of the fit have paid for."""
+    return _total(model, rows) / rows.total_weight
+
+
+def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """sum_i w_i bound_i, added up in float64 on the CPU."""
+    return rows.reduced(partial(_own_total, model, rows))
+
+
+def _own_total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """That of the rows of this process."""
+    total = torch.zeros((), dtype=torch.float64)
+    for chunk in rows.chunks(evaluation_rows(rows)):
+        bound = model.bound(chunk.x, chunk.labels).double()
+        total += (bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound)).cpu()
+    return total
+
+
+def evaluation_rows(rows: Rows) -> int:
+    """How many rows to evaluate at a time: of each with missing cells a model may hold (k, d, d) numbers."""
+    gaps = rows.is_fixed and rows.gaps.cells  # to look at a table that draws its rows would move what it draws from
+    return max(1, EVALUATION_ROWS // rows.features) if gaps else EVALUATION_ROWS
+
+
+def gradient_norm(model: LatentModel, rows: Rows, statistics: Statistics | None = None) -> float:
+    """The Euclidean norm of the gradient of `data_bound` in the unconstrained parameters, in nats per row.
+
+    Unconstrained parameters are in units of the data, so the norm does not depend on those units. Coordinates at minus
+    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count. statistics: of all
+    rows at these parameters, where they are known: they save the E-step of a model whose gradient they give.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        return 0.0
+    size = -(-evaluation_rows(rows) // 8)  # what the way back needs takes memory, too
+
+    def add_gradient(to: Tensor, value: Tensor) -> None:
+        parts = torch.autograd.grad(value, parameters, allow_unused=True)
+        for total, part in zip(to.split([p.numel() for p in parameters]), parts, strict=True):
+            if part is not None:
+                total += part.flatten().cpu()
+
+    def start() -> Tensor:
+        return torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)  # on the CPU, whatever the model
+
+    def own() -> Tensor:
+        gradient = start()
+        for chunk in rows.chunks(size):
+            bound = model.objective(chunk.x, chunk.labels).double()
+            add_gradient(gradient, bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
+        return gradient
+
+    with torch.enable_grad():
+        if getattr(model, "has_expected_log_joint", False):
+            mixture: Any = model
+            known = expectation(mixture, rows)[0] if statistics is None else statistics
+            add_gradient(gradient := start(), mixture.expected_log_joint(known))
+        else:
+            gradient = rows.reduced(own)
+        term = model.global_term()
+        if term.requires_grad:
+            add_gradient(gradient, term)
+    flat = gradient / rows.total_weight
+    at_boundary = torch.cat([(p.detach() == -torch.inf).flatten().cpu() for p in parameters])
+    return float(torch.where(at_boundary, 0.0, flat).norm())

@@ -1,0 +1,100 @@
+"""What a model says about the density, read off its bound and posterior alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...criticism.comparison import Comparison
+from ...criticism.evidence import evidence
+from .style import GREY, Line, blank, line, tidy
+
+DRAWS = 100  # of a continuous z for each point, where log p(x) has no closed form
+HELD = (0.865, 0.393)  # the mass of a Gaussian within 2 and 1 s.d. in the plane
+
+
+def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tuple[Figure, str]:
+    """One column: a histogram (bars at each count, for counts), each fit's density exp(bound) and its components'."""
+    rows = comparison.x
+    chunk = rows.sample(torch.Generator().manual_seed(0))
+    x = chunk.x[:, 0].numpy()
+    weights = np.ones(len(x)) if chunk.weights is None else chunk.weights.numpy()
+    x, weights = x[~np.isnan(x)], weights[~np.isnan(x)]
+    low, high = x.min(), x.max()
+    figure = blank(8.5, 4.8)
+    axes = tidy(figure.subplots())
+    if discrete:
+        grid = np.arange(low, high + 1)
+        counts = np.histogram(x, np.append(grid, high + 1) - 0.5, weights=weights)[0]
+        axes.bar(grid, counts / counts.sum(), width=0.9, color="#dcdcdc", label="rows")
+    else:
+        margin = 0.05 * (high - low) or 1.0
+        grid = np.linspace(low - margin, high + margin, 600)
+        bins = max(10, min(60, int(2 * np.sqrt(len(x)))))
+        axes.hist(x, bins=bins, weights=weights, density=True, color="#dcdcdc", label="rows (histogram)")
+        if len(x) <= 500:
+            axes.plot(x, np.zeros_like(x), "|", color=GREY, markersize=9, clip_on=False)
+    for i, (name, model) in enumerate(models.items()):
+        style = line(i, len(models))
+        points = torch.as_tensor(grid[:, None], dtype=torch.float64)
+        try:
+            density = log_density(model, points).exp().numpy()
+        except ValueError:  # the margin lies outside the support, such as below 0: keep to the range of the rows
+            grid = np.linspace(low, high, 600)
+            points = torch.as_tensor(grid[:, None], dtype=torch.float64)
+            density = log_density(model, points).exp().numpy()
+        with torch.no_grad():
+            posterior = model.posterior(points)
+        axes.plot(grid, density, color=style.color, linestyle=style.dash, linewidth=style.width, label=name)
+        if not isinstance(posterior, torch.distributions.Categorical):
+            continue
+        parts = posterior.probs.numpy() * density[:, None]
+        axes.plot(grid, parts, color=style.color, linestyle=style.dash, linewidth=style.width * 0.4)
+        if i == 0:
+            for j, part in enumerate(parts.T):
+                top = int(part.argmax())
+                axes.annotate(
+                    str(j + 1), (grid[top], part[top]), (0, 3), textcoords="offset points", ha="center", weight="bold"
+                )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(rows.columns[0])
+    axes.set_ylabel("probability" if discrete else f"density (per unit of {rows.columns[0]})")
+    axes.legend(frameon=False, handlelength=4)
+    said = "probability" if discrete else "density"
+    lost = f" {rows.gaps.cells} rows have no value and no place here." if rows.gaps.cells else ""
+    return figure, (
+        f"Bars are the rows. Thick lines are the {said} of each fit, thin ones what each component adds to it; its "
+        f"number is the one in the tables.{lost}" * (rows.gaps.cells > 0)
+    )
+
+
+def contours(axes: Axes, model: Any, rows: np.ndarray, style: Line) -> None:
+    """Lines of equal density of a model without components, holding 39 % and 86 % of the rows."""
+    low, high = rows.min(0), rows.max(0)
+    margin = 0.05 * (high - low)
+    across, up = (np.linspace(a, b, 100) for a, b in zip(low - margin, high + margin, strict=True))
+    grid = np.stack(np.meshgrid(across, up), -1)
+    try:
+        bound = log_density(model, torch.as_tensor(grid.reshape(-1, 2))).numpy()
+    except ValueError:  # the margin lies outside the support, such as below 0: keep to the range of the rows
+        across, up = (np.linspace(a, b, 100) for a, b in zip(low, high, strict=True))
+        grid = np.stack(np.meshgrid(across, up), -1)
+        bound = log_density(model, torch.as_tensor(grid.reshape(-1, 2))).numpy()
+    levels = np.quantile(log_density(model, torch.as_tensor(rows)).numpy(), [1 - held for held in HELD])
+    if levels[0] < levels[1]:
+        axes.contour(
+            across, up, bound.reshape(100, 100), levels, colors=style.color, linestyles=[style.dash],
+            linewidths=[0.6 * style.width, style.width],
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def log_density(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """log p(x) of each row in float64: the bound of a discrete z, of a continuous one the evidence."""
+    if isinstance(model.posterior(x[:1]), torch.distributions.Categorical):
+        return model.bound(x).double()
+    return evidence(model, x, DRAWS).log_evidence

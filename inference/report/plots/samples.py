@@ -1,0 +1,52 @@
+"""Rows that the fitted models draw, beside real ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ...criticism.comparison import Comparison
+from .pictures import ACROSS, array, comparison_shape, required_shape, scale_of, shades, sheet, some
+from .style import describe, listed
+
+
+def samples_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
+    """A strip of rows, and below it one drawn from each fit. None unless the columns are pixels."""
+    shape = comparison_shape(comparison, models)
+    if shape is None:
+        return None
+    x = array(some(comparison.x).x)
+    scale = scale_of(x)
+    gone = " Yellow is missing." if np.isnan(x[:ACROSS]).any() else ""
+    drawn = [(name, array(model.sample(ACROSS, seed=0))) for name, model in models.items()]
+    figure, _ = sheet([("data", x[:ACROSS]), *drawn], shape, scale, apart=True)
+    return describe(
+        figure,
+        f"{listed(list(models), len(models))} draw{'s' if len(models) == 1 else ''} rows like these",
+        "The first line are rows of the data, each other line rows drawn from a fitted model: the better it is, the "
+        f"harder they are to tell from real ones. {shades(scale)}{gone}",
+    )
+
+
+def samples(model: Any, n: int = 48, shape: Sequence[int] | None = None, seed: int = 0) -> Figure:
+    """n rows drawn from a model of any kind, as pictures, always the same for the same seed.
+
+    shape: (height, width) of a picture, by default that of columns named pixel_0_0, pixel_0_1, ... in the table that
+    the model was fitted to. Raises ValueError where neither is known.
+    """
+    x = array(model.sample(n, seed=seed))
+    size = required_shape(model, shape, x.shape[1])
+    ends = np.quantile(x, [0.01, 0.99])  # of noise without bounds, too, the pictures have contrast
+    scale = (float(ends[0]), float(ends[1])) if ends[0] < ends[1] else scale_of(x)
+    across = math.ceil(n / math.ceil(n / ACROSS))
+    lines = [("", x[start : start + across]) for start in range(0, n, across)]
+    figure, _ = sheet(lines, size, scale)
+    return describe(
+        figure,
+        f"{n} row{'s' if n > 1 else ''} drawn from the {type(model).__name__}",
+        f"Each picture is a row drawn from the model. {shades(scale)}",
+    )

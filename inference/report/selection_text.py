@@ -1,0 +1,73 @@
+"""A selection as a table in plain text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..criticism.selection import CRITERIA, Selection
+from .comparison_text import _list, _runs, _table, heading, number
+
+# one column of the table each: column of Selection.frame(), what it is called, how its numbers are written
+COLUMNS = (
+    ("log_likelihood", "log-likelihood", "{:.2f}"),
+    ("free_parameters", "parameters", "{:.0f}"),
+    ("bic", "BIC", "{:.2f}"),
+    ("icl", "ICL", "{:.2f}"),
+    ("bound", "bound of log evidence", "{:.2f}"),
+    ("held_out", "held out, nats per row", "{:.4f}"),
+    ("behind", "below the best", "{:.4f}"),
+    ("best_found", "best found", "{:.0f}"),
+    ("seconds", "seconds", "{:.3g}"),
+)
+DOUBTFUL = "? best optimum found once: more restarts may find a better one"
+
+
+def text(selection: Selection) -> str:
+    """What `print(selection)` shows: the scores of each candidate, the best marked, and what to be careful about."""
+    frame, winners = selection.frame(), selection.winners()
+    doubtful = selection.doubtful()
+    columns = [column for column in COLUMNS if not frame[column[0]].isna().to_numpy().all()]
+    header = ["", *(title for _, title, _ in columns)]
+    lines = [
+        [name, *(_cell(line, name, column, form, winners, doubtful) for column, _, form in columns)]
+        for name, line in zip(map(str, frame.index), frame.to_dict("records"), strict=True)
+    ]
+    widths = [max(map(len, cells)) for cells in zip(header, *lines, strict=True)]
+    parts = [heading(selection)]
+    for block in _runs(widths):
+        wanted = [0, *block]
+        parts.append(_table([header[i] for i in wanted], [[line[i] for i in wanted] for line in lines]))
+    if winners:
+        how = {
+            "bic": "lowest BIC",
+            "icl": "lowest ICL",
+            "bound": "highest bound of log evidence",
+            "held_out": "highest on rows held out (cross-validation)",
+        }
+        notes = ["* best: " + ", ".join(how[criterion] for criterion in winners)]
+        if doubtful:
+            notes.append(DOUBTFUL)
+        parts.append("\n".join(notes))
+    unfinished = [name for name, fit in selection.fits.items() if not fit.converged]
+    if unfinished:
+        parts.append(f"Stopped before they converged: {', '.join(unfinished)}: raise max_passes.")
+    if selection.degenerate:
+        parts.append(_list("Degenerate, and never the best", selection.degenerate))
+    said = [f"{CRITERIA[criterion]}: {name}" for criterion, name in winners.items()]
+    parts.append(f"best by {'; '.join(said)}" if said else "no candidate is left to be the best")
+    return "\n\n".join(parts)
+
+
+def _cell(line: dict[Any, Any], name: str, column: str, form: str, winners: dict[str, str], doubtful: list[str]) -> str:
+    """One number, with its error or mark; blank where there is none."""
+    value = float(line[column])
+    if math.isnan(value):
+        return ""
+    cell = number(value, form)
+    error = float(line.get(f"{column}_error", math.nan))
+    if column == "best_found":
+        return f"{cell} of {line['restarts']}{' ?' if name in doubtful else '  ' if doubtful else ''}"
+    if column in ("held_out", "behind") and error > 0:
+        cell += f" ± {number(error, form)}"
+    return f"* {cell}" if winners.get(column) == name else cell

@@ -1,0 +1,164 @@
+"""Any priors of the parameters of any family, by name: for a posterior by a Pyro guide or by a sampler."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions.transforms import Transform
+
+from ...data.moments import Moments
+from ..data_units import Located
+from ..families.family import Family
+from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade, taken
+
+
+class NamedPriors(Beliefs):
+    """Independent priors: {"loc": Normal(0.0, 10.0), "scale": LogNormal(0.0, 2.0)}, one for each parameter of the
+    family, over each of its numbers (or vectors, as the distribution has it)."""
+
+    conjugate = False
+
+    def __init__(self, family: Family, prior: Mapping[str, Distribution]):
+        super().__init__()
+        made = remade(family)
+        own = made._names()
+        self._k = family.components
+        self.paths: dict[str, str] = {}
+        for name, distribution in prior.items():
+            (path,) = made._called([name])
+            if not isinstance(distribution, TorchDistributionMixin):
+                raise ValueError(f"the prior of {name} is {distribution!r}, expected one of pyro.distributions")
+            self.paths[name] = path
+        self.given = {name: _double(distribution) for name, distribution in prior.items()}
+        if missing := sorted(own.keys() - self.paths.values()):
+            raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
+        self.shapes = {name: _value(made, path).shape for name, path in self.paths.items()}
+        self.shared = frozenset(name for name, path in self.paths.items() if _is_shared(made, path))
+        self.forms = {name: _form(made, path) for name, path in self.paths.items()}
+        for name, distribution in self.given.items():
+            _spread(name, distribution, self.shapes[name])
+            if not _fits(distribution, self.forms[name], self.shapes[name]):
+                raise ValueError(
+                    f"the prior of {name} is {distribution!r}, expected one that gives {self.forms[name]!r} only, by a "
+                    "density"
+                )
+        self.likelihood = made.bare()
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self._k
+
+    def prior(self, theta: Theta) -> Sites:
+        """The priors as they were given."""
+        for name, distribution in self.given.items():
+            yield name, _spread(name, distribution, self.shapes[name])
+
+    def alike(self) -> Bool[Tensor, "k k"]:
+        """Those that may change places, two by two, in some values: priors may differ between members."""
+        same = super().alike()
+        first, second = torch.triu_indices(self._k, self._k, 1)
+        order = torch.arange(self._k).repeat(len(first) + 1, 1)  # as they are, and with two exchanged
+        order[1:].scatter_(1, first.unsqueeze(1), second.unsqueeze(1))
+        order[1:].scatter_(1, second.unsqueeze(1), first.unsqueeze(1))
+        for name, own in self.prior({}):
+            if name in self.shared or not len(first):
+                continue
+            to = biject_to(self.given[name].support)
+            u = torch.randn(to.inverse_shape(self.shapes[name]), generator=torch.Generator().manual_seed(0))
+            value = torch.as_tensor(to(u.double())).expand(len(order), *self.shapes[name])
+            density = own.log_prob(taken(value, order))
+            kept = torch.isclose(density[1:], density[0], rtol=1e-9, atol=1e-9)
+            same[first, second] &= kept
+            same[second, first] &= kept
+        return same
+
+    def supports(self) -> dict[str, tuple[Any, torch.Size]]:
+        """Those of the priors; locations in the units of the data."""
+        found = {}
+        for name, distribution in self.given.items():
+            form: Any = distribution.support
+            if isinstance(self.forms[name], Located) and form is constraints.real:
+                form = _form(self.likelihood, self.paths[name])
+            found[name] = (form, self.shapes[name])
+        return found
+
+    def values(self, theta: Theta) -> Theta:
+        """The parameters themselves, by their paths."""
+        return {self.paths[name]: value for name, value in theta.items()}
+
+    def start(
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+    ) -> Theta:
+        """The family's own start, by maximum likelihood."""
+        made = remade(self.likelihood)
+        made.anchor(places, data)
+        made.start(x, share)
+        copy_buffers(made, self.likelihood)
+        return {name: _value(made, path).detach() for name, path in self.paths.items()}
+
+
+def _part(family: Any, path: str) -> tuple[Any, str]:
+    *parts, name = path.split(".")
+    for part in parts:
+        family = getattr(family, part)
+    return family, name
+
+
+def _value(family: Any, path: str) -> Tensor:
+    part, name = _part(family, path)
+    return getattr(part, name)
+
+
+def _form(family: Any, path: str) -> Any:
+    part, name = _part(family, path)
+    return part.forms[name] if name in part.forms else part._pyro_params[name][0]
+
+
+def _is_shared(family: Any, path: str) -> bool:
+    part, name = _part(family, path)
+    return name in part.shared
+
+
+def _fits(distribution: Any, form: Any, shape: torch.Size) -> bool:
+    """Whether what a prior can give, here and there in its support, is inside a parameter's constraint."""
+    if distribution.support.is_discrete:
+        return False
+    to = biject_to(distribution.support)
+    points = [torch.full(to.inverse_shape(shape), u, dtype=torch.float64) for u in (-1.0, 0.0, 1.0)]
+    return all(bool(form.check(to(point)).all()) for point in points)
+
+
+def _double(part: Any) -> Any:
+    """The same distribution or transform, of float64 numbers: torch's Gamma rounds values to the type of its own."""
+    part = copy.copy(part)
+    for name, value in vars(part).items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            vars(part)[name] = value.double()
+        elif isinstance(value, Distribution):
+            vars(part)[name] = _double(value)
+        elif isinstance(value, list):
+            vars(part)[name] = [_double(each) if isinstance(each, Transform) else each for each in value]
+    return part
+
+
+def _spread(name: str, distribution: Any, shape: torch.Size) -> Distribution:
+    """One distribution over all numbers of a parameter."""
+    lead = shape[: len(shape) - distribution.event_dim]
+    try:
+        made = distribution.expand(lead)
+    except RuntimeError:
+        made = None
+    if made is None or made.batch_shape + made.event_shape != shape:
+        raise ValueError(
+            f"the prior of {name} has shape {tuple(distribution.batch_shape + distribution.event_shape)}, expected one "
+            f"that fits {tuple(shape)}"
+        )
+    return made.to_event(len(lead)) if lead else made

@@ -1,0 +1,142 @@
+"""Beliefs about the groups of columns of a Product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pyro.nn import PyroModule
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ...data.moments import Moments
+from ..families.family import Family
+from ..families.joint_distribution import SideBySide
+from .beliefs import Beliefs, Sites, Theta, remade
+
+
+class ProductBeliefs(Beliefs):
+    """Independent beliefs about the groups of columns of a `Product`; the sites of group g end in _g."""
+
+    def __init__(self, product: Any, made: Sequence[Beliefs], conjugate: bool = True):
+        super().__init__()
+        self.conjugate = conjugate
+        self.likelihood = remade(product).bare()
+        self.parts = PyroModule[torch.nn.ModuleList](made)  # type: ignore[reportArgumentType]
+        for g, part in enumerate(made):  # one object: what a group learns of its units is in the product
+            self.likelihood.parts[g] = part.likelihood  # type: ignore[index]
+        self.shared = frozenset(f"{name}_{g}" for g, part in enumerate(made) for name in part.shared)
+
+    @property
+    def components(self) -> int:
+        """k, the number of members."""
+        return self._parts[0].components
+
+    def prior(self, theta: Theta) -> Sites:
+        """Those of the groups in turn."""
+        return self._sites("prior", theta)
+
+    def posterior(self, theta: Theta) -> Sites:
+        """Those of the groups in turn."""
+        return self._sites("posterior", theta)
+
+    def supports(self) -> dict[str, tuple[Any, torch.Size]]:
+        """Those of the groups."""
+        return {f"{name}_{g}": own for g, part in enumerate(self._parts) for name, own in part.supports().items()}
+
+    def values(self, theta: Theta) -> Theta:
+        """Those of the groups."""
+        return {
+            f"parts.{g}.{path}": value
+            for g, part in enumerate(self._parts)
+            for path, value in part.values(self._own(theta, g)).items()
+        }
+
+    def start(
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+    ) -> Theta:
+        """That of each group."""
+        found: Theta = {}
+        for g, (part, group) in enumerate(zip(self._parts, self._columns, strict=True)):
+            own = Moments(data.mean[group], data.covariance[group][:, group])
+            begun = part.start(x[:, group], share, None if places is None else places[:, group], own)
+            found |= {f"{name}_{g}": value for name, value in begun.items()}
+        return found
+
+    def anchor(self, data: Moments) -> None:
+        """Each group from its columns."""
+        for part, group in zip(self._parts, self._columns, strict=True):
+            part.anchor(Moments(data.mean[group], data.covariance[group][:, group]))
+
+    def alike(self) -> Bool[Tensor, "k k"]:
+        """Those that are alike in all groups."""
+        return torch.stack([part.alike() for part in self._parts]).all(0)
+
+    def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
+        """The families of the groups side by side."""
+        each = [part.expected() for part in self._parts]
+        view = self.likelihood.at({})
+        for g, (family, _) in enumerate(each):
+            view.parts._modules[str(g)] = family  # type: ignore[union-attr]
+        return view, torch.stack([short for _, short in each]).sum(0)
+
+    def mean(self) -> Theta:
+        """Those of the groups."""
+        return {f"{name}_{g}": value for g, part in enumerate(self._parts) for name, value in part.mean().items()}
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
+        """Those of the groups."""
+        for part, own in self._split(total):
+            part.maximize(weight, own)
+
+    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+        """Those of the groups."""
+        return torch.cat([part.carry(weight, own) for part, own in self._split(total)], -1)
+
+    def divergence(self) -> Float[Tensor, ""]:
+        """The sum of those of the groups."""
+        return torch.stack([part.divergence() for part in self._parts]).sum()
+
+    def predictive(self, z: Any = ...) -> Distribution:
+        """The groups side by side: independent given z, as q(theta) is."""
+        return SideBySide([part.predictive(z) for part in self._parts], self._columns)
+
+    def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """The sum of those of the groups."""
+        pairs = zip(self._parts, self._columns, strict=True)
+        return torch.stack([part.predictive_log_prob(x[:, group]) for part, group in pairs]).sum(0)
+
+    def permute(self, order: Int[Tensor, " k"]) -> None:
+        """Relabel the members of all groups."""
+        for part in self._parts:
+            part.permute(order)
+
+    # inside
+
+    @property
+    def _parts(self) -> list[Beliefs]:
+        return list(self.parts)  # type: ignore[arg-type]
+
+    @property
+    def _columns(self) -> list[list[int]]:
+        return [list(group) for group in self.likelihood.columns]  # type: ignore[union-attr]
+
+    def _own(self, theta: Theta, g: int) -> Theta:
+        end = f"_{g}"
+        return {name.removesuffix(end): value for name, value in theta.items() if name.endswith(end)}
+
+    def _sites(self, which: str, theta: Theta) -> Sites:
+        for g, part in enumerate(self._parts):
+            own = self._own(theta, g)
+            for name, distribution in getattr(part, which)(own):
+                yield f"{name}_{g}", distribution
+                own[name] = theta[f"{name}_{g}"]
+
+    def _split(self, total: Tensor) -> list[tuple[Beliefs, Tensor]]:
+        families = [part.expected()[0] for part in self._parts]
+        none = total.new_ones(0, self.components)
+        pairs = zip(families, self._columns, strict=True)
+        sizes = [f.summarize(total.new_ones(0, len(group)), none).shape[1] for f, group in pairs]
+        return list(zip(self._parts, total.split(sizes, -1), strict=True))

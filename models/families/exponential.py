@@ -1,0 +1,109 @@
+"""Exponential components: independent waiting times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import AffineTransform, Distribution, Gamma, constraints
+
+from ...data.moments import Moments
+from ..module import require_size
+from .conjugate_priors import Prior, Priors
+from .exponential_family import ExponentialFamily
+from .family import Family, Profile
+
+ZERO = 1e-100  # mean over the average component's, below which a component has only rows of zeros
+
+
+class Exponential(ExponentialFamily):
+    """Independent waiting times: x[d] | z = k ~ Exponential(rate[k, d]), density rate exp(-rate x).
+
+    Parameter: `rate` (k, d), the inverse of the mean, in 1 / units of the column. prior: None, "weak" (a k-th of a row,
+    spread as the data) or a `Gamma` of each rate.
+    """
+
+    repeatable = True
+    expects = "numbers of at least 0"
+    takes_missing = True
+    rate: Tensor
+    rate_unconstrained: Tensor
+
+    def __init__(self, components: int, features: int, prior: Prior = None):
+        super().__init__()
+        require_size(components=components, features=features)
+        ones = torch.ones(components, features, dtype=torch.float64)
+        self.rate = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
+        self.priors = Priors(prior, {"rate": (Gamma, (features,))})
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent exponential waiting times."""
+        return dist.Exponential(self.rate[z]).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """T(x) = x."""
+        return x
+
+    def match(self, mean: Float[Tensor, "k d"]) -> None:
+        """Means to rates."""
+        self.rate = 1 / mean.clamp(min=1e-300)
+
+    def expected_statistics(self) -> Float[Tensor, "k d"]:
+        """The means."""
+        return 1 / self.rate
+
+    def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """eta = -rate, A = -log rate, for each column."""
+        return -self.rate, self.rate_unconstrained
+
+    def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Of Gamma(a, b): a - 1 rows of total b."""
+        if not self.priors:
+            return None
+        return self.priors.hyper("rate", "concentration") - 1, self.priors.hyper("rate", "rate")
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """The weak prior: 1 / k rows that hold the mean of the data. Raises ValueError for a column of zeros."""
+        if (data.mean <= 0).any():
+            column = int((data.mean <= 0).nonzero()[0])
+            raise ValueError(f"column {column} is 0 in every row, expected some positive number: drop the column")
+        if self.priors.is_weak:
+            k = self.components // self.copies
+            self.priors["rate"] = Gamma(torch.full_like(data.mean, 1 + 1 / k), data.mean / k)
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+        """Which members have shrunk onto rows of zeros, where the density has no upper bound."""
+        mean = (1 / self.rate.detach()).unflatten(0, (self.copies, -1))
+        average = weights.reshape(self.copies, 1, -1) @ mean
+        return (mean < ZERO * average).any(-1).flatten()
+
+    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
+        """Gamma(1, mean of the column)."""
+        return {"rate": Gamma(torch.ones_like(data.mean), data.mean)}
+
+    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
+        """Of Gamma(a, b): the rows, and their sum."""
+        return {"rate": {"concentration": weight.unsqueeze(-1).expand_as(total), "rate": total}}
+
+    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
+        """At the rate E[rate]."""
+        a, b = beliefs["rate"].concentration, beliefs["rate"].rate
+        return self.at({"rate": a / b}), (torch.digamma(a) - a.log()).sum(-1)
+
+    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
+        """Lomax columns, of density a b^a / (b + x)^(a + 1)."""
+        a, b = beliefs["rate"].concentration, beliefs["rate"].rate
+        return dist.TransformedDistribution(dist.Pareto(b, a), AffineTransform(-b, 1.0)).to_event(1)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is negative."""
+        return x < 0
+
+    def profiles(self) -> list[Profile]:
+        """The means, 1 / rate."""
+        return [Profile("mean", 1 / self.rate.detach(), range(self.features))]

@@ -1,0 +1,141 @@
+"""Gamma components: independent positive columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroParam
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from ...data.moments import Moments
+from ..kernels.special_functions import (
+    gamma_shape,
+    inverse_digamma,
+    log1p_deficit,
+    log_gamma_deficit,
+    log_minus_digamma,
+)
+from ..module import require_size
+from .conjugate_priors import Prior, Priors
+from .exponential_family import ExponentialFamily
+
+SHARPEST = 1e14  # largest concentration: a standard deviation of a ten-millionth of the mean
+WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
+
+
+class Gamma(ExponentialFamily):
+    """Independent positive columns: x[d] | z = k ~ Gamma(concentration[k, d], rate[k, d]).
+
+    Parameters: `concentration` (k, d), and `rate` (k, d) in 1 / units of the column; mean = concentration / rate, and
+    its standard deviation is mean / sqrt(concentration). prior: None, "weak" (Gamma(1, 0.01) on the concentration,
+    which keeps a component from shrinking onto a few rows) or {"concentration": ..., "rate": ...}, either or both
+    `Gamma`s.
+    """
+
+    repeatable = True
+    expects = "positive numbers"
+    takes_missing = True
+    conditional = True
+    concentration: Tensor
+    rate: Tensor
+    unit: Tensor
+
+    def __init__(self, components: int, features: int, prior: Prior = None):
+        super().__init__()
+        require_size(components=components, features=features)
+        ones = torch.ones(components, features, dtype=torch.float64)
+        self.concentration = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
+        self.rate = PyroParam(ones.clone(), constraints.positive)  # type: ignore[assignment]
+        kinds = {name: (torch.distributions.Gamma, (features,)) for name in ("concentration", "rate")}
+        if prior == "weak":
+            prior = {"concentration": torch.distributions.Gamma(1.0, WEAK_RATE)}
+        self.priors = Priors(prior, kinds)  # type: ignore[arg-type]
+        self.shared = frozenset({"unit"})
+        self.register_buffer("unit", torch.ones(features, dtype=torch.float64))  # what the columns are measured in
+
+    def component(self, z: Any = ...) -> Distribution:
+        """p(x | z): independent gamma columns."""
+        return dist.Gamma(self.concentration[z], self.rate[z]).to_event(1)
+
+    def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
+        """T(x) = (u, u - log(1 + u)) with u = x / unit - 1, which keeps its digits where x hardly varies."""
+        u = x / self.unit - 1
+        return torch.cat([u, log1p_deficit(u)], -1)
+
+    def match(self, mean: Float[Tensor, "k s"]) -> None:
+        """The parameters with these means of T(x)."""
+        self._solve(mean.new_ones(len(mean), 1), mean)
+
+    def expected_statistics(self) -> Float[Tensor, "k s"]:
+        """E[u] = mean / unit - 1, and E[u - log(1 + u)], to which log(mean) - E[log x] = log a - digamma(a) adds."""
+        a = self.concentration
+        above = a / (self.rate * self.unit) - 1
+        return torch.cat([above, log1p_deficit(above) + log_minus_digamma(a)], -1)
+
+    def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k d"]]:
+        """With the rate b in units of a / unit, b = (1 + excess) a / unit: eta = (-1 - a excess, 1 - a)."""
+        a = self.concentration
+        excess = self.rate * self.unit / a - 1
+        constant = log_gamma_deficit(a) - a * log1p_deficit(excess) - self.unit.log()
+        return torch.cat([-1 - a * excess, 1 - a], -1), constant
+
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
+        """M-step: the concentration solves one equation (another beside a frozen rate), the rate follows from it."""
+        if not self.priors:
+            return super().maximize(weight, total)
+        own = (weight > 0).unsqueeze(-1)
+        before = self.concentration.detach(), self.rate.detach()
+        stand_in = total[weight > 0].sum(0), weight.sum()
+        self._solve(torch.where(own, weight.unsqueeze(-1), stand_in[1]), torch.where(own, total, stand_in[0]))
+        self.concentration = torch.where(own, self.concentration.detach(), before[0])
+        self.rate = torch.where(own, self.rate.detach(), before[1])
+
+    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+        """Which members have shrunk onto a point, where the density has no upper bound."""
+        return (self.concentration.detach() >= 0.99 * SHARPEST).any(-1)  # not quite: it comes back through a logarithm
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
+        """What is not positive."""
+        return x <= 0
+
+    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+        """Raises ValueError for a column that does not vary."""
+        constant = data.covariance.diagonal() <= (1e-14 * data.mean) ** 2
+        if constant.any() and "concentration" not in self.priors:
+            raise ValueError(
+                f"column {int(constant.nonzero()[0])} has the same value in every row, expected some variance: drop "
+                'the column, or give prior="weak"'
+            )
+        self.unit = data.mean.clone()
+
+    def _solve(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
+        """Maximum of the expected log-likelihood plus the log prior. With the rate at its best for a concentration a,
+        (a weight + s) / (sum + r), what is left is one equation in a; of a frozen rate b, digamma(a) = log b + mean of
+        log x, but for the prior."""
+        first, deficit = (total / weight).chunk(2, -1)
+        zero = torch.zeros_like(weight)
+        shape_of_a, rate_of_a = self._hyper("concentration", zero)
+        shape_of_b, rate_of_b = self._hyper("rate", zero)
+        above = first + rate_of_b / weight / self.unit  # the mean is (1 + above) unit
+        a = self.concentration.detach()
+        if not self.is_frozen("concentration"):
+            if self.is_frozen("rate"):
+                logs = (self.rate.detach() * self.unit).log() + first - deficit
+                a = inverse_digamma(logs - rate_of_a / weight, shape_of_a / weight)
+            else:
+                gap = deficit - log1p_deficit(above) + (above - first)
+                a = gamma_shape(gap, rate_of_a / weight, shape_of_a / weight, shape_of_b / weight)
+            a = a.clamp(1e-8, SHARPEST)
+            self.concentration = a
+        if not self.is_frozen("rate"):
+            self.rate = (a + shape_of_b / weight) / ((1 + above) * self.unit)
+
+    def _hyper(self, name: str, zero: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape - 1 and rate of the prior of a parameter, 0 and 0 without one."""
+        if name not in self.priors:
+            return zero, zero
+        return self.priors.hyper(name, "concentration") - 1, self.priors.hyper(name, "rate")
