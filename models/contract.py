@@ -172,7 +172,7 @@ class SupportsEM(LatentModel, Protocol):
         """
         ...
 
-    def carry(self, statistics: Statistics) -> Statistics:
+    def remeasure(self, statistics: Statistics) -> Statistics:
         """Statistics of before the last `maximize`, as they would be measured now, so that they can be averaged with or
         compared to new ones. Raises TypeError where they say nothing at other parameters."""
         ...

@@ -24,7 +24,7 @@ _TABLES = ("_params", "_constraints", "_param_to_name")
 
 
 @contextmanager
-def own_store() -> Iterator[None]:
+def empty_param_store() -> Iterator[None]:
     """In the body the global parameter store is empty; what was in it is put back.
 
     The store's own tables are swapped because `ParamStoreDict.scope()` strips `.unconstrained` from unconstrained
@@ -47,13 +47,13 @@ def local_params(method: Method) -> Method:
 
     @wraps(method)
     def isolated(*args, **kwargs):
-        with own_store():
+        with empty_param_store():
             return inner(*args, **kwargs)
 
     return isolated  # type: ignore[return-value]
 
 
-def as_made(part: Any) -> str:
+def constructor_call(part: Any) -> str:
     """The call of the constructor that made a part which remembers its `arguments`: Gaussian(2, 3, prior='weak')."""
     positional, named = part.arguments
     words = [*map(repr, positional), *(f"{name}={value!r}" for name, value in named.items())]
@@ -110,7 +110,7 @@ class Recorded(PyroModule):
         given = [value for value in (*positional, *named.values()) if isinstance(value, torch.nn.Module)]
         elsewhere = {*self.constants, *(id(p) for module in given for p in module.parameters())}  # those say so
         frozen = [n for n, p in self._names().items() if not p.requires_grad and not {n, id(p)} & elsewhere]
-        return as_made(self) + (f".freeze({', '.join(map(repr, frozen))})" if frozen else "")
+        return constructor_call(self) + (f".freeze({', '.join(map(repr, frozen))})" if frozen else "")
 
     def freeze(self: Module, *names: str) -> Module:
         """Hold parameters where they are: EM, SVI, restarts and any Pyro loop leave them. Returns the module itself.
@@ -246,7 +246,7 @@ def _is_short_for(short: str, path: str) -> bool:
 
 
 @contextmanager
-def holding(kept: Iterable[tuple[Recorded, str]]) -> Iterator[None]:
+def hold_fixed(kept: Iterable[tuple[Recorded, str]]) -> Iterator[None]:
     """In the body these parameters, each of a module and by name, are frozen."""
     free = [getattr(part, f"{name}_unconstrained") for part, name in kept if not part.is_frozen(name)]
     try:
@@ -259,7 +259,7 @@ def holding(kept: Iterable[tuple[Recorded, str]]) -> Iterator[None]:
 
 
 @contextmanager
-def put_back(module: Recorded) -> Iterator[None]:
+def restore_frozen(module: Recorded) -> Iterator[None]:
     """Frozen parameters, in the module and inside, come out of the body as they went in, to the bit."""
     frozen = [
         (part, name, getattr(part, name).detach().clone(), getattr(part, f"{name}_unconstrained").detach().clone())

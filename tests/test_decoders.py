@@ -65,7 +65,7 @@ def softplus_of_one(x):
 def test_gaussian_is_that_of_scipy(draw, variance, floor, anchored):
     decoder = GaussianDecoder(2, 3, (4,), variance, floor)
     if anchored:
-        decoder.anchor(Rows(TABLE).spread)
+        decoder.set_units(Rows(TABLE).spread)
     decoder = shaken(decoder, draw)
     x = TABLE[:7]
     numbers = decoder.network(Z).detach().numpy()
@@ -122,7 +122,7 @@ def test_a_linear_decoder_says_so():
 def test_an_anchor_moves_the_density_with_the_data(variance):
     """The first reconstructions lie within two deviations of the mean, whatever the units."""
     decoder = GaussianDecoder(2, 3, (4,), variance)
-    decoder.anchor(Rows(TABLE).spread)
+    decoder.set_units(Rows(TABLE).spread)
     made = decoder(Z.float()).base_dist
     deviation = TABLE.std(0) if variance == "learned" else np.sqrt(TABLE.var(0).mean())
     assert (np.abs(made.loc.detach().numpy() - TABLE.mean(0)) < 2 * deviation).all()
@@ -148,7 +148,7 @@ def test_bernoulli_is_that_of_scipy(draw):
 def test_bernoulli_starts_at_the_shares_of_ones():
     x = (GREY > 0.5).astype(float)
     decoder = BernoulliDecoder(2, 5, (3,))
-    decoder.anchor(Rows(x).spread)
+    decoder.set_units(Rows(x).spread)
     probs = torch.sigmoid(saying(decoder, [0.0] * 5)(torch.zeros(1, 2)).base_dist.logits)[0]
     np.testing.assert_allclose(probs.detach(), np.clip(x.mean(0), 1e-3, 1 - 1e-3), rtol=1e-4)
 

@@ -144,7 +144,7 @@ def test_statistics_follow_an_origin_that_moves():
     assert moved.any()
     anew = model.family.summarize(torch.tensor(x), responsibilities)  # of the same shares, about where origins are now
     # what rounding leaves: sums of 120 squares of at most 1e6 about the old origins
-    torch.testing.assert_close(model.carry(statistics).total, anew, rtol=1e-12, atol=120 * 1e12 * 1e-14)
+    torch.testing.assert_close(model.remeasure(statistics).total, anew, rtol=1e-12, atol=120 * 1e12 * 1e-14)
     assert (statistics.total - anew)[moved].abs().max() > 1e6
 
 

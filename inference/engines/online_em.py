@@ -73,7 +73,7 @@ class OnlineEM:
         """
         _require_em(model)
         mean = _scaled(drawn := model.expect(model.sample(WARM, seed=0)), 1 / WARM)
-        model.carry(drawn)  # raises where statistics cannot be averaged
+        model.remeasure(drawn)  # raises where statistics cannot be averaged
         rows = 0
         for number, x in enumerate(batches, 1):
             new = model.expect(x)
@@ -89,7 +89,7 @@ class OnlineEM:
         step = share * (number + 2) ** -self.exponent
         mean = _scaled(mean, 1 - step) + _scaled(new, step / size)
         model.maximize(_scaled(mean, rows), *([AHEAD] if model.generalized else []))
-        return model.carry(mean)
+        return model.remeasure(mean)
 
 
 class OnlineEMSteps:
@@ -126,7 +126,7 @@ class OnlineEMSteps:
 
     def _improve(self, last: Statistics) -> None:
         """One pass: an M-step for each batch."""
-        self.model.carry(last)  # raises where statistics cannot be averaged
+        self.model.remeasure(last)  # raises where statistics cannot be averaged
         rows = self.rows.positive
         mean = _scaled(last, 1 / rows)
         whole = self.engine.batch_size * self.rows.processes

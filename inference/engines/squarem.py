@@ -70,7 +70,7 @@ class SquaremSteps:
                 path = []  # parameters are now measured from elsewhere
         else:
             next(self.plain)
-            path = [self._carried(point) for point in path]
+            path = [self._remeasured(point) for point in path]
         self.path = [*path, self._point()]
 
     def _try(self, goal: Tensor) -> None:
@@ -87,7 +87,7 @@ class SquaremSteps:
             return
         self._place(self.model, goal)
         self.plain.last, self.plain.gain = last, 0.0  # what a leap gained says nothing of the next step
-        self.path = [self._point()] if self.model.generalized else [self._carried(goal), self._point()]
+        self.path = [self._point()] if self.model.generalized else [self._remeasured(goal), self._point()]
 
     def _point(self) -> Tensor:
         """Where the path is: (k, 1 + s) weight and total of the statistics; of a generalized model its parameters."""
@@ -104,9 +104,9 @@ class SquaremSteps:
         else:
             model.maximize(self._statistics(point))
 
-    def _carried(self, point: Tensor) -> Tensor:
+    def _remeasured(self, point: Tensor) -> Tensor:
         """Statistics of before the last M-step, as the model measures now."""
-        total = self.model.carry(self._statistics(point)).total
+        total = self.model.remeasure(self._statistics(point)).total
         return torch.cat([point[:, :1], total], -1)
 
     def _statistics(self, point: Tensor) -> Any:

@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from ...data.rows import by_chunks
 from ..contract import Statistics
 from ..families.family import Family
-from ..families.missing_values import Seen
+from ..families.missing_values import ObservedValues
 from ..families.missing_values import log_density as log_prob
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..mixtures.e_step import allowed, sum_blocks
@@ -205,7 +205,7 @@ class BayesianMixture(Mixture):
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = Seen(family, z) if x.isnan().any() else family.component(z)
+            component: Any = ObservedValues(family, z) if x.isnan().any() else family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -363,9 +363,9 @@ class BayesianMixture(Mixture):
         return False
 
     @torch.no_grad()
-    def carry(self, statistics: Statistics) -> Statistics:
+    def remeasure(self, statistics: Statistics) -> Statistics:
         """Statistics of before the last M-step, as the family measures now."""
-        return replace(statistics, total=self.beliefs.carry(statistics.weight, statistics.total))
+        return replace(statistics, total=self.beliefs.remeasure(statistics.weight, statistics.total))
 
     @property
     def generalized(self) -> bool:
@@ -391,12 +391,12 @@ class BayesianMixture(Mixture):
         if self.q.is_sampled:
             self.q.begin({})  # which says why not
         if self.q.is_set and not redraw:
-            self.beliefs.anchor(moments)
+            self.beliefs.set_units(moments)
             return
         like = self.beliefs.likelihood
         start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)
         theta = self.shares.start(start.responsibilities.sum(0))
-        theta = theta | self.beliefs.start(start.x, start.responsibilities, start.places, moments)
+        theta = theta | self.beliefs.start(start.x, start.responsibilities, start.locations, moments)
         self.q.begin(theta)
 
     def check(self) -> None:

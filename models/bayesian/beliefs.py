@@ -53,13 +53,13 @@ class Beliefs(Recorded):
         return self.likelihood.at(self.values(theta))
 
     def start(
-        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
         """Learn the units of the data, and where theta may begin: from some rows and the share of each member in
         them."""
         raise NotImplementedError
 
-    def anchor(self, data: Moments) -> None:
+    def set_units(self, data: Moments) -> None:
         """Learn units and a weak prior from other data; keeps q."""
 
     def relabel(self, theta: Theta, order: Int[Tensor, "*s k"]) -> Theta:
@@ -88,7 +88,7 @@ class Beliefs(Recorded):
         """The posterior of rows with these sums: hyperparameters = those of the prior + statistics."""
         raise NotImplementedError
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """`total` of before the last `maximize`, as it would be measured now."""
         return total
 

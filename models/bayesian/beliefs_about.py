@@ -78,7 +78,7 @@ def _(family: Categorical, prior: Any, conjugate: bool = True) -> Beliefs:
 @beliefs_about.register
 def _(family: Product, prior: Any, conjugate: bool = True) -> Beliefs:
     """Those of each group of columns; prior: "weak", or a list with one for each group."""
-    families = list(family.parts)
+    families = list(family.parts)  # type: ignore[reportArgumentType]
     if isinstance(prior, Sequence) and not isinstance(prior, str):
         if len(prior) != len(families):
             raise ValueError(f"got {len(prior)} priors, expected one for each of {len(families)} groups of columns")

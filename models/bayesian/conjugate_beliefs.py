@@ -13,7 +13,7 @@ from torch.distributions import Distribution, constraints, kl_divergence
 from ...data.moments import Moments
 from ..families.conjugate_priors import Priors
 from ..families.family import Family
-from ..families.missing_values import seen_log_prob
+from ..families.missing_values import observed_log_prob
 from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
 
 
@@ -68,18 +68,18 @@ class ConjugateBeliefs(Beliefs):
         return theta
 
     def start(
-        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
         """The mean of the posterior given these shares."""
-        made = self._anchored(places, data)
+        made = self._with_units(locations, data)
         weight, total = share.sum(0), made.summarize(x, share)
         if self.conjugate:
             self.maximize(weight, total)
         return {name: q.mean for name, q in self._given(weight, total).items()}
 
-    def anchor(self, data: Moments) -> None:
+    def set_units(self, data: Moments) -> None:
         """The weak prior."""
-        self._anchored(None, data)
+        self._with_units(None, data)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """The family at its expected natural parameters, and what the expected log normalizer takes beyond that."""
@@ -112,14 +112,14 @@ class ConjugateBeliefs(Beliefs):
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log E_q[p(seen cells of x | k)]: columns are independent."""
         component: Any = self.predictive()
-        return seen_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
+        return observed_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
 
     # inside
 
-    def _anchored(self, places: Tensor | None, data: Moments) -> Any:
+    def _with_units(self, locations: Tensor | None, data: Moments) -> Any:
         """A family that measures in the units of the data, and the weak prior from them."""
         made = remade(self.likelihood)
-        made.anchor(places, data)
+        made.set_units(locations, data)
         if self.priors.is_weak:
             for name, belief in made.weak_belief(data).items():  # type: ignore[reportAttributeAccessIssue]
                 self.priors[name] = belief

@@ -103,14 +103,14 @@ class GaussianBeliefs(Beliefs):
         return {"loc": theta["loc"], self.likelihood.shape.name: scale}
 
     def start(
-        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
         """The posterior given these shares: its mean, with E[precision]^-1 for Sigma."""
         made = self.likelihood
         if not self.conjugate:
             made = remade(made)
             assert isinstance(made, Gaussian)
-        made.anchor(places, data)
+        made.set_units(locations, data)
         if made.prior == "weak":
             made._store_prior(weak(made.shape, 1, data))
         copy_buffers(made, self.likelihood)
@@ -120,11 +120,11 @@ class GaussianBeliefs(Beliefs):
             self._count(share.sum(0))
         return {self.site: self._matrix(getattr(made, made.shape.name)), "loc": made.loc.detach()}
 
-    def anchor(self, data: Moments) -> None:
+    def set_units(self, data: Moments) -> None:
         """The weak prior, and, of a conjugate q, units and origins."""
         made = self.likelihood if self.conjugate else remade(self.likelihood)
         assert isinstance(made, Gaussian)
-        made.anchor(None, data)
+        made.set_units(None, data)
         if made.prior == "weak":
             self.likelihood._store_prior(weak(made.shape, 1, data))
 
@@ -148,9 +148,9 @@ class GaussianBeliefs(Beliefs):
         self._update(self.likelihood, weight, total)
         self._count(weight)
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Sums about the origins of now."""
-        return self.likelihood.carry(weight, total)
+        return self.likelihood.remeasure(weight, total)
 
     def divergence(self) -> Float[Tensor, ""]:
         """KL(q || p) = E_q[KL(q(loc | Sigma) || p(loc | Sigma))] + KL(q(Sigma) || p(Sigma))."""

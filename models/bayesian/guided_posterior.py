@@ -20,7 +20,7 @@ from torch.distributions import constraints
 
 from ..contract import Statistics
 from ..families.family import Family
-from ..module import own_store
+from ..module import empty_param_store
 from ..random_state import fixed_seed
 from .beliefs import Beliefs, Theta, log_density
 from .map_step import improve
@@ -135,7 +135,7 @@ class Guided(ByDraws):
     def _made(self, values: Theta) -> Any:
         begin = init_to_value(values=values)
         try:
-            with fixed_seed(0), own_store(), poutine.block(), warnings.catch_warnings():
+            with fixed_seed(0), empty_param_store(), poutine.block(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "The `init_loc_fn` argument", FutureWarning)  # of AutoIAFNormal
                 auto = self.make(self._program, init_loc_fn=begin)
                 with self._beginning(begin):
@@ -169,13 +169,13 @@ class Guided(ByDraws):
             self.begin_at = None
 
     def _one(self) -> tuple[Theta, Tensor]:
-        with own_store(), poutine.block():
+        with empty_param_store(), poutine.block():
             trace = poutine.trace(self.auto).get_trace()
         theta = {name: trace.nodes[name]["value"] for name in self.supports}
         return theta, torch.as_tensor(trace.log_prob_sum(), dtype=torch.float64)
 
     def _median(self) -> Theta:
-        with own_store(), poutine.block():
+        with empty_param_store(), poutine.block():
             return self.auto.median()
 
     def _evaluated(self) -> list[tuple[Theta, Tensor]]:

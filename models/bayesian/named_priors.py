@@ -62,7 +62,7 @@ class NamedPriors(Beliefs):
             yield name, _spread(name, distribution, self.shapes[name])
 
     def alike(self) -> Bool[Tensor, "k k"]:
-        """Those that may change places, two by two, in some values: priors may differ between members."""
+        """Those that may change locations, two by two, in some values: priors may differ between members."""
         same = super().alike()
         first, second = torch.triu_indices(self._k, self._k, 1)
         order = torch.arange(self._k).repeat(len(first) + 1, 1)  # as they are, and with two exchanged
@@ -95,11 +95,11 @@ class NamedPriors(Beliefs):
         return {self.paths[name]: value for name, value in theta.items()}
 
     def start(
-        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
         """The family's own start, by maximum likelihood."""
         made = remade(self.likelihood)
-        made.anchor(places, data)
+        made.set_units(locations, data)
         made.start(x, share)
         copy_buffers(made, self.likelihood)
         return {name: _value(made, path).detach() for name, path in self.paths.items()}

@@ -55,20 +55,20 @@ class ProductBeliefs(Beliefs):
         }
 
     def start(
-        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], places: Tensor | None, data: Moments
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
         """That of each group."""
         found: Theta = {}
         for g, (part, group) in enumerate(zip(self._parts, self._columns, strict=True)):
             own = Moments(data.mean[group], data.covariance[group][:, group])
-            begun = part.start(x[:, group], share, None if places is None else places[:, group], own)
+            begun = part.start(x[:, group], share, None if locations is None else locations[:, group], own)
             found |= {f"{name}_{g}": value for name, value in begun.items()}
         return found
 
-    def anchor(self, data: Moments) -> None:
+    def set_units(self, data: Moments) -> None:
         """Each group from its columns."""
         for part, group in zip(self._parts, self._columns, strict=True):
-            part.anchor(Moments(data.mean[group], data.covariance[group][:, group]))
+            part.set_units(Moments(data.mean[group], data.covariance[group][:, group]))
 
     def alike(self) -> Bool[Tensor, "k k"]:
         """Those that are alike in all groups."""
@@ -91,9 +91,9 @@ class ProductBeliefs(Beliefs):
         for part, own in self._split(total):
             part.maximize(weight, own)
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Those of the groups."""
-        return torch.cat([part.carry(weight, own) for part, own in self._split(total)], -1)
+        return torch.cat([part.remeasure(weight, own) for part, own in self._split(total)], -1)
 
     def divergence(self) -> Float[Tensor, ""]:
         """The sum of those of the groups."""

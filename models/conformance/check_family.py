@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...data.rows import Rows
 from ..families.family import Family
-from ..families.missing_values import look
+from ..families.missing_values import log_prob_and_sums
 from ..kernels.parallel_rows import compiles
 from ..mixtures.starts import softened
-from ..module import put_back
+from ..module import restore_frozen
 
 CLOSE = 1e-8  # relative: two ways to compute one number
 DIFFERS = "differs from log_prob and summarize, expected the same numbers, or sums that lead to the same M-step"
@@ -57,10 +57,10 @@ def _check(name: str, family: Family, x: Any, seed: int) -> None:
     k = family.components
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randperm(len(x), generator=generator)[:k]
-    places = family.coordinates(x, rows.moments)
-    r = softened(places, places[centres], 0.3)
+    locations = family.coordinates(x, rows.moments)
+    r = softened(locations, locations[centres], 0.3)
     r = r * torch.rand(len(x), 1, generator=generator, dtype=r.dtype)
-    family.anchor(x[centres], rows.moments)
+    family.set_units(x[centres], rows.moments)
     family.start(x, r)
     if not family.is_set:
         missing = ", ".join(sorted(family._pyro_params.keys() - family.names_set))
@@ -158,7 +158,7 @@ def _leads_alike(family: Family, x: Tensor, r: Tensor, sums: Tensor) -> bool:
 def _maximized(family: Family, weight: Tensor, total: Tensor) -> Tensor:
     """The parameters that an M-step from these sums leads to."""
     family = copy.deepcopy(family)
-    with put_back(family):
+    with restore_frozen(family):
         family.maximize(weight, total)
     return torch.cat([parameter.detach().flatten() for parameter in family.parameters()])
 
@@ -167,14 +167,14 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str 
     """From other parameters than the best for r, M-steps must lead to a point without slope and never down."""
     weight = r.sum(0)
     if not x.isnan().any():
-        with put_back(family):
+        with restore_frozen(family):
             family.start(x, r.flip(1))
-    value, total = _expected(family, x, r), look(family, x)[1](r)
+    value, total = _expected(family, x, r), log_prob_and_sums(family, x)[1](r)
     for _ in range(STEPS):
         before, length = copy.deepcopy(family.state_dict()), 1.0
-        total = look(family, x)[1](r)
+        total = log_prob_and_sums(family, x)[1](r)
         while True:
-            with put_back(family):
+            with restore_frozen(family):
                 family.maximize(weight, total) if length == 1 else family.maximize(weight, total, length)
             ahead = _expected(family, x, r)
             if ahead >= value - 1e-13 * (1 + abs(value)) or not family.generalized or length < 1e-6:
@@ -190,7 +190,7 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str 
         gain, value = ahead - value, ahead
         if gain <= 1e-14 * (1 + abs(value)):
             break
-    flat = FLAT if not family.generalized and torch.equal(total, look(family, x)[1](r)) else NEAR
+    flat = FLAT if not family.generalized and torch.equal(total, log_prob_and_sums(family, x)[1](r)) else NEAR
     parameters = {label: parameter for label, parameter in family._names().items() if parameter.requires_grad}
     if not parameters:
         return
@@ -210,7 +210,7 @@ def _check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str 
 
 def _check_missing(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     """Rows with missing cells: those without any say nothing, and M-steps raise the likelihood of what is seen."""
-    log_prob, summarize = look(family, x)
+    log_prob, summarize = log_prob_and_sums(family, x)
     if not torch.isfinite(log_prob).any(-1).all():
         raise ValueError(
             f"{name}: some rows with missing cells have no finite log density, expected that of seen cells"
@@ -259,7 +259,7 @@ def _check_members(name: str, family: Family, x: Tensor, r: Tensor) -> None:
 
 def _terms(family: Family, x: Tensor, r: Tensor) -> Tensor:
     """Expected log-likelihood plus log prior."""
-    return torch.where(r > 0, r * look(family, x)[0], 0.0).sum() + family.log_prior()
+    return torch.where(r > 0, r * log_prob_and_sums(family, x)[0], 0.0).sum() + family.log_prior()
 
 
 def _expected(family: Family, x: Tensor, r: Tensor) -> float:

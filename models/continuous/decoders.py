@@ -69,7 +69,7 @@ class GaussianDecoder(Network):
         if variance == "shared":
             self.raw_scale = nn.Parameter(torch.zeros(()))
 
-    def anchor(self, data: Spread) -> None:
+    def set_units(self, data: Spread) -> None:
         """Measure from the mean of the data in its standard deviations (a shared variance: in that of an average
         column). Raises ValueError for a constant column whose variance is learnt without a floor."""
         deviation = data.variance.sqrt()
@@ -161,7 +161,7 @@ class BernoulliDecoder(Network):
         self.network = mlp((latent, *hidden), features, activation)
         self.register_buffer("offset", torch.zeros(features))  # log odds where the network says 0
 
-    def anchor(self, data: Spread) -> None:
+    def set_units(self, data: Spread) -> None:
         """Start at the share of ones in each column."""
         self.offset = torch.logit(data.mean.clamp(RAREST, 1 - RAREST)).to(self.offset)
 
@@ -191,7 +191,7 @@ class ContinuousBernoulliDecoder(BernoulliDecoder):
     Loaiza-Ganem & Cunningham, NeurIPS 2019.
     """
 
-    def anchor(self, data: Spread) -> None:
+    def set_units(self, data: Spread) -> None:
         """Start at even odds: the mean of a column is not its parameter here."""
 
     def forward(self, z: Float[Tensor, "*s q"]) -> Distribution:

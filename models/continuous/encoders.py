@@ -49,7 +49,7 @@ class Encoder(Network):
         """The network, from rows in the units of the data to `outputs` numbers."""
         raise NotImplementedError
 
-    def anchor(self, data: Spread) -> None:
+    def set_units(self, data: Spread) -> None:
         """Measure from the mean of the data, in its standard deviations."""
         self.loc, self.unit = data.mean.to(self.loc), units(data).to(self.unit)
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ...data.moments import Spread
-from ..module import as_made, require_size
+from ..module import constructor_call, require_size
 from ..random_state import fixed_seed
 from .linear_gaussian import LinearGaussian
 
@@ -33,11 +33,11 @@ class Network(nn.Module):
         return self
 
     def __repr__(self) -> str:
-        return as_made(self)
+        return constructor_call(self)
 
     # what a model asks of its parts, and what they answer if they have nothing to say
 
-    def anchor(self, data: Spread) -> None:
+    def set_units(self, data: Spread) -> None:
         """Measure from the mean of the data in its standard deviations, so that nothing depends on its units."""
 
     def linear(self) -> LinearGaussian | None:

@@ -163,7 +163,7 @@ class PPCA(ContinuousLatent):
             left = left - (coefficients * (cross - coefficients @ gram)).sum()
         self.scale = (left / (n * d)).clamp(min=ROUNDING * xx.squeeze() / (n * d)).sqrt()
 
-    def carry(self, statistics: Statistics) -> Statistics:
+    def remeasure(self, statistics: Statistics) -> Statistics:
         """The same: all are measured from the one `origin`."""
         return statistics
 

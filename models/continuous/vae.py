@@ -47,7 +47,7 @@ class VAE(ContinuousLatent):
     `pyro.distributions`. Ready-made: `MLPEncoder`, `ConvEncoder`; `GaussianDecoder`, `BernoulliDecoder`,
     `ContinuousBernoulliDecoder`, `CategoricalDecoder`. Precision and device are those of the parameters: float32 on the
     processor, unless you say model.double() or model.to("cuda"). The ready-made ones measure in the units of the data;
-    yours see z and rows as they are: standardize the columns, or learn them in `Network.anchor`. Modules of
+    yours see z and rows as they are: standardize the columns, or learn them in `Network.set_units`. Modules of
     your own that derive from `Network` may answer more of what a model asks.
 
     The bound is E_q[log p(x | z)] - KL(q(z | x) || N(0, I)), the sum over all columns, in nats.
@@ -137,7 +137,7 @@ class VAE(ContinuousLatent):
         for part in (self.encoder, self.decoder):
             settled = self.anchored and not any(parameter.requires_grad for parameter in part.parameters())
             if isinstance(part, Network) and not settled:
-                part.anchor(spread)
+                part.set_units(spread)
         self.anchored = torch.ones_like(self.anchored)
 
     def check(self) -> None:

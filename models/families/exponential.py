@@ -67,7 +67,7 @@ class Exponential(ExponentialFamily):
             return None
         return self.priors.hyper("rate", "concentration") - 1, self.priors.hyper("rate", "rate")
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The weak prior: 1 / k rows that hold the mean of the data. Raises ValueError for a column of zeros."""
         if (data.mean <= 0).any():
             column = int((data.mean <= 0).nonzero()[0])

@@ -117,8 +117,8 @@ class LinearPass:
         return log_prob.add_(self.carrier(x)).T, lambda r: r.T @ t
 
     def carrier(self, x: Tensor) -> Tensor:
-        """h(x): (n,) or (); NaN if some cell is `refused`."""
-        return _summed(torch.as_tensor(self.family.carrier(x), dtype=x.dtype)) + self.family.doubt(x)
+        """h(x): (n,) or (); NaN if some cell is `unsupported`."""
+        return _summed(torch.as_tensor(self.family.carrier(x), dtype=x.dtype)) + self.family.nan_if_unsupported(x)
 
     def linear(self) -> Linear:
         """Compiled: T(x) are the numbers."""

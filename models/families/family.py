@@ -14,7 +14,7 @@ from torch.distributions import Distribution, constraints
 from ...data.moments import Moments
 from ..kernels.visit import Summarize, Visit
 from ..module import Recorded, device_of
-from .missing_values import seen_log_prob
+from .missing_values import observed_log_prob
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Family(Recorded):
     repeatable: bool = False  # whether the hooks keep to `copies`, so that restarts can run in one tensor
     copies: int = 1  # of one family, side by side: member c * k + j is member j of copy c, of a mixture of its own
     conditional: bool = False  # whether, where some parameters are frozen, `maximize` finds the best of the others
-    place: str | None = None  # the parameter (k, d) that says where the members are, if there is one
+    location_parameter: str | None = None  # the parameter (k, d) that says where the members are, if there is one
     expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
 
     # what a family must say
@@ -108,7 +108,7 @@ class Family(Recorded):
         inside = support.check(x.unsqueeze(-2)).expand(len(x), -1, *x.shape[1 : 2 - support.event_dim]).any(1)
         return ~inside.reshape(len(x), -1).expand_as(x)
 
-    def refused(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+    def unsupported(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """Which cells are `outside`, or missing where the family takes none; None if there is none."""
         outside, gone = self.outside(x), x.isnan()
         if not gone.any():
@@ -116,9 +116,9 @@ class Family(Recorded):
         outside = torch.zeros_like(gone) if outside is None else outside
         return outside & ~gone if self.takes_missing else outside | gone
 
-    def doubt(self, x: Float[Tensor, "n d"]) -> float:
-        """NaN if some cell is `refused`, else 0: added to what a pass over many rows makes of them."""
-        refused = self.refused(x)
+    def nan_if_unsupported(self, x: Float[Tensor, "n d"]) -> float:
+        """NaN if some cell is `unsupported`, else 0: added to what a pass over many rows makes of them."""
+        refused = self.unsupported(x)
         return 0.0 if refused is None or not refused.any() else torch.nan
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
@@ -134,7 +134,9 @@ class Family(Recorded):
         Without one: `log_prob` and `summarize` of a block, of as many rows as `block_rows`."""
 
         def block(x: Tensor) -> tuple[Tensor, Summarize]:
-            return self.log_prob(x) + self.doubt(x), lambda responsibilities: self.summarize(x, responsibilities)
+            return self.log_prob(x) + self.nan_if_unsupported(x), lambda responsibilities: self.summarize(
+                x, responsibilities
+            )
 
         return Visit(block)
 
@@ -150,7 +152,7 @@ class Family(Recorded):
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(seen cells of x | z = k) in nats, differentiable in the parameters."""
-        return seen_log_prob(self.component(), x)
+        return observed_log_prob(self.component(), x)
 
     def complete(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of E[T(x) | seen cells, z = k] over rows, at the parameters as they stand. Here T(x) is NaN where it
@@ -210,11 +212,15 @@ class Family(Recorded):
             if isinstance(part, Family) and part is not self:
                 part.require_conditional()
 
-    def places(self) -> Float[Tensor, "k d"] | None:
+    def fixed_location(self) -> Float[Tensor, "k d"] | None:
         """Where the members are, in the space of the rows, if that is frozen; else None."""
-        return getattr(self, self.place).detach() if self.place and self.is_frozen(self.place) else None
+        return (
+            getattr(self, self.location_parameter).detach()
+            if self.location_parameter and self.is_frozen(self.location_parameter)
+            else None
+        )
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """`total` of before the last `maximize`, as the family measures now: for one whose `statistics` move with its
         parameters. Raises TypeError if statistics say nothing at other parameters."""
         return total
@@ -228,7 +234,7 @@ class Family(Recorded):
         spread = data.covariance.diagonal().sqrt()
         return (x - data.mean) / torch.where(spread > 0, spread, 1.0)
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Take the units of the data, and the place of each component, before a fit; keeps the distribution."""
 
     def moments(self) -> Moments:

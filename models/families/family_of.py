@@ -19,7 +19,7 @@ from ..module import require_size
 from .distribution_parameters import constraint_of, parameters_of
 from .family import Family, Profile
 from .initial_values import best_guess
-from .missing_values import seen_log_prob
+from .missing_values import observed_log_prob
 
 THIN = 1e-10  # a variance relative to others
 LONGEST = 2.0  # the longest step of the M-step in any unconstrained coordinate
@@ -80,7 +80,7 @@ class FamilyOf(Family):
                 self.shared |= {"unit"}
                 kind = ScaledCholesky(self)
             setattr(self, name, PyroParam(start.clone(), kind))
-        self.place = "loc" if "loc" in self.names and self.loc.shape == (components, features) else None
+        self.location_parameter = "loc" if "loc" in self.names and self.loc.shape == (components, features) else None
         if not self.names:
             raise ValueError(
                 f"{distribution.__name__} has no parameter with a constraint of its own, expected a distribution whose "
@@ -177,7 +177,7 @@ class FamilyOf(Family):
         step = step * (longest.clamp(min=least, max=torch.full_like(least, LONGEST)) / longest)
         self._move(where + torch.where((weight > 0)[:, None, None], length * step, 0.0))
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Raises TypeError: scores are slopes at the parameters where they were taken."""
         raise TypeError(
             "the statistics of FamilyOf are slopes at the parameters as they stand, expected sums that can be averaged "
@@ -236,7 +236,7 @@ class FamilyOf(Family):
                 found.append(Profile(name, value.reshape(len(value), -1), range(self._d) if value.ndim == 2 else [-1]))
         return found
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Of parameters that were set by hand, the average is the centre of the weak prior."""
         if self.prior == "weak" and torch.isnan(self.weak_centre).any():
             self.weak_centre = self._where().mean(0)
@@ -299,7 +299,7 @@ class FamilyOf(Family):
                 tensor.requires_grad_()
             values = {name: self._transform(name)(tensor) for name, tensor in free.items()}
             component = self._build(values)
-            log_prob = seen_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
+            log_prob = observed_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
             slopes = torch.autograd.grad(log_prob.sum(), list(free.values()))
         return self._blocks(dict(zip(self.names, slopes, strict=True)))
 

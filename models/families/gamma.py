@@ -102,7 +102,7 @@ class Gamma(ExponentialFamily):
         """What is not positive."""
         return x <= 0
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Raises ValueError for a column that does not vary."""
         constant = data.covariance.diagonal() <= (1e-14 * data.mean) ** 2
         if constant.any() and "concentration" not in self.priors:

@@ -44,7 +44,7 @@ class Gaussian(Family):
     takes_missing = True
     repeatable = True
     conditional = True
-    place = "loc"
+    location_parameter = "loc"
     origin: Tensor
     unit: Tensor
     blurred: Tensor
@@ -198,7 +198,7 @@ class Gaussian(Family):
         what the scatter is divided by, where that is not `weight`."""
         self._solve(weight, total, self._conjugate(), scatter_weight)
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Sums about the origins of before the last M-step to sums about those of now."""
         return total if self._moved is None else shift(self.shape, weight, total, self._moved.to(total))
 
@@ -211,7 +211,7 @@ class Gaussian(Family):
     def outside(self, x: Float[Tensor, "n d"]) -> None:
         """Nothing: all numbers are possible."""
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Measure from `centres` (k, d) (None: where the components are), in the standard deviations of the data."""
         loc, scale = self.loc.detach(), getattr(self, self.shape.name).detach()
         deviation = data.covariance.diagonal().sqrt()

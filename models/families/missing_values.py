@@ -32,7 +32,7 @@ class ReadsRows(Protocol):
     def visit_missing(self, x: Tensor) -> tuple[Tensor, Summarize]: ...
 
 
-def look(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
+def log_prob_and_sums(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
     """Of rows with or without missing cells, at the parameters as they stand: log p(seen cells | z = k) in nats,
     differentiable, and a function from responsibilities (n, k) to sums of E[T(x) | seen cells, z] (k, s)."""
     gone = x.isnan().any(1)
@@ -48,13 +48,13 @@ def look(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k
 
 
 def log_density(family: ReadsRows, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """The first half of `look`, some rows at a time, as all of them together might take much memory."""
+    """The first half of `log_prob_and_sums`, some rows at a time, as all of them together might take much memory."""
     if not x.isnan().any():
         return family.log_prob(x)
-    return torch.cat([look(family, part)[0] for part in x.split(family.block_rows)])
+    return torch.cat([log_prob_and_sums(family, part)[0] for part in x.split(family.block_rows)])
 
 
-def seen_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+def observed_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     """log p(seen cells | z = k) under independent columns, `Distribution.to_event(1)` of batch shape (k, d)."""
     cell = component.base_dist
     gone = x.isnan()
@@ -68,7 +68,7 @@ def seen_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k
     return torch.where(gone.unsqueeze(-2), 0.0, log_prob).sum(-1)
 
 
-class Seen(TorchDistribution):
+class ObservedValues(TorchDistribution):
     """p(seen cells of a row | z), of rows with NaN where a cell is missing: what `component(z)` is to whole ones."""
 
     arg_constraints = {}  # type: ignore[reportIncompatibleMethodOverride,reportAssignmentType]  # noqa: RUF012
@@ -94,6 +94,6 @@ class Seen(TorchDistribution):
         drawn: Any = self.family.component(self.z)
         return drawn.sample(sample_shape)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Seen:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> ObservedValues:
         """The same for more z."""
-        return Seen(self.family, self.z.expand(batch_shape))
+        return ObservedValues(self.family, self.z.expand(batch_shape))

@@ -83,7 +83,7 @@ class Multinomial(ExponentialFamily):
         total = self.priors.hyper("probs", "concentration") - 1
         return torch.ones_like(total), total
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The average sum of a row, for drawing."""
         if self.learns_trials:
             self.trials = data.mean.sum().round().clamp(min=1).long()

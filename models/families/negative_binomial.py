@@ -41,7 +41,7 @@ class NegativeBinomial(Family):
     generalized = True
     takes_missing = True
     conditional = True
-    place = "mean"
+    location_parameter = "mean"
     mean: Tensor
     concentration: Tensor
 

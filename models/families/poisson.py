@@ -71,7 +71,7 @@ class Poisson(ExponentialFamily):
             return None
         return self.priors.hyper("rate", "rate"), self.priors.hyper("rate", "concentration") - 1
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The weak prior: 1 / k rows that hold the mean of the data."""
         if self.priors.is_weak:
             k = self.components // self.copies

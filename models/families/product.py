@@ -15,7 +15,7 @@ from ...data.moments import Moments
 from ..kernels.visit import Summarize, Visit
 from .family import Family, Profile
 from .joint_distribution import SideBySide
-from .missing_values import look
+from .missing_values import log_prob_and_sums
 
 
 class Product(Family):
@@ -91,9 +91,9 @@ class Product(Family):
         """What is impossible in its group."""
         return self._cells([family.outside(y) for family, y in self._each(x)], x)
 
-    def refused(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+    def unsupported(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What its group refuses: one may take missing cells where another does not."""
-        return self._cells([family.refused(y) for family, y in self._each(x)], x)
+        return self._cells([family.unsupported(y) for family, y in self._each(x)], x)
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Sum of the groups' log p(x_g | z = k), in nats."""
@@ -105,7 +105,7 @@ class Product(Family):
 
     def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
         """Sum of the groups' log p(seen cells of x_g | z = k), in nats, and the expected sums of each group in turn."""
-        looks = [look(family, y) for family, y in self._each(x)]
+        looks = [log_prob_and_sums(family, y) for family, y in self._each(x)]
         log_prob = torch.as_tensor(sum(part for part, _ in looks))
         return log_prob, lambda r: torch.cat([summarize(r) for _, summarize in looks], -1)
 
@@ -155,17 +155,17 @@ class Product(Family):
         """Sum of the groups'."""
         return torch.stack([family.expected_log_prob(weight, part) for family, part in self._split(total)]).sum(0)
 
-    def places(self) -> Float[Tensor, "k d"] | None:
+    def fixed_location(self) -> Float[Tensor, "k d"] | None:
         """Those of the groups, if all are frozen."""
-        each = [family.places() for family in self._families]
+        each = [family.fixed_location() for family in self._families]
         known = [place for place in each if place is not None]
         if len(known) < len(each):
             return None
         return torch.cat(known, -1)[:, torch.tensor([j for group in self.columns for j in group]).argsort()]
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Those of each group."""
-        return torch.cat([family.carry(weight, part) for family, part in self._split(total)], -1)
+        return torch.cat([family.remeasure(weight, part) for family, part in self._split(total)], -1)
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """The start of each group."""
@@ -178,11 +178,11 @@ class Product(Family):
             [family.coordinates(y, own) for (family, y), own in zip(self._each(x), self._shares(data), strict=True)], -1
         )
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The units and places of each group."""
         for family, group, own in zip(self._families, self.columns, self._shares(data), strict=True):
             try:
-                family.anchor(None if centres is None else centres[:, list(group)], own)
+                family.set_units(None if centres is None else centres[:, list(group)], own)
             except ValueError as error:
                 raise ValueError(f"in the group of columns {list(group)}: {error}") from None
 

@@ -182,13 +182,13 @@ class StudentT(Family):
             new = 2 * gamma_shape((mean.clamp(min=1e-300).log() if expanded else mean - 1) - logs)
         self.dof = torch.where(some, new.clamp(FEWEST, GAUSSIAN), dof)
 
-    def places(self) -> Float[Tensor, "k d"] | None:
+    def fixed_location(self) -> Float[Tensor, "k d"] | None:
         """The locations, if they are frozen."""
-        return self.normal.places()
+        return self.normal.fixed_location()
 
-    def carry(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
+    def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """The sums of the Gaussian inside, whose rows count r u; the others stay."""
-        return torch.cat([self.normal.carry(total[:, -2], total[:, :-3]), total[:, -3:]], -1)
+        return torch.cat([self.normal.remeasure(total[:, -2], total[:, :-3]), total[:, -3:]], -1)
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:
         """First parameters: those of a Gaussian."""
@@ -196,9 +196,9 @@ class StudentT(Family):
         if self.estimated:
             self.dof = torch.full_like(self.dof, START)
 
-    def anchor(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
+    def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Measure from `centres`, in the standard deviations of the data."""
-        self.normal.anchor(centres, data)
+        self.normal.set_units(centres, data)
 
     @property
     def block_rows(self) -> int:

@@ -51,7 +51,7 @@ def _sum(
     gone = x.isnan().any(1) if family.takes_missing and x.sum().isnan() else x.new_zeros(0, dtype=torch.bool)
     if not gone.any():
         return _by_blocks(family, visit, log_weights, x, weights, labels)
-    if math.isnan(family.doubt(x[gone])):  # a group of columns may take none
+    if math.isnan(family.nan_if_unsupported(x[gone])):  # a group of columns may take none
         nothing, bound = family.summarize(x[:0], x.new_zeros(0, log_weights.numel())), torch.nan * log_weights.sum(-1)
         return Statistics(torch.nan * log_weights.flatten(), nothing, bound, _weight(x, weights))
 

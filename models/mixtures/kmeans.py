@@ -166,7 +166,7 @@ class KMeans(Mixture):
         """No: its sums are of the ways from the centres."""
         return False
 
-    def carry(self, statistics: Statistics) -> Statistics:
+    def remeasure(self, statistics: Statistics) -> Statistics:
         """Raises TypeError: sums of whole rows jump as a row changes sides, and lead nowhere between two passes."""
         raise TypeError(
             "KMeans sends each row to one centre, so that its statistics jump and have no averages or directions, as "

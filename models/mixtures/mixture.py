@@ -27,9 +27,9 @@ from ...data.schema import Schema
 from ...data.threads import threads_for
 from ..contract import Collapse, Statistics
 from ..families.family import Family
-from ..families.missing_values import Seen, log_density
+from ..families.missing_values import ObservedValues, log_density
 from ..kernels.parallel_rows import compiles
-from ..module import Recorded, device_of, holding, local_params, on_the_cpu, put_back
+from ..module import Recorded, device_of, hold_fixed, local_params, on_the_cpu, restore_frozen
 from .e_step import allowed, sum_blocks
 from .impute import Imputed, drawn_missing, imputed
 from .mixture_batch import Batch
@@ -90,7 +90,7 @@ class Mixture(Recorded):
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = Seen(self.family, z) if x.isnan().any() else self.family.component(z)
+            component: Any = ObservedValues(self.family, z) if x.isnan().any() else self.family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -244,7 +244,7 @@ class Mixture(Recorded):
         """M-step: weights in proportion to their responsibilities, the family from its statistics. Of parameters of
         which some are frozen the best of the others (ECM: Meng & Rubin, Biometrika 80 (1993), 267-278)."""
         self.family.require_conditional()
-        with put_back(self.family), threads_for(statistics.total.numel()):
+        with restore_frozen(self.family), threads_for(statistics.total.numel()):
             if length == 1:
                 self.family.maximize(statistics.weight, statistics.total)
             else:
@@ -252,9 +252,9 @@ class Mixture(Recorded):
         self._weigh(statistics.weight)
 
     @torch.no_grad()
-    def carry(self, statistics: Statistics) -> Statistics:
+    def remeasure(self, statistics: Statistics) -> Statistics:
         """Statistics of before the last M-step, as the family measures now."""
-        return replace(statistics, total=self.family.carry(statistics.weight, statistics.total))
+        return replace(statistics, total=self.family.remeasure(statistics.weight, statistics.total))
 
     @property
     def has_expected_log_joint(self) -> bool:
@@ -295,17 +295,17 @@ class Mixture(Recorded):
         if self.family.is_set and not (redraw and any(p.requires_grad for p in self.family.parameters())):
             if redraw:
                 self._weigh(torch.ones(k, dtype=torch.float64))
-            return self.family.anchor(None, moments)
+            return self.family.set_units(None, moments)
         own = [(module, name, getattr(module, name).detach().clone()) for module, name in keep]
-        with holding(keep):
-            places = self.family.places()
-            start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, places)
+        with hold_fixed(keep):
+            locations = self.family.fixed_location()
+            start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, locations)
             share = start.responsibilities
-            if places is not None and redraw:  # these centres draw nothing: let the other parameters begin elsewhere
+            if locations is not None and redraw:  # these centres draw nothing: let the other parameters begin elsewhere
                 share = share * torch.rand(share.shape, generator=generator, dtype=share.dtype)
                 share = share * (start.responsibilities.sum(1) / share.sum(1)).unsqueeze(1).nan_to_num()
-            self.family.anchor(start.places, moments)
-            with put_back(self.family):
+            self.family.set_units(start.locations, moments)
+            with restore_frozen(self.family):
                 self.family.start(start.x, share)
         self._weigh(start.responsibilities.sum(0))
         for module, name, value in own:  # some parameters were set: those stand, the others are drawn

@@ -48,7 +48,7 @@ class Batch:
         k, moments = mixture.family.components, rows.moments
         start = draw_start(rows, k, generators, lambda x: mixture._coordinates(x, moments), mixture.softness)
         self.family = _repeated(mixture.family, len(generators))
-        self.family.anchor(start.places, moments)
+        self.family.set_units(start.locations, moments)
         self.family.start(start.x, start.responsibilities)
         weights = mixture._shares(start.responsibilities.sum(0).unflatten(0, (-1, k)))
         self.weights = torch.cat([mixture.weights.detach().unsqueeze(0), weights])  # (R, k)

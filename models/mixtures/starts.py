@@ -92,7 +92,7 @@ class Start:
 
     x: Float[Tensor, "n d"]
     responsibilities: Float[Tensor, "n k"]
-    places: Float[Tensor, "k d"]
+    locations: Float[Tensor, "k d"]
 
 
 def draw_start(
@@ -101,13 +101,13 @@ def draw_start(
     generators: Sequence[torch.Generator],
     coordinates: Callable[[Tensor], Tensor],
     softness: float,
-    places: Float[Tensor, "k d"] | None = None,
+    locations: Float[Tensor, "k d"] | None = None,
 ) -> Start:
     """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
     known label belong to it alone, and their mean is its centre. Missing cells are filled for the start only.
 
     generators: one for each start; several are for tables that need no sample. coordinates: where rows (n, d) lie for
-    this, (n, c); softness: the share of each row spread evenly over all; places: (k, d) where the components are, if
+    this, (n, c); softness: the share of each row spread evenly over all; locations: (k, d) where the components are, if
     that is known: these are the centres then.
     """
     sample = rows.sample(generators[0])
@@ -122,23 +122,23 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    if places is None:
+    if locations is None:
         centres = kmeans_plus_plus(y, sample.weights, components, generators, known)
     else:
-        centres = coordinates(places).unsqueeze(0)
+        centres = coordinates(locations).unsqueeze(0)
     responsibilities = softened(y, centres, softness)  # (starts, n, k)
     if gone.any():
         x = donated(x, responsibilities[0].argmax(1), mass, generators[0])
     nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(1).reshape(-1, 1)
     whole = mass @ x / mass.sum()  # a known centre may have no row of its own
-    if places is None:
-        places = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), whole)
+    if locations is None:
+        locations = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), whole)
     responsibilities[:, labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
     # the sample stands for all rows
     responsibilities *= rows.total_weight / responsibilities.sum((1, 2), keepdim=True)
-    return Start(x, _side_by_side(responsibilities), places)
+    return Start(x, _side_by_side(responsibilities), locations)
 
 
 def _side_by_side(values: Float[Tensor, "starts n k"]) -> Float[Tensor, "n members"]:
