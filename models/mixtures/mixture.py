@@ -407,7 +407,7 @@ class Mixture(Recorded):
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
-        refused = self._kind.refused(x)
+        refused = self._kind.unsupported(x)
         if refused is not None and refused.any():
             raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self._kind.expects}")
 

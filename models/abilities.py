@@ -1,0 +1,159 @@
+"""What a model may offer beyond its contract, each ability one short protocol.
+
+Engines, `compare`, plots and commands ask for an ability by `isinstance(model, Ability)`, never by `hasattr`: a model
+of a user's own has it by writing the methods listed here. `LatentModel` and `SupportsEM` are in `contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..data.schema import Schema
+from .contract import LatentModel, Statistics
+
+
+@runtime_checkable
+class RemembersTable(Protocol):
+    """A model that remembers the names of the columns and categories it was fitted to: new tables match by name."""
+
+    schema: Schema | None
+
+
+@runtime_checkable
+class TakesMissingValues(Protocol):
+    """A model whose rows may have missing values (NaN), which its bound integrates out."""
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether this very model takes them: a mixture does if its family does."""
+        ...
+
+    def impute(self, x: Any) -> Any:
+        """The table with each missing value at its posterior mean, and its standard deviation."""
+        ...
+
+    def draw_missing(self, x: Any, draws: int = 1, seed: int | None = None) -> Float[Tensor, "m n d"]:
+        """The table several times, with its missing values drawn from their posterior."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A model that compiles or loads something before its first E-step, which is not the time of a fit."""
+
+    def prepare(self) -> None:
+        """Do it now."""
+        ...
+
+
+@runtime_checkable
+class HasExpectedLogJoint(Protocol):
+    """A model whose statistics give the gradient of its bound (Fisher's identity), without another look at the rows."""
+
+    @property
+    def has_expected_log_joint(self) -> bool:
+        """Whether this very model has it: a mixture does if its family writes `expected_log_prob`."""
+        ...
+
+    def expected_log_joint(self, statistics: Statistics) -> Float[Tensor, ""]:
+        """E[log p(x, z)] summed over the rows of these statistics, in nats, differentiable in the parameters."""
+        ...
+
+
+@runtime_checkable
+class HasComponents(Protocol):
+    """A model with labelled components that can be relabelled: mixtures, hidden Markov models."""
+
+    def permute(self, order: Any) -> None:
+        """Relabel in place: component j becomes the former component order[j]."""
+        ...
+
+    def canonical_order(self) -> Int[Tensor, " k"]:
+        """The order that tables and pictures show: the largest component first."""
+        ...
+
+
+@runtime_checkable
+class HasFamily(Protocol):
+    """A model whose components are members of one family, with weights: tables and pictures of the components."""
+
+    weights: Any
+    family: Any
+
+
+@runtime_checkable
+class Summarizes(Protocol):
+    """A model that says in one table what its components are."""
+
+    def summary(
+        self, columns: Sequence[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
+    ) -> pd.DataFrame:
+        """One row per component: its weight and its parameters."""
+        ...
+
+
+@runtime_checkable
+class HasContinuousLatent(LatentModel, Protocol):
+    """A model whose latent variable is a vector: PPCA, factor analysis, the VAE."""
+
+    latent: int
+
+    def draws(self, x: Any, samples: int = 1) -> Any:
+        """Draws of z from q(z | x) by reparameterization, with the terms of the bound: `Draws`."""
+        ...
+
+    def decode(self, z: Any) -> Distribution:
+        """p(x | z)."""
+        ...
+
+    def transform(self, x: Any) -> Tensor:
+        """The posterior mean of z of each row."""
+        ...
+
+    def reconstruct(self, x: Any) -> Tensor:
+        """The mean of p(x | z) at the posterior mean of z."""
+        ...
+
+
+@runtime_checkable
+class HasExactBound(Protocol):
+    """A model that says whether its `bound` is in closed form. Models that do not say are taken to have one."""
+
+    @property
+    def has_exact_bound(self) -> bool:
+        """Whether the bound is computed without draws of z."""
+        ...
+
+
+@runtime_checkable
+class HasLearningRate(Protocol):
+    """A model that knows a good step for `SVI`."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The default step of `SVI(learning_rate=None)`."""
+        ...
+
+
+@runtime_checkable
+class HasConstants(Protocol):
+    """A model with parameters that are frozen by what it is, such as the equal weights of k-means."""
+
+    constants: tuple[str, ...]
+
+
+def takes_missing(model: Any) -> bool:
+    """Whether rows of this model may have missing values."""
+    return isinstance(model, TakesMissingValues) and model.takes_missing
+
+
+def is_module(model: Any) -> bool:
+    """Whether a model is a `torch.nn.Module`: it then has a state that can be copied, saved and moved."""
+    return isinstance(model, torch.nn.Module)
