@@ -152,6 +152,14 @@ class Recorded(PyroModule):
         """Whether every parameter, here and in modules inside, has been set, by hand, by a fit or from a file."""
         return all(part.names_set >= part._pyro_params.keys() for part in self.recorded())
 
+    def value(self, name: str) -> torch.Tensor:
+        """A parameter of this very module by its name, in its constraint."""
+        return getattr(self, name)
+
+    def unconstrained(self, name: str) -> torch.Tensor:
+        """The unconstrained tensor of a parameter of this very module, which gradients move."""
+        return getattr(self, f"{name}_unconstrained")
+
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """This module where its parameters have these values, by path, such as {"loc": ...} or {"parts.0.rate": ...}:
         tensors that gradients flow through; "rate_unconstrained" for one on its other side. It is to be read, not
