@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pyro.distributions as dist
 import pytest
+import reference
 import torch
-from reference import bits, data
+from reference import bits, data, repeated
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_fit import repeated
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from lowerbound.inference import EM, SVI, OnlineEM, fit, load
@@ -228,8 +228,9 @@ os.replace = killed
 run("sampled in batches", sys.argv[1])
 """
     path = tmp_path / "run.ckpt"
-    folder = os.path.dirname(__file__)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, os.path.dirname(folder)])}
+    here = Path(__file__)
+    folders = here.parent, Path(reference.__file__).parent, here.parents[3]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     ended = subprocess.run([sys.executable, "-c", script, path], env=environment, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     with safe_open(path, framework="pt") as file:  # six passes in a restart: the first one has ended

@@ -7,12 +7,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from continuous import Continuous
+from ppca_oracles import random_ppca
 from reference import bits, random_mixture
-from test_evidence import quadrature
-from test_ppca import random_ppca
-from test_vae import Noisy, X, closed_elbo, exact_posterior, log_evidence, random_linear, small
 from torch import nn
 from torch.distributions import MultivariateNormal, kl_divergence
+from vae_oracles import Noisy, X, closed_elbo, exact_posterior, log_evidence, quadrature, random_linear, small
 
 from lowerbound.inference import gap_report
 from lowerbound.models import VAE, BernoulliDecoder, GaussianDecoder, MLPEncoder, linear_vae, seed

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from reference import bits
-from test_vae import Heavy, random_linear, small
+from vae_oracles import Heavy, random_linear, small
 
 from lowerbound.inference import SVI, fit
 from lowerbound.inference.engines.svi_objectives import analytic, importance

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from reference import COVARIANCES
 
 from lowerbound.inference import EM, fit
 from lowerbound.models import PPCA, GaussianMixture, Mixture, Poisson, seed
-from tests.reference import COVARIANCES
 
 SINGLE = torch.float32
 

@@ -9,13 +9,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 from continuous import Continuous
+from ppca_oracles import log_density, random_ppca
 from reference import COVARIANCES, bits, data, random_mixture
 from reference import log_evidence as of_mixture
 from scipy import stats
-from test_ppca import log_density, random_ppca
-from test_vae import Noisy, log_evidence, random_linear, small
 from torch.distributions import Independent, MultivariateNormal, Normal
 from torch.utils.data import DataLoader, TensorDataset
+from vae_oracles import Noisy, log_evidence, quadrature, random_linear, small
 
 from lowerbound import datasets
 from lowerbound.inference import Evidence, evidence
@@ -179,14 +179,6 @@ def test_standard_errors_are_honest():
     assert 0.935 < (off.abs() < 1.96 * error).double().mean() < 0.965
     of_mean = np.array([abs(f.mean - EXACT.mean()) < 1.96 * f.mean_error for f in found])
     assert of_mean.mean() > 0.95 - 4 * 0.0154
-
-
-def quadrature(model, x):
-    """log p(x) of a model with one latent dimension, by the trapezoidal rule on 4001 points of z."""
-    z = torch.linspace(-10, 10, 4001, dtype=torch.float64)
-    with torch.no_grad():
-        joint = model.decode(z[:, None, None].expand(-1, len(x), -1)).log_prob(torch.as_tensor(x))
-    return torch.logsumexp(joint + Normal(0.0, 1.0).log_prob(z)[:, None], 0) + math.log(20 / 4000)
 
 
 DECODERS = {

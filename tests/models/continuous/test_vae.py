@@ -16,14 +16,29 @@ from pyro.infer import Trace_ELBO
 from reference import bits
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from vae_oracles import (
+    KINDS,
+    PIXELS,
+    D,
+    Heavy,
+    N,
+    Noisy,
+    Q,
+    X,
+    antithetic,
+    closed_elbo,
+    decoder_of,
+    exact_posterior,
+    log_evidence,
+    random_linear,
+    small,
+)
 
 from lowerbound.inference import SVI, fit, kl, load
 from lowerbound.models import (
     PPCA,
     VAE,
     BernoulliDecoder,
-    CategoricalDecoder,
-    ContinuousBernoulliDecoder,
     ConvEncoder,
     Draws,
     GaussianDecoder,
@@ -36,10 +51,6 @@ from lowerbound.models import (
 from lowerbound.models.continuous.continuous_latent import divergence
 from lowerbound.models.continuous.row_noise import row_noise
 
-D, Q, N = 4, 2, 30
-X = np.random.default_rng(0).standard_normal((N, Q)) @ np.random.default_rng(1).standard_normal((Q, D)) + 0.5
-X = X + 0.4 * np.random.default_rng(2).standard_normal((N, D))
-PIXELS = (np.random.default_rng(3).random((12, 6)) < 0.4).astype(float)
 seeds = st.integers(0, 10**6)
 covariances = pytest.mark.parametrize("covariance", ["diag", "full"])
 both = st.sampled_from(["diag", "full"])
@@ -48,80 +59,6 @@ both = st.sampled_from(["diag", "full"])
 # oracles: the linear VAE in numpy
 
 
-def random_linear(draw=0, covariance="diag", d=D, q=Q):
-    """A linear VAE in float64 with random parameters: nothing near an optimum, q(z | x) wide of the posterior."""
-    model = linear_vae(d, q, covariance).double()
-    generator = torch.Generator().manual_seed(draw)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        model.decoder.loc += torch.randn(d, generator=generator, dtype=torch.float64)
-        model.decoder.unit *= 1.3
-        model.encoder.unit *= 0.8
-    return model
-
-
-def decoder_of(model):
-    """x = loc + loading z + scale * noise: read off the network by evaluating it at 0 and at unit vectors."""
-    with torch.no_grad():
-        points = torch.cat([torch.zeros(1, model.latent), torch.eye(model.latent)]).double()
-        made = model.decoder(points).base_dist
-    loc = made.loc[0].numpy()
-    return loc, made.loc[1:].numpy().T - loc[:, None], made.scale[0, 0].item()
-
-
-def exact_posterior(model, x):
-    """From the joint covariance of (z, x)."""
-    loc, loading, scale = decoder_of(model)
-    gain = np.linalg.solve(loading @ loading.T + scale**2 * np.eye(len(loc)), loading).T
-    covariance = np.eye(loading.shape[1]) - gain @ loading
-    covariance = torch.tensor((covariance + covariance.T) / 2)
-    return MultivariateNormal(torch.tensor((x - loc) @ gain.T), covariance.expand(len(x), -1, -1))
-
-
-def log_evidence(model, x):
-    from scipy import stats
-
-    loc, loading, scale = decoder_of(model)
-    return stats.multivariate_normal(loc, loading @ loading.T + scale**2 * np.eye(len(loc))).logpdf(x)
-
-
-def closed_elbo(model, x, q):
-    """E_q[log p(x | z)] - KL(q || p) of a linear decoder, differentiable, from the formulas of the lecture notes."""
-    base = model.decoder.network[0]
-    unit = model.decoder.unit
-    loc, loading = model.decoder.loc + unit * base.bias, unit[:, None] * base.weight
-    variance = model.decoder.scale**2
-    m = q.mean
-    s = torch.diag_embed(q.variance) if isinstance(q, Independent) else q.covariance_matrix
-    left = (x - loc - m @ loading.T).square().sum(-1) + torch.einsum("ij,njk,ik->n", loading, s, loading)
-    d = x.shape[-1]
-    fits = -0.5 * (left / variance + d * (2 * math.pi * variance).log())
-    trace, log_det = s.diagonal(dim1=-2, dim2=-1).sum(-1), torch.logdet(s)
-    return fits - 0.5 * (m.square().sum(-1) + trace - log_det - m.shape[-1])
-
-
-def antithetic(q):
-    """2 latent points with the mean and covariance of q, so that the mean of a quadratic over them is that over q."""
-    tril = torch.diag_embed(q.stddev) if isinstance(q, Independent) else q.scale_tril
-    columns = math.sqrt(tril.shape[-1]) * tril.mT.movedim(-2, 0)
-    return torch.cat([q.mean + columns, q.mean - columns])
-
-
-def small(kind="bernoulli", covariance="diag", activation="tanh"):
-    """Small non-linear VAEs of each decoder, in float64, with a table that each can give."""
-    rng = np.random.default_rng(5)
-    decoder, x = {
-        "gaussian": (GaussianDecoder(2, 6, (5,), variance_floor=0.01), rng.standard_normal((12, 6))),
-        "shared": (GaussianDecoder(2, 6, (5,), variance="shared"), rng.standard_normal((12, 6))),
-        "bernoulli": (BernoulliDecoder(2, 6, (5,)), PIXELS),
-        "grey": (ContinuousBernoulliDecoder(2, 6, (5,)), rng.random((12, 6))),
-        "categorical": (CategoricalDecoder(2, [2, 3, 4, 2, 3, 5], (5,)), rng.integers(0, 2, (12, 6)).astype(float)),
-    }[kind]
-    return VAE(MLPEncoder(6, 2, (5,), covariance, activation), decoder, 2).double(), x
-
-
-KINDS = ["gaussian", "shared", "bernoulli", "grey", "categorical"]
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -541,18 +478,6 @@ def test_a_deep_copy_is_a_model_of_its_own():
 # modes and modules
 
 
-class Noisy(nn.Module):
-    """An encoder of the user's own with batch normalisation and dropout."""
-
-    def __init__(self):
-        super().__init__()
-        self.network = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4))
-
-    def forward(self, x):
-        loc, log_scale = self.network(x).chunk(2, -1)
-        return dist.Normal(loc, log_scale.exp()).to_event(1)
-
-
 class Mine(nn.Module):
     """A decoder of the user's own: counts."""
 
@@ -619,17 +544,6 @@ def test_modules_of_the_users_own():
     assert all(not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert model.sample(4, seed=0).shape == (4, 6)
     assert list(pyro.get_param_store().keys()) == []
-
-
-class Heavy(nn.Module):
-    """An encoder that is not Gaussian: KL has no closed form."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(6, 2)
-
-    def forward(self, x):
-        return dist.Laplace(self.layer(x), 1.0).to_event(1)
 
 
 def test_a_guide_without_a_closed_form_of_the_divergence():

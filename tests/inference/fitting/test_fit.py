@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import COVARIANCES, bits, data, new_mixture, parameters_of, random_mixture, weighted_moments
+from reference import COVARIANCES, bits, data, new_mixture, parameters_of, random_mixture, repeated, weighted_moments
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lowerbound.inference import EM, SVI, Fit, fit, load
@@ -41,13 +41,6 @@ def test_the_first_restart_begins_at_the_parameters_that_are_set(faithful):
     assert result.bounds[0].item() == pytest.approx(model.bound(x).mean().item(), rel=1e-12)
     # a bad start that stays where it is (one pass) loses to restarts that are drawn
     assert fit(model, x, EM(), max_passes=1, restarts=3).bounds[0] > result.bounds[0]
-
-
-def repeated(draw=2, n=20):
-    """20 rows of which three are the same: a component may shrink onto them, or not."""
-    x = np.random.default_rng(draw).standard_normal((n, 2))
-    x[:3] = x[0]
-    return x
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
