@@ -8,7 +8,9 @@ def covering_samples(items, seed):
     """Return the tests to run, as a set: of each test function, cases that together have every value of every argument.
 
     A test with one parametrized argument keeps all its cases. A test with several has the product of them as cases, of
-    which about as many are kept as the longest list of values has. The seed and the name of the test decide which.
+    which about as many are kept as the longest list of values has. Values of an argument `seed` repeat a case: they
+    need not all occur. Of the cases that are marked `one_of_these`, one is kept. The seed of the run and the name of
+    the test decide which cases these are.
 
     Args:
         items: the collected tests.
@@ -22,14 +24,16 @@ def covering_samples(items, seed):
 
 def _cover(cases, rng):
     """Greedy: in random order, the case that has most values which no case before it has."""
-    values = {case: _values(case) for case in cases}
-    missing = set().union(*values.values())
-    left, kept = rng.sample(cases, len(cases)), []
+    left = rng.sample(cases, len(cases))
+    marked = [case for case in left if case.get_closest_marker("one_of_these")]
+    left = [case for case in left if case not in marked[1:]]
+    values = {case: _values(case) for case in left}
+    missing, kept = set().union(*values.values()), []
     while missing:
         best = max(left, key=lambda case: len(values[case] & missing))
         kept.append(best)
         missing -= values[best]
-    return kept or cases
+    return kept or left[:1]
 
 
 def _values(case):
@@ -41,4 +45,4 @@ def _values(case):
     lists = [[name.strip() for name in mark.split(",")] if isinstance(mark, str) else list(mark) for mark in marks]
     together = {name for names in lists for name in names}
     lists += [[name] for name in params if name not in together]  # of fixtures
-    return {(*names, *(id(params[name]) for name in names)) for names in lists}
+    return {(*names, *(id(params[name]) for name in names)) for names in lists if names != ["seed"]}

@@ -224,7 +224,12 @@ def test_every_tutorial_is_tested():
     assert sorted(path.stem for path in TUTORIALS.glob("*.ipynb")) == sorted(NUMBERS)
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+def drawn(name):
+    """Three tutorials train for minutes, the others for seconds: of the three one runs, drawn anew in each run."""
+    return pytest.param(name, marks=pytest.mark.one_of_these) if name[:2] in {"06", "08", "09"} else name
+
+
+@pytest.mark.parametrize("name", [drawn(name) for name in NUMBERS])
 def test_tutorial_runs_and_gets_its_numbers(name):
     expressions = NUMBERS[name]
     values = ", ".join(f"{text!r}: {text}" for text in expressions)
