@@ -9,8 +9,8 @@ def covering_samples(items, seed):
 
     A test with one parametrized argument keeps all its cases. A test with several has the product of them as cases, of
     which about as many are kept as the longest list of values has. Values of an argument `seed` repeat a case: they
-    need not all occur. Of the cases that are marked `one_of_these`, one is kept. The seed of the run and the name of
-    the test decide which cases these are.
+    need not all occur. Of the cases that are marked `drawn(n)`, because each costs much, n are kept. The seed of the
+    run and the name of the test decide which cases these are.
 
     Args:
         items: the collected tests.
@@ -25,8 +25,10 @@ def covering_samples(items, seed):
 def _cover(cases, rng):
     """Greedy: in random order, the case that has most values which no case before it has."""
     left = rng.sample(cases, len(cases))
-    marked = [case for case in left if case.get_closest_marker("one_of_these")]
-    left = [case for case in left if case not in marked[1:]]
+    marks = {case: case.get_closest_marker("drawn") for case in left}
+    marked = [case for case, mark in marks.items() if mark]
+    surplus = {case for i, case in enumerate(marked) if i >= marks[case].args[0]}
+    left = [case for case in left if case not in surplus]
     values = {case: _values(case) for case in left}
     missing, kept = set().union(*values.values()), []
     while missing:

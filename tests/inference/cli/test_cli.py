@@ -289,11 +289,25 @@ def mixed_table():
     )
 
 
+def options_of(model):
+    """The table of a model, with a weak prior where it takes one."""
+    mixed_table().to_csv("mixed.csv", index=False)
+    return EVERY_MODEL[model], ["--prior", "weak"] if "prior" in choices.MODELS[model].takes else []
+
+
+@pytest.mark.parametrize("model", choices.MODELS)
+def test_every_model_is_fitted_and_saved(run, tmp_path, model):
+    data, priors = options_of(model)
+    result = run("fit", data, "--model", model, *priors, "--max-passes", 4, "--quiet")
+    assert result.exit_code == 0, result.stderr
+    fitted = load(tmp_path / "model.safetensors")
+    assert fitted.bounds.isfinite().all() and fitted.bounds[-1] > fitted.bounds[0]
+
+
+@pytest.mark.drawn(4)  # pictures take a second for each of them
 @pytest.mark.parametrize("model", choices.MODELS)
 def test_every_model_runs_from_end_to_end(run, tmp_path, model):
-    mixed_table().to_csv("mixed.csv", index=False)
-    data = EVERY_MODEL[model]
-    priors = ["--prior", "weak"] if "prior" in choices.MODELS[model].takes else []
+    data, priors = options_of(model)
     engine = choices.MODELS[model].engines[0]
     result = run("compare", data, "--model", model, *priors, "--engines", f"{engine},svi", "--max-passes", 4, "--quiet")
     assert result.exit_code == 0, result.stderr

@@ -369,6 +369,7 @@ MODELS_OF = {
 }
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize(("name", "model"), [(n, m) for n, models in MODELS_OF.items() for m in models])
 def test_every_model_that_can_compares_a_file_with_gaps(run, name, model):  # noqa: F811
     table = dataset(name)[:300]

@@ -68,7 +68,7 @@ def test_the_elbo_of_pyro_has_the_bound_for_its_mean(name, sticks):
     for arguments in ((), (weights, labels)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            elbo = -np.array([Trace_ELBO().loss(model.model, model.guide, x, *arguments) for _ in range(60)])
+            elbo = -np.array([Trace_ELBO().loss(model.model, model.guide, x, *arguments) for _ in range(30)])
         assert abs(elbo.mean() - total(model, x, *arguments)) < 4 * elbo.std() / np.sqrt(len(elbo))
         assert elbo.std() > 0
 
@@ -95,11 +95,11 @@ def test_natural_gradients_of_minibatches_on_many_rows():
     assert abs(online - em) < 1e-3 * abs(em)
 
 
-@pytest.mark.parametrize("start", [0, 1, 2])
-def test_a_small_concentration_empties_superfluous_components(faithful, start):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_small_concentration_empties_superfluous_components(faithful, seed):
     """Of ten, two or three are left, whatever the start; a third one has the rows between the two, and beyond."""
     model = BayesianMixture(Gaussian(10, 2), concentration=0.01)
-    weights = fit(model, faithful, EM(), restarts=5, seed=start).model.weights
+    weights = fit(model, faithful, EM(), restarts=5, seed=seed).model.weights
     assert int((weights > 0.01).sum()) in (2, 3) and int((weights < 1e-3).sum()) >= 7
 
 
@@ -342,6 +342,7 @@ APART = {
 
 
 def test_labels_that_priors_give_a_meaning_are_kept(faithful, as_users_run_it):
+    faithful = faithful[::8]
     made = BayesianMixture(Gaussian(3, 2, "diag"), APART, guide=AutoNormal)
     found = {name: fit(made, faithful, SVI(), max_passes=3, seed=at) for at, name in enumerate(("a", "b"))}
     model = found["a"].model
@@ -421,16 +422,16 @@ def test_every_guide_of_pyro_fits_or_is_refused_in_a_sentence(name, faithful):
 
 
 def test_multiple_imputations_have_the_spread_of_the_parameters_too():
-    """Of one Poisson column a missing cell is negative binomial: 4000 draws, 5 standard errors of a frequency."""
+    """Of one Poisson column a missing cell is negative binomial: 400 draws, 5 standard errors of a frequency."""
     x = np.array([[3.0, 1.0], [5.0, 0.0], [4.0, 2.0], [np.nan, 1.0]])
     model = fit(BayesianMixture(Poisson(1, 2), dist.Gamma(2.0, 0.5)), x[:3], EM()).model
-    drawn = model.draw_missing(x, 4000, seed=0)
-    assert torch.equal(drawn, model.draw_missing(x, 4000, seed=0))
-    assert torch.equal(drawn[:, :3], torch.as_tensor(x[:3]).expand(4000, 3, 2)) and (drawn[:, 3, 1] == 1).all()
+    drawn = model.draw_missing(x, 400, seed=0)
+    assert torch.equal(*(model.draw_missing(x, 10, seed=0) for _ in range(2)))
+    assert torch.equal(drawn[:, :3], torch.as_tensor(x[:3]).expand(400, 3, 2)) and (drawn[:, 3, 1] == 1).all()
     exact = stats.nbinom(2 + 12, 3.5 / 4.5)  # the rate is Gamma(14, 3.5)
     for value in range(8):
         p = exact.pmf(value)
-        assert abs(float((drawn[:, 3, 0] == value).double().mean()) - p) < 5 * np.sqrt(p * (1 - p) / 4000)
+        assert abs(float((drawn[:, 3, 0] == value).double().mean()) - p) < 5 * np.sqrt(p * (1 - p) / 400)
     with pytest.raises(ValueError, match="draws is 0, expected a whole number"):
         model.draw_missing(x, 0)
 
