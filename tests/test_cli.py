@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import lowerbound
 from lowerbound import datasets
-from lowerbound.data.read_file import read, split
+from lowerbound.data.held_out import split
+from lowerbound.data.read_file import read
 from lowerbound.inference import EM, compare, fit, load
 from lowerbound.inference.cli import catalogue as choices
 from lowerbound.inference.cli.app import app

@@ -19,10 +19,11 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints, transform_to
 
-from ...data.input_checks import as_labels, as_tensor, as_weights, first_cell
+from ...data.chunked_methods import by_chunks
+from ...data.input_checks import as_labels, as_tensor, as_weights, describe_first_value
 from ...data.moments import Moments
 from ...data.open_table import conform
-from ...data.rows import Rows, as_rows, by_chunks
+from ...data.rows import Rows, as_rows
 from ...data.schema import Schema
 from ...data.threads import threads_for
 from ..contract import Collapse, Statistics
@@ -393,7 +394,7 @@ class Mixture(Recorded):
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.where)
+            self._allow(chunk.x, rows.columns, chunk.row_numbers)
         return rows, moments
 
     def _table(self, x: Any) -> Float[Tensor, "n d"]:
@@ -409,7 +410,7 @@ class Mixture(Recorded):
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
         refused = self._kind.unsupported(x)
         if refused is not None and refused.any():
-            raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self._kind.expects}")
+            raise ValueError(f"{describe_first_value(refused, x, columns, numbers)}, expected {self._kind.expects}")
 
     def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
