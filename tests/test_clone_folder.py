@@ -10,7 +10,8 @@ import pytest
 import lowerbound
 
 ROOT = Path(lowerbound.__file__).resolve().parent.parent
-IMPORT = "import lowerbound; from lowerbound import datasets as d; print(lowerbound.__version__, lowerbound.__file__, *d.names())"
+IMPORT = "import lowerbound; from lowerbound import datasets; "
+IMPORT += "print(lowerbound.__version__, lowerbound.__file__, *datasets.names())"
 
 
 @pytest.fixture
