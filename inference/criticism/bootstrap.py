@@ -41,7 +41,7 @@ class Bootstrap:
         >>> found = Bootstrap({"rate": torch.tensor(2.0)}, {"rate": torch.tensor([1.0, 2.0, 3.0])}, (), 0)
         >>> found["rate"]
         tensor(1.)
-        >>> [float(end) for end in found.interval("rate", 0.5)]
+        >>> [float(limit) for limit in found.interval("rate", 0.5)]
         [1.5, 2.5]
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -105,19 +105,10 @@ def select(
             measures[name] = column_measures(fitted.model, rows)
             require_one_measure(measures, rows)
             scores[name] = candidate_scores(fitted, rows)
-            own_held_out = np.zeros(len(rows))
-            for number, (others, part) in enumerate(parts, 1):
-                try:
-                    fold_fit = fit(model, others, engine, **options)
-                except (Collapse, ValueError) as error:  # only of these rows: the fit to all rows raised nothing
-                    degenerate[name] = f"without the rows of fold {number}, {error.args[0]}"
-                    break
-                finally:
-                    count(name, 1)
-                for at, values, _ in log_densities(fold_fit.model, part):
-                    own_held_out[at] = values
-            else:
-                held_out[name] = own_held_out
+            try:
+                held_out[name] = _cross_validate(model, parts, engine, options, lambda name=name: count(name, 1))
+            except _FoldFailure as failure:
+                degenerate[name] = str(failure)
             scores[name]["seconds"] = time.perf_counter() - began
     table = pd.DataFrame.from_dict(scores, orient="index", columns=COLUMNS).rename_axis("candidate")
     table["degenerate"] = [degenerate.get(name, "") for name in scores]
@@ -136,8 +127,33 @@ def _named(models: Any) -> dict[str, Any]:
     if not pairs:
         raise ValueError('got no models, expected some by name: select(x, {"K=1": GaussianMixture(1, 2), ...})')
     if len(set(names)) < len(names):
-        raise ValueError("some models have the same name, expected different names: pass, {name: model, ...}")
+        raise ValueError("some models have the same name, expected different names: pass {name: model, ...}")
     return dict(zip(names, (model for _, model in pairs), strict=True))
+
+
+class _FoldFailure(Exception):
+    """The fit to the rows outside a fold failed."""
+
+
+def _cross_validate(
+    model: Any,
+    parts: list[tuple[Rows, Rows]],
+    engine: Engine,
+    options: dict[str, Any],
+    done: Callable[[], None],
+) -> np.ndarray:
+    """log p(x) of each row under the fit that left it out. `done` is called after each fit."""
+    found = np.zeros(len(parts[0][0]) if parts else 0)
+    for number, (others, own) in enumerate(parts, 1):
+        try:
+            fitted = fit(model, others, engine, **options)
+        except (Collapse, ValueError) as error:  # because of these rows: the fit to all rows succeeded
+            raise _FoldFailure(f"without the rows of fold {number}, {error.args[0]}") from error
+        finally:
+            done()
+        for numbers, values, _ in log_densities(fitted.model, own):
+            found[numbers] = values
+    return found
 
 
 def _folds(rows: Rows, folds: int | None, seed: int) -> list[tuple[Rows, Rows]]:
