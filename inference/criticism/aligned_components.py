@@ -21,9 +21,8 @@ def aligned_models(comparison: Comparison) -> dict[str, Any]:
     """
     models: dict[str, Any] = {name: copy.deepcopy(fit.model) for name, fit in comparison.fits.items()}
     first = next(iter(models.values()))
-    for model in models.values():
-        if not isinstance(model, HasComponents):
-            continue
+    with_components: list[Any] = [model for model in models.values() if isinstance(model, HasComponents)]
+    for model in with_components:
         model.permute(model.canonical_order())
         if model is not first:
             with contextlib.suppress(TypeError, ValueError):  # raised where components cannot be matched

@@ -158,8 +158,7 @@ def bootstrap(
             "weights and labels of the fit"
         )
     has_labels = rows.labels is not None and bool((rows.labels >= 0).any())
-    constant_names = fit.model.constants if isinstance(fit.model, HasConstants) else ()
-    constants = {f"{name}_unconstrained" for name in constant_names}
+    constants = {f"{name}_unconstrained" for name in _constants(fit.model)}
     has_frozen = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
     random = np.random.default_rng(seed)
     found: dict[str, list[Tensor]] = {}
@@ -191,6 +190,10 @@ def resample_weights(rows: Rows, random: np.random.Generator) -> Float[Tensor, "
     total = weights.sum()
     size = max(round(total), 1)
     return torch.as_tensor(random.multinomial(size, weights / total) * (total / size))
+
+
+def _constants(model: Any) -> tuple[str, ...]:
+    return model.constants if isinstance(model, HasConstants) else ()
 
 
 @torch.no_grad()
