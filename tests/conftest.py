@@ -1,7 +1,5 @@
 """What all tests share: one thread, reproducible hypothesis draws, and no trace left in anything global."""
 
-import doctest
-import inspect
 import os
 import random
 import subprocess
@@ -15,7 +13,6 @@ import jaxtyping
 import pyro
 import pytest
 import torch
-from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 from pyro.poutine.runtime import _PYRO_STACK
 from sampling import covering_samples
@@ -56,8 +53,6 @@ def jaxtyped_at_first(function=None, *, typechecker):
 
 
 jaxtyping.jaxtyped = jaxtyped_at_first
-is_from = doctest.DocTestFinder._from_module  # which takes a function that is wrapped for one of this file
-doctest.DocTestFinder._from_module = lambda self, module, found: is_from(self, module, inspect.unwrap(found))
 
 torch.set_num_threads(1)  # small tables: on a busy machine, threads that meet after every operation wait for seconds
 # derandomize: the same examples in every run, so that a failure is always a change in the code
@@ -80,12 +75,6 @@ def pytest_configure(config):
             "for model in (GaussianMixture(1, 1), CategoricalMixture(1, [2]), KMeans(1, 1)): model.prepare()"
         )
         subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collect_file():
-    """The examples that run are those of the package: doctests are not looked for in tests."""
-    return [found for found in (yield) if not isinstance(found, DoctestModule)]
 
 
 def pytest_report_header():
