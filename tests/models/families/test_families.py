@@ -206,6 +206,7 @@ def test_statistics_add_over_any_two_parts(name, cut, weighted, labelled):
         )
 
 
+@pytest.mark.drawn(4)  # two seconds each
 @smooth
 def test_svi_reaches_the_optimum_of_em(name):
     """From the same start, to 3e-3 nats per row: the odds of probabilities that belong at 0 or 1 keep growing."""

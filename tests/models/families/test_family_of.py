@@ -121,14 +121,13 @@ def test_the_bound_never_falls_and_ends_where_its_gradient_is_zero(name, prior):
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
-@pytest.mark.parametrize(
-    ("name", "prior"),  # no weak prior for StudentT: one t for both groups has df = infinity, a centre to no digits
-    [(n, p) for n in ("Weibull", "Gumbel", "LogNormal", "MultivariateNormal") for p in (None, "weak")]
-    + [("StudentT", None)],
-)
+@pytest.mark.parametrize("prior", [None, "weak"])
+@pytest.mark.parametrize("name", ["Weibull", "Gumbel", "LogNormal", "MultivariateNormal", "StudentT"])
 def test_units_change_nothing(name, unit, prior):
     """log p of c x is log p of x less log c for each column; the weak prior moves along."""
     x = TWO[name]
+    if name == "StudentT":  # one t for both groups has df = infinity, a centre of a weak prior to no digits
+        prior = None
     plain, other = (fit(mixture(name, 2, x.shape[1], prior=prior), y, EM(tol=1e-10)) for y in (x, unit * x))
     assert float(other.bounds[-1]) + x.shape[1] * np.log(unit) == pytest.approx(float(plain.bounds[-1]), abs=2e-8)
     np.testing.assert_allclose(other.model.posterior(unit * x).probs, plain.model.posterior(x).probs, atol=1e-3)
