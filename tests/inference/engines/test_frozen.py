@@ -127,6 +127,7 @@ def test_svi_leaves_it_and_moves_the_others(name, parameter, elbo):
         assert not p.requires_grad or not torch.equal(p, at[other])
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize(
     ("name", "parameter"),
     [
@@ -401,6 +402,7 @@ def test_a_family_of_a_users_own():
 # the rest of the house
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize(
     "frozen", [["loc"], ["loading"], ["scale"], ["loc", "loading"], ["loc", "scale"], ["loading", "scale"]]
 )

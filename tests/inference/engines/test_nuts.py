@@ -1,6 +1,7 @@
 """NUTS: its log joint density against Pyro's own, its draws against conjugate posteriors in closed form."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pyro.distributions as dist
@@ -204,22 +205,22 @@ def test_one_gaussian_has_its_normal_inverse_gamma_posterior(as_users_run_it):
 
 def test_known_labels_are_kept_although_the_components_are_alike(as_users_run_it):
     x, labels = counts(8, 3).repeat_interleave(2, 0), torch.arange(16) % 2
-    found = fit(BayesianMixture(Poisson(2, 1), RATES), x, NUTS(draws=120, warmup=80, chains=2), labels=labels.numpy())
+    found = fit(BayesianMixture(Poisson(2, 1), RATES), x, NUTS(draws=120, warmup=60, chains=1), labels=labels.numpy())
     theta = found.model.q.theta
     for j in range(2):
         exact = stats.gamma(2 + float(x[labels == j].sum()), scale=1 / 8.5)
-        agree(theta["rate"][:, j], 2, exact.mean(), exact.std())
+        agree(theta["rate"][:, j], 1, exact.mean(), exact.std())
     share = stats.beta(9, 9)
-    agree(theta["weights"][:, 0], 2, share.mean(), share.std())
+    agree(theta["weights"][:, 0], 1, share.mean(), share.std())
 
 
 def test_sticks_and_labels_stay_together(as_users_run_it):
     """Draws are relabelled, and weights and rates with them: what they say of the rows is what the chain said."""
     x = torch.cat([counts(15), counts(10) + 20])
     model = BayesianMixture(Poisson(3, 1), RATES, 0.6, stick_breaking=True)
-    found = fit(model, x, NUTS(draws=50, warmup=40, chains=1), seed=2)
+    found = fit(model, x, NUTS(draws=30, warmup=30, chains=1), seed=2)
     theta = found.model.q.theta
-    torch.testing.assert_close(theta["weights"].sum(1), torch.ones(50).double())
+    torch.testing.assert_close(theta["weights"].sum(1), torch.ones(30).double())
     sizes = (theta["weights"] * (theta["rate"].squeeze(-1) > 12)).sum(1)
     assert 0.25 < float(sizes.mean()) < 0.55  # 10 rows of 25 are large
     # the bound is one of a Gaussian near the posterior, not of one of mixed up sticks and rates
@@ -247,8 +248,14 @@ def test_the_same_seed_has_the_same_bits_and_leaves_no_trace():
     assert not torch.equal(other.model.q.theta["rate"], first.model.q.theta["rate"])
 
 
+@cache
+def drawn():
+    """To be read only."""
+    return small()
+
+
 def test_a_file_brings_back_the_same_bits(tmp_path):
-    found = small()
+    found = drawn()
     found.save(tmp_path / "fit")
     back = load(tmp_path / "fit")
     assert back.engine == found.engine and back.reason == found.reason and back.converged == found.converged
@@ -294,9 +301,9 @@ def test_models_without_a_posterior_are_refused(model):
 
 @pytest.mark.parametrize("engine", [EM(), SVI(), NUTS(4, 4, 1)])
 def test_draws_are_not_fitted_again(engine):
-    drawn = small().model
+    model = drawn().model
     with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, expected one to be fitted: "):
-        fit(drawn, counts(12), engine)
+        fit(model, counts(12), engine)
 
 
 @pytest.mark.parametrize("guide", [None, AutoNormal], ids=["conjugate", "guide"])

@@ -103,12 +103,12 @@ RUNS = {
         SVI(batch_size=20),
         {"max_passes": 4, "restarts": 3},
     ),
-    "squarem": (lambda: GaussianMixture(3, 2), X, EM(accelerate="squarem"), {"max_passes": 30, "restarts": 2}),
+    "squarem": (lambda: GaussianMixture(3, 2), X, EM(accelerate="squarem"), {"max_passes": 12, "restarts": 2}),
     "squarem, generalized": (
         lambda: NegativeBinomialMixture(2, 2),
         COUNTS,
         EM(accelerate="squarem"),
-        {"max_passes": 20},
+        {"max_passes": 10},
     ),
     "online": (
         lambda: GaussianMixture(2, 2, prior="weak"),

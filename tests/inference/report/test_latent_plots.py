@@ -67,6 +67,12 @@ def three():
     return compare(DIGITS, pca=pca, vae=fitted(gaussian()), mixture=fit(KMeans(3, 64), DIGITS, EM(), max_passes=3))
 
 
+@pytest.fixture(scope="module")
+def made(three):
+    """Its figures, which tests only look at."""
+    return figures(three)
+
+
 def images(axes):
     return np.stack([np.asarray(image.get_array()).ravel() for image in axes.images])
 
@@ -102,8 +108,7 @@ def nothing_global_is_touched():
 # the figures of a comparison
 
 
-def test_samples_are_rows_and_what_each_fit_draws(three):
-    made = figures(three)
+def test_samples_are_rows_and_what_each_fit_draws(three, made):
     assert list(made) == [
         "data", "samples", "profiles", "reconstructions", "latent", "bounds", "responsibilities",
     ]  # fmt: skip
@@ -123,8 +128,8 @@ def test_samples_are_rows_and_what_each_fit_draws(three):
     np.testing.assert_array_equal(again, strips.reshape(48, 64))
 
 
-def test_strips_stand_one_below_the_other_without_touching(three):
-    for axes in (figures(three)["samples"].axes[0], traversals(gaussian(), DIGITS).axes[0]):
+def test_strips_stand_one_below_the_other_without_touching(made):
+    for axes in (made["samples"].axes[0], traversals(gaussian(), DIGITS).axes[0]):
         boxes = [image.get_extent() for image in axes.images]
         left, right, bottom, top = np.array(boxes).T
         assert (right - left == pytest.approx(1)) and (bottom - top == pytest.approx(1))
@@ -133,8 +138,8 @@ def test_strips_stand_one_below_the_other_without_touching(three):
         assert axes.yaxis_inverted() and min(left) >= axes.get_xlim()[0] and max(right) <= axes.get_xlim()[1]
 
 
-def test_reconstructions_are_those_of_the_rows_above(three):
-    (axes,) = drawn(figures(three)["reconstructions"]).axes
+def test_reconstructions_are_those_of_the_rows_above(three, made):
+    (axes,) = drawn(made["reconstructions"]).axes
     data, pca, net = images(axes).reshape(3, 12, 64)  # the mixture has none
     models = {name: entry.model for name, entry in three.fits.items()}
     np.testing.assert_allclose(pca, models["pca"].reconstruct(data), atol=1e-10)
@@ -142,12 +147,12 @@ def test_reconstructions_are_those_of_the_rows_above(three):
     np.testing.assert_allclose(net, models["vae"].decode(models["vae"].transform(data)).mean.detach(), atol=1e-4)
     assert [tick.get_text().split("\n")[0] for tick in axes.get_yticklabels()] == ["data", "pca", "vae"]
     error = (models["pca"].reconstruct(DIGITS) - torch.tensor(DIGITS.to_numpy())).square().mean().sqrt()
-    title = figures(three)["reconstructions"].get_suptitle().replace("\n", " ")
+    title = made["reconstructions"].get_suptitle().replace("\n", " ")
     assert title.startswith("pca comes closest") and f"(0 to 16) are off by {error:.2g} in" in title
 
 
-def test_the_latent_map_has_the_two_most_active_dimensions_of_each_fit(three):
-    figure = drawn(figures(three)["latent"])
+def test_the_latent_map_has_the_two_most_active_dimensions_of_each_fit(three, made):
+    figure = drawn(made["latent"])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["pca", "vae"]
     for axes, name in zip(figure.axes, ("pca", "vae"), strict=True):
         means = three.fits[name].model.transform(DIGITS).double()
@@ -279,10 +284,11 @@ def test_bounds_of_many_orders_end_where_they_come_close():
     far = [-3e5, -2e3, -190.0, -170.2, -170.0]
     x = datasets.load("iris")
     fits = {"pca": fitted(PPCA.closed_form(x, 2), [-181.0]), "vae": fitted(PPCA.closed_form(x, 1), far)}
-    passes = drawn(figures(compare(x, **fits))["bounds"]).axes[0]
+    figure = drawn(figures(compare(x, **fits))["bounds"])
+    passes = figure.axes[0]
     ticks = passes.get_yticks().tolist()
     assert ticks == pytest.approx([0, *(-(10.0**k) for k in range(-1, 7))])
-    assert [text.get_text() for text in figures(compare(x, **fits))["bounds"].legends[0].get_texts()] == [
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "pca: 1 pass, ends 11 below",
         "vae: 5 passes, ends at the best",
     ]

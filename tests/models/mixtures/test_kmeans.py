@@ -196,6 +196,7 @@ def test_small_variances_turn_the_mixture_into_kmeans():
     np.testing.assert_allclose(one.loc.detach(), [IRIS[labels == j].mean(0) for j in range(3)], rtol=1e-12)
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("elbo", ["exact", "enumerated", "sampled"])
 def test_gradients_find_what_lloyd_finds(elbo):
     """Where no row is near a border, the centres are the means, whoever moves them."""
