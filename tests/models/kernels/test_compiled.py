@@ -338,7 +338,7 @@ def test_it_compiles_where_nothing_can_be_kept():
         "kinds = [kind for kind in vars(caching).values() if hasattr(kind, '_locator_classes')]\n"
         "assert kinds\n"
         "for kind in kinds: kind._locator_classes = []\n"
-        "from lowerbound.models import compiled\n"
+        "from lowerbound.models.kernels import compiled\n"
         "print(compiled.log2(8.0))\n"
     )
     assert run(program) == "3.0\n"
