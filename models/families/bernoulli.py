@@ -93,7 +93,7 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""
         if not self.priors:
             return None
-        a, b = (self.priors.hyper("probs", name) for name in ("concentration1", "concentration0"))
+        a, b = (self.priors.hyperparameter("probs", name) for name in ("concentration1", "concentration0"))
         return a + b - 2, a - 1
 
     def weak_belief(self, data: Moments) -> dict[str, Distribution]:

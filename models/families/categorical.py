@@ -21,7 +21,7 @@ from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .probability_constraints import Simplexes, log_simplexes
-from .whole_numbers import not_counts
+from .whole_numbers import invalid_counts
 
 
 class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
@@ -102,14 +102,14 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         """Of a Dirichlet: its concentrations less 1, and their sum in each column."""
         if not self.priors:
             return None
-        total = torch.where(self.mask, self.priors.hyper("probs", "concentration") - 1, 0.0)
+        total = torch.where(self.mask, self.priors.hyperparameter("probs", "concentration") - 1, 0.0)
         return total.sum(-1, keepdim=True).expand_as(total)[self.mask], total[self.mask]
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """Sum of the log Dirichlet densities of the columns, over their own levels; 0 without a prior."""
         if not self.priors:
             return super().log_prior()
-        alpha, own = self.priors.hyper("probs", "concentration"), self.mask
+        alpha, own = self.priors.hyperparameter("probs", "concentration"), self.mask
         normalizer = torch.lgamma(torch.where(own, alpha, 0.0).sum(-1)) - torch.where(own, alpha.lgamma(), 0.0).sum(-1)
         kernel = torch.where(own & (alpha > 1), (alpha - 1) * self._log_probs(), 0.0)
         return normalizer.sum() * (self.components // self.copies) + self.sum_per_copy(kernel)
@@ -138,7 +138,7 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is no code of a level of its column."""
-        return not_counts(x, x.new_tensor(self.levels))
+        return invalid_counts(x, x.new_tensor(self.levels))
 
     def profiles(self) -> list[Profile]:
         """The probability of each level of each column."""

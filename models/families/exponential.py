@@ -64,7 +64,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         """Of Gamma(a, b): a - 1 rows of total b."""
         if not self.priors:
             return None
-        return self.priors.hyper("rate", "concentration") - 1, self.priors.hyper("rate", "rate")
+        return self.priors.hyperparameter("rate", "concentration") - 1, self.priors.hyperparameter("rate", "rate")
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The weak prior: 1 / k rows that hold the mean of the data. Raises ValueError for a column of zeros."""

@@ -136,4 +136,4 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         """Shape - 1 and rate of the prior of a parameter, 0 and 0 without one."""
         if name not in self.priors:
             return zero, zero
-        return self.priors.hyper(name, "concentration") - 1, self.priors.hyper(name, "rate")
+        return self.priors.hyperparameter(name, "concentration") - 1, self.priors.hyperparameter(name, "rate")

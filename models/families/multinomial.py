@@ -20,7 +20,7 @@ from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .probability_constraints import Simplexes, log_simplexes
-from .whole_numbers import COUNTS, not_counts
+from .whole_numbers import COUNTS, invalid_counts
 
 
 class Multinomial(ExponentialFamily, Conjugate, SideBySide):
@@ -80,7 +80,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         """Of a Dirichlet: its concentrations less 1; the weight does not matter."""
         if not self.priors:
             return None
-        total = self.priors.hyper("probs", "concentration") - 1
+        total = self.priors.hyperparameter("probs", "concentration") - 1
         return torch.ones_like(total), total
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
@@ -110,7 +110,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""
-        return not_counts(x)
+        return invalid_counts(x)
 
     def moments(self) -> Moments:
         """Means n p and covariances n (diag(p) - p p') of `trials` counts."""

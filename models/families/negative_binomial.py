@@ -17,7 +17,7 @@ from .abilities import AllowsFrozen, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .family import Profile
 from .gamma import WEAK_RATE
-from .whole_numbers import COUNTS, not_counts
+from .whole_numbers import COUNTS, invalid_counts
 
 LEAST = 1e-8  # smallest concentration
 POISSON = 1e8  # largest concentration, times a mean above 1: the variance is then the mean to 1e-8
@@ -102,7 +102,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
         over = average - mean
         prior = mean.new_zeros(2, 1, 1)
         if self.priors:  # shape - 1 and rate, for each row
-            hyper = [self.priors.hyper("concentration", name) for name in ("concentration", "rate")]
+            hyper = [self.priors.hyperparameter("concentration", name) for name in ("concentration", "rate")]
             prior = torch.stack([(hyper[0] - 1) / weight, hyper[1] / weight])
         if length == 1:
             first, second = _slopes(before, mean, over, deficit, *prior)
@@ -143,7 +143,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""
-        return not_counts(x)
+        return invalid_counts(x)
 
     def profiles(self) -> list[Profile]:
         """Means and concentrations."""

@@ -30,7 +30,7 @@ class NormalInverseWishart:
     scale: Any
 
 
-def weak(shape: Shape, components: int, moments: Moments) -> NormalInverseWishart:
+def weak_prior(shape: Shape, components: int, moments: Moments) -> NormalInverseWishart:
     """The weak prior of Fraley & Raftery (2007): a hundredth of a row at the data's mean, d + 2 degrees of freedom,
     and a scale of the data's covariance shared among the components, covariance / k^(2 / d) (where that is singular,
     as with fewer rows than columns, its diagonal)."""

@@ -19,7 +19,7 @@ from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
-from .whole_numbers import COUNTS, not_counts
+from .whole_numbers import COUNTS, invalid_counts
 
 
 class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
@@ -68,7 +68,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         """Of Gamma(a, b): b rows of total a - 1."""
         if not self.priors:
             return None
-        return self.priors.hyper("rate", "rate"), self.priors.hyper("rate", "concentration") - 1
+        return self.priors.hyperparameter("rate", "rate"), self.priors.hyperparameter("rate", "concentration") - 1
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """The weak prior: 1 / k rows that hold the mean of the data."""
@@ -98,7 +98,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """What is not a count."""
-        return not_counts(x)
+        return invalid_counts(x)
 
     def profiles(self) -> list[Profile]:
         """The rates."""

@@ -27,7 +27,8 @@ from ...data.schema import Schema
 from ...data.threads import threads_for
 from ..contract import Collapse, Statistics
 from ..families.family import Family
-from ..families.missing_values import ObservedValues, log_density
+from ..families.missing_values import log_prob_of_rows
+from ..families.observed_values import ObservedValues
 from ..kernels.parallel_rows import compiles
 from ..module import Recorded, device_of, hold_fixed, local_params, on_the_cpu, restore_frozen
 from .e_step import allowed, sum_blocks
@@ -378,7 +379,9 @@ class Mixture(Recorded):
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
-        joint = log_density(self.family, x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
+        joint = log_prob_of_rows(self.family, x) + self.weights_unconstrained.log_softmax(
+            -1
+        )  # smooth where a weight is 0
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _looked_at(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
