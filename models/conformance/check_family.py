@@ -92,7 +92,7 @@ def _check_component(name: str, family: Family, x: Tensor) -> None:
     if len(x) < 2 * k:
         raise ValueError(f"{name}: got {len(x)} rows, expected some for each of {k} components")
     for parameter, (_, _) in family._pyro_params.items():
-        value = getattr(family, parameter)
+        value = family.value(parameter)
         if value.dtype != torch.float64:
             raise ValueError(f"{name}: {parameter} is {value.dtype}, expected torch.float64")
         if parameter not in family.shared and (value.ndim == 0 or len(value) != k):

@@ -72,7 +72,7 @@ class ExponentialFamily(HasExpectedLogProb):
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta) under the prior: a density in the parameters; 0 without one."""
-        terms = self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
+        terms = self.priors.log_prob(**{name: self.value(name) for name in self.priors.names})
         return super().log_prior() + sum(map(self.sum_per_copy, terms))
 
 

@@ -162,10 +162,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
             return
         has_rows, rows, dof = weight > 0, weight.clamp(min=1e-300), self.dof.detach()
         mean, curvature, logs = scaled / rows, curvature / rows, logs / rows
-        if length == 1:
-            new = newton_dof(dof, mean, curvature, logs)
-        else:
-            new = em_dof(mean, logs, expanded)
+        new = newton_dof(dof, mean, curvature, logs) if length == 1 else em_dof(mean, logs, expanded)
         self.dof = torch.where(has_rows, new.clamp(SMALLEST_DOF, LARGEST_DOF), dof)
 
     def fixed_location(self) -> Float[Tensor, "k d"] | None:

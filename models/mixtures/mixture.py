@@ -379,9 +379,8 @@ class Mixture(Recorded):
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
-        joint = log_prob_of_rows(self.family, x) + self.weights_unconstrained.log_softmax(
-            -1
-        )  # smooth where a weight is 0
+        log_weights = self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
+        joint = log_prob_of_rows(self.family, x) + log_weights
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _looked_at(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
