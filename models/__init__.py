@@ -38,7 +38,7 @@ from .mixtures.constructors import (
     PoissonMixture,
     StudentTMixture,
 )
-from .mixtures.impute import Imputed
+from .mixtures.imputed import Imputed
 from .mixtures.kmeans import KMeans
 from .mixtures.mixture import Mixture
 from .mixtures.starts import seed
