@@ -45,6 +45,7 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         most = max(levels)
         mask = torch.arange(most) < torch.tensor(levels).unsqueeze(-1)  # (d, L)
         self.levels = tuple(levels)
+        self.is_conjugate = len(set(levels)) == 1  # otherwise the columns have posteriors of different sizes
         self.joint = JointCodes(levels)
         self.shared = frozenset({"mask"})
         self.register_buffer("mask", mask, persistent=False)
