@@ -128,8 +128,8 @@ def check_expected_log_prob(name: str, family: Family, x: Tensor, r: Tensor) -> 
         finite = torch.isfinite(parameters[label])
         if not same(torch.where(finite, ours, 0.0), torch.where(finite, wanted, 0.0)):
             raise ValueError(
-                f"{name}: the gradient of expected_log_prob() in {label} differs from that of the sum of r log_prob(x), "
-                "expected the same (the ability HasExpectedLogProb)"
+                f"{name}: the gradient of expected_log_prob() in {label} differs from that of the sum of "
+                "r log_prob(x), expected the same (the ability HasExpectedLogProb)"
             )
 
 
