@@ -27,7 +27,8 @@ from .whole_numbers import invalid_counts
 class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """Independent columns of categories: p(x | z = k) = product over d of probs[k, d, x[d]].
 
-    x[d] is the code of a category, 0 .. levels[d] - 1. A mixture of them is latent class analysis (Goodman, Biometrika 61 (1974), 215-231).
+    x[d] is the code of a category, 0 .. levels[d] - 1. A mixture of them is latent class analysis (Goodman, Biometrika
+    61 (1974), 215-231).
 
     Parameter: `probs` (k, d, L), with L the largest number of levels. It is 0 beyond the levels of a column. Maximum
     likelihood may put other probabilities at exactly 0, too.

@@ -46,8 +46,8 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         >>> from lowerbound.models import Multinomial
         >>> family = Multinomial(components=1, features=2)
         >>> family.match(torch.tensor([[3.0, 1.0]]))  # average counts
-        >>> family.probs.detach().tolist()
-        [[0.75, 0.25]]
+        >>> family.probs.detach().numpy().round(6)
+        array([[0.75, 0.25]])
         >>> round(family.log_prob(torch.tensor([[1.0, 1.0]]).double()).exp().item(), 6)  # 2 * 0.75 * 0.25
         0.375
     """
