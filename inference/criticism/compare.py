@@ -15,8 +15,9 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from torch.distributions import constraints, transform_to
 
-from ...data.rows import as_rows, takes_missing
+from ...data.rows import as_rows
 from ...models import LatentModel, Rows, SupportsPosterior
+from ...models.abilities import takes_missing
 from ...models.continuous.continuous_latent import evaluating
 from ...models.families.joint_distribution import Columns
 from ...models.random_state import fixed_seed, gpus

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...data.rows import as_rows, takes_missing
+from ...data.rows import as_rows
 from ...models import Collapse, LatentModel, Rows
+from ...models.abilities import takes_missing
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit

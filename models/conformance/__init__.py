@@ -1,5 +1,6 @@
-"""Checks of classes that extend the package: does a new family keep the contract that engines rely on?
+"""Conformance checks for authors: does a family or a model of your own keep its contract on rows that you have?
 
-`check_family` runs them on an object and some rows, and says in one sentence what does not hold. Each other file checks
-one part of the contract. A new ability of families needs its check here. Imports: everything in `models`.
+`check_family` tries a `Family` and the abilities on its class line, `check_model` any `LatentModel`. Each is silent if
+all is well, and raises ValueError with one sentence at the first thing that is not. A new contract brings its check
+here. Imports: all of models, no engine.
 """

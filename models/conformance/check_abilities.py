@@ -15,8 +15,8 @@ from ..families.family import Family
 from ..families.missing_values import log_prob_and_sums
 from ..kernels.parallel_rows import compiles
 from ..module import restore_frozen
-from .check_em_steps import check_maximize, lead_to_same_m_step
-from .compare_numbers import same
+from .check_m_step import check_maximize, lead_to_same_m_step
+from .close import same
 
 MISSING = 0.2  # the share of values that are missing in the check of TakesMissing
 ROWS = 3  # rows whose evidence is compared in the check of Conjugate

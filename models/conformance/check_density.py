@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from ..families.family import Family
-from .compare_numbers import difference, same
+from .close import difference, same
 
 
 def check_component(name: str, family: Family, x: Tensor) -> None:

@@ -18,7 +18,7 @@ from .check_abilities import (
     check_takes_missing,
 )
 from .check_density import check_component, check_components, check_log_prob
-from .check_em_steps import check_maximize, check_sums
+from .check_m_step import check_maximize, check_sums
 
 
 @torch.no_grad()
