@@ -69,7 +69,9 @@ def check_side_by_side(name: str, family: Family, x: Tensor, r: Tensor) -> None:
         for joined, one, other in zip(*map(own_tensors, (both, first, second)), strict=True):
             joined.data = torch.cat([tensor.data.reshape(-1, *joined.shape[1:]) for tensor in (one, other)])
         _compare_side_by_side(wrong, both, (first, second), x, shares)
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, ValueError) as error:
+        if str(error).startswith(wrong):
+            raise
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{wrong} fail with {reason!r}, expected hooks that take the number of components from the parameters"
