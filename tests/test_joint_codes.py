@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from lowerbound.models import Bernoulli, Categorical
-from lowerbound.models.families.whole_numbers import not_counts
+from lowerbound.models.families.whole_numbers import invalid_counts
 from lowerbound.models.kernels.joint_codes import LARGEST, JointCodes
 
 
@@ -86,14 +86,14 @@ def test_more_columns_than_one_table_holds(family):
 def test_the_quick_look_finds_what_the_slow_one_does(bad):
     x = np.arange(12.0).reshape(3, 4).T % 3
     below = torch.tensor([3.0, 3.0, 3.0], dtype=torch.float64)
-    assert not_counts(torch.as_tensor(x), below) is None
+    assert invalid_counts(torch.as_tensor(x), below) is None
     for row, column in ((0, 0), (2, 1), (3, 2)):
         y = x.copy()
         y[row, column] = bad
         wanted = ~((y >= 0) & (y == np.floor(y)) & (y < 3))
-        np.testing.assert_array_equal(not_counts(torch.as_tensor(y), below), wanted)
+        np.testing.assert_array_equal(invalid_counts(torch.as_tensor(y), below), wanted)
     uneven = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64)
     np.testing.assert_array_equal(
-        not_counts(torch.as_tensor(x), torch.tensor([3.0, 2.0, 3.0]).double()), x >= [3, 2, 3]
+        invalid_counts(torch.as_tensor(x), torch.tensor([3.0, 2.0, 3.0]).double()), x >= [3, 2, 3]
     )
-    assert not_counts(torch.tensor([[1.0, 2.0, 3.0]]).double(), uneven) is None
+    assert invalid_counts(torch.tensor([[1.0, 2.0, 3.0]]).double(), uneven) is None
