@@ -12,7 +12,7 @@ from torch import Tensor
 from ...data.rows import Rows
 from ..families.family import Family
 from ..families.missing_values import log_prob_and_sums
-from ..kernels.parallel_rows import compiles
+from ..kernels.parallel_rows import can_compile
 from ..mixtures.starts import softened
 from ..module import restore_frozen
 
@@ -141,7 +141,7 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     seen, summarize = visit.block(x)
     if not (_same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
         raise ValueError(f"{name}: visit() {DIFFERS}")
-    if visit.compiled is not None and compiles(x):
+    if visit.compiled is not None and can_compile(x):
         weight, sums, bound = visit.compiled().sum(x, x.new_zeros(log_prob.shape[1]), None, None)
         share = log_prob.softmax(-1)
         right = _same(bound, log_prob.logsumexp(-1).sum()) and _same(weight, share.sum(0))

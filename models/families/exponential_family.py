@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...data.moments import Moments
-from ..kernels.linear_pass import Linear, columns
+from ..kernels.linear_pass import CompiledLinearPass, identity_pairs
 from ..kernels.visit import Summarize, Visit
 from .conjugate_priors import Priors
 from .family import Family
@@ -120,11 +120,11 @@ class LinearPass:
         """h(x): (n,) or (); NaN if some cell is `unsupported`."""
         return _summed(torch.as_tensor(self.family.carrier(x), dtype=x.dtype)) + self.family.nan_if_unsupported(x)
 
-    def linear(self) -> Linear:
+    def linear(self) -> CompiledLinearPass:
         """Compiled: T(x) are the numbers."""
         s, coefficients = self.eta.shape[1], torch.cat([self.constant, self.eta], -1)
-        return Linear(
-            self.eta.new_zeros(s), columns(s), coefficients, _without_weight,
+        return CompiledLinearPass(
+            self.eta.new_zeros(s), identity_pairs(s), coefficients, _without_weight,
             numbers=self.family.statistics, carrier=self.carrier,
         )  # fmt: skip
 

@@ -16,8 +16,8 @@ from ...data.threads import threads_for
 from ..contract import Collapse
 from ..data_units import Located, ScaledCholesky
 from ..kernels.covariance_shapes import SHAPES
-from ..kernels.fused_pass import FAR, FusedPass, log_density, moments, shift, squared_sizes
-from ..kernels.gaussian_conditional import Given
+from ..kernels.gaussian_conditional import ConditionalGaussian
+from ..kernels.gaussian_pass import FAR, GaussianPass, log_density, shift_sums, squared_lengths, sum_statistics
 from ..kernels.visit import Summarize, Visit
 from ..module import require_size
 from .family import Family
@@ -143,7 +143,7 @@ class Gaussian(Family):
         """Sums of T(x - origin[k]) over rows, each row shared out by its responsibilities."""
         size = max(1, SUMMED // x.numel()) if len(x) else self._k  # members at a time
         pairs = zip(self.origin.split(size), responsibilities.T.split(size), strict=True)
-        return torch.cat([moments(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
+        return torch.cat([sum_statistics(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
 
     def visit(self) -> Visit:
         """The fused pass: one matrix product for all log densities, one for all sums."""
@@ -154,21 +154,21 @@ class Gaussian(Family):
         with torch.no_grad(), threads_for(self._k * self._d**2):
             tied = self._k // self.copies if self.tied else 0
             measured = self.shape, self.origin, self._offset(), self.unit, self.scales(), tied
-            own = FusedPass(*measured, dtype)
+            own = GaussianPass(*measured, dtype)
             if own.far and dtype != torch.float64:
-                own = FusedPass(*measured)
+                own = GaussianPass(*measured)
             return Visit(own, compiled=None if own.far else own.linear)
 
-    def given(self, x: Float[Tensor, "n d"]) -> Given:
+    def given(self, x: Float[Tensor, "n d"]) -> ConditionalGaussian:
         """The members given the seen cells of rows, NaN where missing; measured from their means."""
         y = x.unsqueeze(-2) - self.origin - self._offset()
-        return Given(self.shape, self.scales(), y)
+        return ConditionalGaussian(self.shape, self.scales(), y)
 
     def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
         """log N(seen cells; loc[k], Sigma[k]), and the sums of E[T(x - origin[k]) | seen cells, z = k]: missing cells
         at their conditional means, and their conditional covariances."""
         given, offset = self.given(x), self._offset().detach()
-        return given.log_prob, lambda r: given.sums(offset, r, r)
+        return given.log_prob, lambda r: given.expected_sums(offset, r, r)
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each cell given the seen cells of its row and z = k."""
@@ -200,7 +200,7 @@ class Gaussian(Family):
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Sums about the origins of before the last M-step to sums about those of now."""
-        return total if self._moved is None else shift(self.shape, weight, total, self._moved.to(total))
+        return total if self._moved is None else shift_sums(self.shape, weight, total, self._moved.to(total))
 
     @property
     def block_rows(self) -> int:
@@ -363,11 +363,11 @@ class Gaussian(Family):
         too thin for the raw moments they were still thick enough for when the sums were taken."""
         shape, d, unit = self.shape, self._d, torch.diag(self.unit).expand(self._k, -1, -1)
         new = self._each(scale)
-        columns = squared_sizes(shape, new, torch.cat([unit, offset.unsqueeze(-1)], -1))
+        columns = squared_lengths(shape, new, torch.cat([unit, offset.unsqueeze(-1)], -1))
         far, thin = columns[:, d] > FAR, columns[:, :d].sum(1) > FAR
         if not thin.any():
             return far
-        return far | thin & (squared_sizes(shape, self.scales().detach(), unit).sum(-1) < FAR)
+        return far | thin & (squared_lengths(shape, self.scales().detach(), unit).sum(-1) < FAR)
 
     def _collapse(self, component: int | None) -> Collapse:
         who = "the covariance" if component is None else f"the covariance of component {component}"

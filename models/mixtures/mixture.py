@@ -28,7 +28,7 @@ from ...data.threads import threads_for
 from ..contract import Collapse, Statistics
 from ..families.family import Family
 from ..families.missing_values import ObservedValues, log_density
-from ..kernels.parallel_rows import compiles
+from ..kernels.parallel_rows import can_compile
 from ..module import Recorded, device_of, hold_fixed, local_params, on_the_cpu, restore_frozen
 from .e_step import allowed, sum_blocks
 from .impute import Imputed, drawn_missing, imputed
@@ -228,7 +228,7 @@ class Mixture(Recorded):
         installation, then a part of one in each process."""
         rows = torch.zeros(1, self._kind.features, dtype=torch.float64, device=device_of(self))
         compiled = self._kind.visit().compiled
-        if compiled is not None and compiles(rows):
+        if compiled is not None and can_compile(rows):
             compiled().sum(rows, rows.new_zeros(self._kind.components), None, None)
 
     @torch.no_grad()
