@@ -17,7 +17,7 @@ from torch.distributions import constraints, transform_to
 
 from ...data.rows import as_rows, takes_missing
 from ...models import LatentModel, Rows, SupportsPosterior
-from ...models.continuous.continuous_latent import evaluating
+from ...models.continuous.networks import evaluation_mode
 from ...models.families.joint_distribution import Columns
 from ...models.random_state import fixed_seed, gpus
 from ..engines.data_bound import EVALUATION_ROWS
@@ -224,7 +224,7 @@ DENSITY = "a density"  # the measure of continuous columns
 
 def measures(model: LatentModel, rows: Rows) -> list[str]:
     """What the model gives of each column, in words: probabilities or a density. Read off its Pyro program."""
-    with torch.random.fork_rng(devices=gpus(model)), torch.no_grad(), evaluating(model):  # the program draws z
+    with torch.random.fork_rng(devices=gpus(model)), torch.no_grad(), evaluation_mode(model):  # the program draws z
         trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
     support = trace.nodes["x"]["fn"].support  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]
     return _measures(support, rows.features)

@@ -14,8 +14,9 @@ from torch.distributions import Distribution
 
 from ...data.rows import as_rows
 from ...models import LatentModel
-from ...models.continuous.continuous_latent import divergence, evaluating
 from ...models.continuous.distribution_views import parameters_of, rebuilt
+from ...models.continuous.draws import kl_to_prior
+from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
 from .evidence import CELLS, Evidence, evidence, joined, require_continuous, require_model
 from .log_joint import log_joint
@@ -140,7 +141,7 @@ def gap_report(
     require_model(model)
     rows = as_rows(x, model=model)
     own, better, means, divergences, won = [], [], [], [], 0.0
-    with evaluating(model), fixed_seed(seed, gpus(model)):
+    with evaluation_mode(model), fixed_seed(seed, gpus(model)):
         for chunk in rows.chunks(max(1, CELLS // (particles * max(rows.features, 256)))):
             q = model.posterior(chunk.x)
             require_continuous(q)
@@ -149,7 +150,7 @@ def gap_report(
             own.append(evidence(model, chunk.x, samples, seed + len(own)))  # errors of chunks are independent
             better.append(evidence(model, chunk.x, samples, seed + len(better), best))
             means.append(q.mean)
-            divergences.append(divergence(q))
+            divergences.append(kl_to_prior(q))
     closed = None if divergences[0] is None else torch.cat(divergences).double().mean(0).cpu()
     mean = torch.cat(means).double().cpu()
     activity = mean.var(0, correction=min(1, len(mean) - 1))
