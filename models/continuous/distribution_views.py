@@ -25,7 +25,7 @@ def parameters_of(q: Distribution) -> dict[str, Tensor]:
         raise TypeError(
             f"got a {type(q).__name__}, which does not tell its parameters, expected a distribution such as Normal"
         )
-    return {name: getattr(q, name) for name in names}
+    return {name: vars(q)[name] for name in names}
 
 
 def rebuilt(q: Distribution, parameters: Mapping[str, Tensor]) -> Distribution:

@@ -47,9 +47,9 @@ class PPCA(ContinuousLatent):
         >>> from lowerbound.datasets import load
         >>> from lowerbound.inference import EM, fit
         >>> from lowerbound.models import PPCA
-        >>> result = fit(PPCA(2, 1), load("faithful"), EM())
-        >>> round(float(result.bounds[-1]), 3)
-        -5.063
+        >>> result = fit(PPCA(4, 1), load("iris"), EM(), max_passes=30)
+        >>> round(float(result.bounds[-1]), 2)
+        -3.14
 
     Tipping & Bishop, Journal of the Royal Statistical Society B 61 (1999), 611-622.
     """
@@ -103,8 +103,9 @@ class PPCA(ContinuousLatent):
         Example:
             >>> from lowerbound.datasets import load
             >>> from lowerbound.models import PPCA
-            >>> round(float(PPCA.closed_form(load("faithful"), latent=1).scale.detach()), 3)
-            0.494
+            >>> model = PPCA.closed_form(load("iris"), latent=1)
+            >>> round(float(model.bound(load("iris")).mean()), 2)
+            -3.14
         """
         rows = as_rows(x, weights)
         model = cls(rows.features, latent)
