@@ -5,6 +5,7 @@ from ..data.rows import Rows
 from .bayesian.bayesian_mixture import BayesianMixture
 from .bayesian.posterior_draws import PosteriorDraws
 from .conformance.check_family import check_family
+from .conformance.check_model import check_model
 from .continuous.bernoulli_decoders import BernoulliDecoder, ContinuousBernoulliDecoder
 from .continuous.categorical_decoder import CategoricalDecoder
 from .continuous.continuous_latent import ContinuousLatent
@@ -41,7 +42,7 @@ from .mixtures.constructors import (
     PoissonMixture,
     StudentTMixture,
 )
-from .mixtures.impute import Imputed
+from .mixtures.imputed import Imputed
 from .mixtures.kmeans import KMeans
 from .mixtures.mixture import Mixture
 from .mixtures.starts import seed
@@ -100,6 +101,7 @@ __all__ = [
     "SupportsPosterior",
     "TakesMissing",
     "check_family",
+    "check_model",
     "linear_vae",
     "seed",
 ]
