@@ -43,7 +43,7 @@ class ContinuousLatent(ChecksTables):
     have a default to override where it is not right:
 
     - `free_parameters()`: all numbers in parameters that are not frozen. Override it if some of them change nothing,
-      such as rotations of z or an encoder: `BIC` counts them.
+      such as rotations of z or an encoder: BIC counts them.
     - `check()`: no singularity. Override it to raise `Collapse`.
     - `objective(x)`: the bound by draws of z. Override it, with `has_exact_bound = True`, if it has a closed form.
     - `evidence(x)`: None. Override it if log p(x) has a closed form.

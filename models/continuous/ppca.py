@@ -260,8 +260,8 @@ class PPCA(ContinuousLatent):
             setattr(self, name, value)
         self.names_set = names_set  # the values are the same, in new units
 
-    def _require_noise(self, variance: Tensor, whole: Tensor) -> None:
-        if not variance > COLLAPSED * whole:
+    def _require_noise(self, variance: Tensor, total: Tensor) -> None:
+        if not variance > COLLAPSED * total:
             raise Collapse(
                 f"the noise variance is almost 0 with {self.latent} latent dimensions: some columns follow from "
                 "others, or their units differ too widely",

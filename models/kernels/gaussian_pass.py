@@ -143,9 +143,9 @@ def sum_products(r: Float[Tensor, "k n"], t: Float[Tensor, "c n"]) -> Float[Tens
     """r @ t.T in float64; float32 is added in short sums, which keep its digits."""
     if r.dtype == torch.float64:
         return r @ t.T
-    whole = r.shape[1] // FLOAT32_TERMS * FLOAT32_TERMS
-    own, of = (part[:, :whole].unflatten(1, (-1, FLOAT32_TERMS)).transpose(0, 1) for part in (r, t))
-    return torch.bmm(own, of.mT).sum(0, dtype=torch.float64) + r[:, whole:] @ t[:, whole:].T
+    full = r.shape[1] // FLOAT32_TERMS * FLOAT32_TERMS
+    own, of = (part[:, :full].unflatten(1, (-1, FLOAT32_TERMS)).transpose(0, 1) for part in (r, t))
+    return torch.bmm(own, of.mT).sum(0, dtype=torch.float64) + r[:, full:] @ t[:, full:].T
 
 
 def max_squared_distance(dtype: torch.dtype) -> float:

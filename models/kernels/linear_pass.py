@@ -119,7 +119,7 @@ class CompiledLinearPass:
         shapes = ((kp, pp), float), ((len(left) - pp,), float), ((copies,), float)
         cost = 2 * kp * pp + 24 * kp + 16 * f
 
-        whole, extra = None, x.new_zeros(())
+        sums, extra = None, x.new_zeros(())
         for start in range(0, len(x), CHUNK_ROWS if self.numbers else len(x)):
             rows = x[start : start + CHUNK_ROWS] if self.numbers else x
             w, z = (None if part is None else part[start : start + len(rows)] for part in (weights, labels))
@@ -130,12 +130,12 @@ class CompiledLinearPass:
                     "and torch.float64: one column for each natural parameter"
                 )
             parts = run_in_parts(linear_e_step, numbers, w, z, given, memory, shapes, cost)
-            whole = add_parts(parts if whole is None else [(0, whole), *parts])
+            sums = add_parts(parts if sums is None else [(0, sums), *parts])
             if self.carrier is not None:
                 own = torch.as_tensor(self.carrier(rows), dtype=x.dtype).expand(len(rows))
                 extra = extra + (own.sum() if w is None else own @ w)
-        assert whole is not None
-        total, shared, bound = map(torch.from_numpy, whole)
+        assert sums is not None
+        total, shared, bound = map(torch.from_numpy, sums)
         total, shared = total[:members, :p], shared[: self.pairs.shared]
         bound = (math.log(2) * bound).reshape(log_weights.shape[:-1]) + extra
         if self.common is not None:
