@@ -14,8 +14,8 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ...data.chunked_methods import by_chunks
 from ...data.moments import Spread
-from ...data.rows import by_chunks
 from ..module import device_of, local_params, on_the_cpu
 from ..random_state import fixed_seed, gpus
 from .checked_tables import ChecksTables

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ...data.input_checks import first_cell
+from ...data.input_checks import describe_first_value
 
 # what a column may hold, by the support of its distribution, and what to do about other values
 CURES: dict[type, tuple[str, str]] = {
@@ -68,4 +68,4 @@ def require_supported(
     if not outside.any():
         return
     expected, cure = CURES.get(type(support), (repr(support), ""))
-    raise ValueError(f"{first_cell(outside, x, columns, numbers)}, expected {expected}{cure}")
+    raise ValueError(f"{describe_first_value(outside, x, columns, numbers)}, expected {expected}{cure}")

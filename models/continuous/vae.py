@@ -131,7 +131,7 @@ class VAE(ContinuousLatent):
         rows = self._learn_table(x, weights)
         spread = rows.spread  # first, because it says which value is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.where)
+            self._allow(chunk.x, rows.columns, chunk.row_numbers)
         require_precision(spread, next(self.parameters(), torch.zeros(())).dtype)
         if self.anchored and not redraw:
             return
