@@ -23,7 +23,7 @@ from lowerbound.models import (
     check_family,
 )
 from lowerbound.models.families.conjugate_priors import Priors
-from lowerbound.models.kernels.linear_pass import Linear, columns
+from lowerbound.models.kernels.linear_pass import CompiledLinearPass, identity_pairs
 from lowerbound.models.kernels.visit import Visit
 
 COUNTS = np.random.default_rng(0).poisson(np.repeat([[2.0, 9.0], [7.0, 1.0]], 60, axis=0)).astype(float)
@@ -61,8 +61,8 @@ def poisson_pass(family, factor=1.0, collect=1):
     """What a linear pass of two Poisson columns is: sums of T(x) = x."""
     rate = family.rate.detach()
     coefficients = torch.cat([-rate.sum(1, keepdim=True), factor * rate.log()], 1)
-    return Linear(
-        torch.zeros(2).double(), columns(2), coefficients, lambda total, _: collect * total[:, 1:],
+    return CompiledLinearPass(
+        torch.zeros(2).double(), identity_pairs(2), coefficients, lambda total, _: collect * total[:, 1:],
         carrier=lambda x: -torch.lgamma(x + 1).sum(1),
     )  # fmt: skip
 

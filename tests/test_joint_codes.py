@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 from lowerbound.models import Bernoulli, Categorical
 from lowerbound.models.families.whole_numbers import invalid_counts
-from lowerbound.models.kernels.joint_codes import LARGEST, JointCodes
+from lowerbound.models.kernels.joint_codes import MAX_CODES, JointCodes
 
 
 @given(levels=st.lists(st.integers(1, 12), min_size=1, max_size=9), seed=st.integers(0, 2**16))
@@ -27,11 +27,11 @@ def test_codes_are_looked_up_and_summed_as_single_levels_would_be(levels, seed):
         [(r[:, j] * (x[:, c] == level)).sum() for c, s in enumerate(levels) for level in range(s)] for j in range(k)
     ]
     torch.testing.assert_close(
-        joint.single(summarize(r)), torch.tensor(counts, dtype=torch.float64), rtol=1e-12, atol=1e-12
+        joint.by_column(summarize(r)), torch.tensor(counts, dtype=torch.float64), rtol=1e-12, atol=1e-12
     )
     assert sorted(column for group in joint.groups for column in group) == list(range(len(levels)))
     assert all(
-        np.prod([levels[c] for c in g]) == s <= max(LARGEST, max(levels))
+        np.prod([levels[c] for c in g]) == s <= max(MAX_CODES, max(levels))
         for g, s in zip(joint.groups, joint.sizes, strict=True)
     )
 

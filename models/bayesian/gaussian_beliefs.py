@@ -18,8 +18,8 @@ from ..families.family import Family
 from ..families.gaussian import Gaussian
 from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak_prior
 from ..kernels.full_covariance import Full
-from ..kernels.fused_pass import log_density
-from ..kernels.gaussian_conditional import Given
+from ..kernels.gaussian_conditional import ConditionalGaussian
+from ..kernels.gaussian_pass import log_density
 from ..kernels.special_functions import log_gamma_ratio
 from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
 from .inverse_wishart import Covariances, InverseWishart, digammas
@@ -181,8 +181,8 @@ class GaussianBeliefs(Beliefs):
             cell = dist.StudentT(dof.unsqueeze(-1), torch.zeros_like(scales), scales)
             return torch.where(y.isnan(), 0.0, cell.log_prob(y.nan_to_num(nan=0.0))).sum(-1)
         if x.isnan().any():
-            given = Given(made.shape, scales, y)
-            normal, squared, seen = given.log_prob, given.squared, given.seen
+            given = ConditionalGaussian(made.shape, scales, y)
+            normal, squared, seen = given.log_prob, given.squared, given.observed
         else:
             normal, seen = log_density(made.shape, scales, y.permute(1, 2, 0)).T, torch.full((len(x), 1), d).to(y)
             squared = -2 * normal - d * math.log(2 * math.pi) - made.shape.log_det(scales, d)

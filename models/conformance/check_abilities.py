@@ -13,7 +13,7 @@ from ...data.moments import Moments
 from ..families.copies import own_tensors, repeat
 from ..families.family import Family
 from ..families.missing_values import log_prob_and_sums
-from ..kernels.parallel_rows import compiles
+from ..kernels.parallel_rows import can_compile
 from ..module import restore_frozen
 from .check_m_step import check_maximize, lead_to_same_m_step
 from .close import same
@@ -89,7 +89,7 @@ def _compare_side_by_side(
     totals = [single.summarize(x, share) for single, share in zip(singles, shares, strict=True)]
     if not same(both.summarize(x, r), torch.cat(totals)):
         raise ValueError(f"{wrong} differ in summarize(), expected the sums of two families")
-    if visit.compiled is not None and compiles(x):
+    if visit.compiled is not None and can_compile(x):
         joint = log_prob.unflatten(-1, (2, -1))
         _, sums, bound = visit.compiled().sum(x, x.new_zeros(joint.shape[1:]), None, None)
         share = joint.softmax(-1).flatten(1)

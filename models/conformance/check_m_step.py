@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..families.family import Family
 from ..families.missing_values import log_prob_and_sums
-from ..kernels.parallel_rows import compiles
+from ..kernels.parallel_rows import can_compile
 from ..module import restore_frozen
 from .close import CLOSE, same
 
@@ -29,7 +29,7 @@ def check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     visited, summarize = visit.block(x)
     if not (same(visited, log_prob) and lead_to_same_m_step(family, x, r, visit.collect(summarize(r)))):
         raise ValueError(f"{name}: visit() {DIFFERS}")
-    if visit.compiled is not None and compiles(x):
+    if visit.compiled is not None and can_compile(x):
         weight, sums, bound = visit.compiled().sum(x, x.new_zeros(log_prob.shape[1]), None, None)
         share = log_prob.softmax(-1)
         right = same(bound, log_prob.logsumexp(-1).sum()) and same(weight, share.sum(0))

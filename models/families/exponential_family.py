@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..kernels.linear_pass import Linear, columns
+from ..kernels.linear_pass import CompiledLinearPass, identity_pairs
 from ..kernels.visit import Summarize, Visit
 from .abilities import HasExpectedLogProb
 from .conjugate_priors import Priors
@@ -108,11 +108,11 @@ class LinearPass:
         """h(x): (n,) or (); NaN if some value is `unsupported`."""
         return _summed(torch.as_tensor(self.family.carrier(x), dtype=x.dtype)) + self.family.nan_if_unsupported(x)
 
-    def linear(self) -> Linear:
+    def linear(self) -> CompiledLinearPass:
         """The compiled pass, on the numbers T(x)."""
         s, coefficients = self.eta.shape[1], torch.cat([self.constant, self.eta], -1)
-        return Linear(
-            self.eta.new_zeros(s), columns(s), coefficients, _without_weight,
+        return CompiledLinearPass(
+            self.eta.new_zeros(s), identity_pairs(s), coefficients, _without_weight,
             numbers=self.family.statistics, carrier=self.carrier,
         )  # fmt: skip
 

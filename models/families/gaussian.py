@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from ...data.moments import Moments
 from ...data.threads import threads_for
-from ..kernels.fused_pass import FusedPass, log_density, moments
+from ..kernels.gaussian_pass import GaussianPass, log_density, sum_statistics
 from ..kernels.visit import Visit
 from .abilities import AllowsFrozen, HasExpectedLogProb, SideBySide, TakesMissing
 from .gaussian_m_step import GaussianMStep
@@ -72,7 +72,7 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         """Sums of r T(x - origin[k]) over rows."""
         size = max(1, SUMMED_VALUES // x.numel()) if len(x) else self.components  # components at a time
         pairs = zip(self.origin.split(size), responsibilities.T.split(size), strict=True)
-        return torch.cat([moments(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
+        return torch.cat([sum_statistics(self.shape, x.T - origin.unsqueeze(-1), r) for origin, r in pairs])
 
     def visit(self) -> Visit:
         """The fused pass: one matrix product for all log densities, one for all sums."""
@@ -83,9 +83,9 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         with torch.no_grad(), threads_for(self.components * self.features**2):
             tied = self.components // self.copies if self.tied else 0
             measured = self.shape, self.origin, self.loc_from_origin(), self.unit, self.scales(), tied
-            own = FusedPass(*measured, dtype)
+            own = GaussianPass(*measured, dtype)
             if own.far and dtype != torch.float64:
-                own = FusedPass(*measured)
+                own = GaussianPass(*measured)
             return Visit(own, compiled=None if own.far else own.linear)
 
     @property

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ..contract import Collapse
-from ..kernels.fused_pass import FAR, shift, squared_sizes
+from ..kernels.gaussian_pass import FAR, shift_sums, squared_lengths
 from .gaussian_parameters import GaussianParameters
 from .normal_inverse_wishart import ConjugatePrior
 
@@ -46,7 +46,9 @@ class GaussianMStep(GaussianParameters):
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
         """Sums about the origins before the last M-step, as sums about the present origins."""
-        return total if self._origin_shift is None else shift(self.shape, weight, total, self._origin_shift.to(total))
+        return (
+            total if self._origin_shift is None else shift_sums(self.shape, weight, total, self._origin_shift.to(total))
+        )
 
     def _set_from_sums(
         self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None, scatter_weight: Tensor | None = None
@@ -125,11 +127,11 @@ class GaussianMStep(GaussianParameters):
         those that have just become too thin for the pass that took the sums."""
         shape, d, unit = self.shape, self.features, torch.diag(self.unit).expand(self.components, -1, -1)
         new = self.per_component(scale)
-        columns = squared_sizes(shape, new, torch.cat([unit, offset.unsqueeze(-1)], -1))
+        columns = squared_lengths(shape, new, torch.cat([unit, offset.unsqueeze(-1)], -1))
         far, thin = columns[:, d] > FAR, columns[:, :d].sum(1) > FAR
         if not thin.any():
             return far
-        return far | thin & (squared_sizes(shape, self.scales().detach(), unit).sum(-1) < FAR)
+        return far | thin & (squared_lengths(shape, self.scales().detach(), unit).sum(-1) < FAR)
 
 
 def _collapse(component: int | None) -> Collapse:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..kernels.gaussian_conditional import Given
+from ..kernels.gaussian_conditional import ConditionalGaussian
 from ..kernels.visit import Summarize
 from .gaussian_parameters import GaussianParameters
 
@@ -14,10 +14,10 @@ from .gaussian_parameters import GaussianParameters
 class GaussianMissing(GaussianParameters):
     """The hooks of `TakesMissing` for columns that depend on one another."""
 
-    def given(self, x: Float[Tensor, "n d"]) -> Given:
+    def given(self, x: Float[Tensor, "n d"]) -> ConditionalGaussian:
         """The components given the observed values of rows, NaN where missing; measured from their means."""
         y = x.unsqueeze(-2) - self.origin - self.loc_from_origin()
-        return Given(self.shape, self.scales(), y)
+        return ConditionalGaussian(self.shape, self.scales(), y)
 
     def visit_missing(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
         """log N(observed values; loc[k], Sigma[k]), and the sums of E[T(x - origin[k]) | observed values, z = k]:
