@@ -3,7 +3,7 @@
 from ..data.binarized import Binarized
 from ..data.rows import Rows
 from .bayesian.bayesian_mixture import BayesianMixture
-from .bayesian.posterior_draws import PosteriorDraws
+from .bayesian.sampled_posterior import PosteriorDraws
 from .conformance.check_family import check_family
 from .continuous.continuous_latent import ContinuousLatent, Draws
 from .continuous.decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder

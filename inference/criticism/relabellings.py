@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from ...models import BayesianMixture
-from ...models.bayesian.beliefs import Theta
+from ...models.bayesian.parameter_sites import Theta
 
 MOST = 12  # components: sums over relabellings take 2^k sums of single components
 DRAWS = 256  # at a time, so that the sums of all subsets stay in memory

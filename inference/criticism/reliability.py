@@ -87,7 +87,7 @@ def reliability(
     rows = as_rows(x, weights, labels, model)
     chunks = list(rows.chunks())
     log_p = torch.stack([pointwise(view, chunks).sum() for view in model.views(theta)]) + model.log_prior(theta)
-    alike, shift = model.alike(rows.labels), 0.0
+    alike, shift = model.exchangeable(rows.labels), 0.0
     if model.shares.exchangeable and model.beliefs.conjugate and len(alike) <= MOST:
         log_q = log_mean_density(model, theta, alike)
     else:

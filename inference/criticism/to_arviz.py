@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...data.rows import as_rows
 from ...models import BayesianMixture, KMeans, Mixture, Rows
-from ...models.bayesian.beliefs import Theta
+from ...models.bayesian.parameter_sites import Theta
 from ...models.families.family import Family
 from ...models.random_state import fixed_seed
 from ..fitting.fit_result import Fit

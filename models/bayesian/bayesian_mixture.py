@@ -29,13 +29,14 @@ from ..mixtures.mixture import Mixture
 from ..mixtures.starts import draw_start
 from ..module import Recorded, local_params, on_the_cpu
 from ..random_state import fixed_seed
-from .beliefs import Theta, filled, log_density, remade
-from .beliefs_about import beliefs_about
-from .conjugate_posterior import Conjugate
-from .guided_posterior import Guided
-from .posterior_draws import PosteriorDraws
-from .sampled_posterior import Sampled
-from .weight_beliefs import DirichletWeights, StickWeights
+from .closed_form_posterior import ClosedFormPosterior
+from .dirichlet_weights import DirichletWeights
+from .fresh_family import fresh_family
+from .guide_posterior import GuidePosterior
+from .parameter_sites import Theta, draw_sites, sites_log_prob
+from .posterior_for_family import posterior_for_family
+from .sampled_posterior import PosteriorDraws, SampledPosterior
+from .stick_breaking_weights import StickBreakingWeights
 
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None
 
@@ -101,7 +102,7 @@ class BayesianMixture(Mixture):
             raise ValueError("got stick_breaking with one component, expected at least two: there is no stick to break")
         conjugate = guide is None
         try:
-            self.beliefs = beliefs_about(family, prior, conjugate)
+            self.beliefs = posterior_for_family(family, prior, conjugate)
         except ValueError as error:
             if not (isinstance(prior, Mapping) and conjugate):
                 raise
@@ -109,20 +110,20 @@ class BayesianMixture(Mixture):
                 f"{error}; of other priors by name there is no posterior in closed form: pass a guide, such as "
                 "guide=AutoNormal"
             ) from error
-        self.shares = (StickWeights if stick_breaking else DirichletWeights)(
+        self.shares = (StickBreakingWeights if stick_breaking else DirichletWeights)(
             family.components, concentration, conjugate
         )
-        vars(self)["made"] = remade(family)  # of which the parameters say nothing
+        vars(self)["made"] = fresh_family(family)  # of which the parameters say nothing
         self._free = self.made.free_parameters() + family.components - 1
         self._take(guide)
 
     def _take(self, guide: Any) -> None:
         if guide is None:
-            vars(self)["q"] = Conjugate(self.shares, self.beliefs)
+            vars(self)["q"] = ClosedFormPosterior(self.shares, self.beliefs)
         elif isinstance(guide, PosteriorDraws):
-            self.q = Sampled(self.shares, self.beliefs, guide)
+            self.q = SampledPosterior(self.shares, self.beliefs, guide)
         else:
-            self.q = Guided(self.shares, self.beliefs, guide)
+            self.q = GuidePosterior(self.shares, self.beliefs, guide)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weights", "family"):
@@ -154,10 +155,10 @@ class BayesianMixture(Mixture):
         """Whether the bound has a closed form, for SVI(elbo="exact")."""
         return self.q.has_exact_bound
 
-    def alike(self, labels: Any = None) -> Bool[Tensor, "k k"]:
+    def exchangeable(self, labels: Any = None) -> Bool[Tensor, "k k"]:
         """Which components may exchange their labels: those that neither the priors of theta nor labels of rows, (n,)
         with -1 where unknown, tell apart."""
-        same = self.beliefs.alike()
+        same = self.beliefs.exchangeable()
         named = torch.as_tensor([] if labels is None else labels, dtype=torch.long).unique()
         named = named[named >= 0]
         same[named] = same[:, named] = False
@@ -168,8 +169,8 @@ class BayesianMixture(Mixture):
         than a row, or where rows are not counted, of a weight below 0.01. 0 for sticks, whose order means something."""
         if not self.shares.exchangeable:
             return 0.0
-        empty = self.q.empty()
-        groups = self.alike(labels).unique(dim=0)
+        empty = self.q.empty_components()
+        groups = self.exchangeable(labels).unique(dim=0)
         return sum(math.lgamma(int(g.sum()) + 1) - math.lgamma(int((g & empty).sum()) + 1) for g in groups)
 
     @property
@@ -193,12 +194,12 @@ class BayesianMixture(Mixture):
     def model(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro model: weights and theta ~ prior; plate("rows"): z ~ Categorical(weights); x ~ family[z]. Returns z.
 
-        Arguments as in `Mixture.model`. The sites of theta: see the `Beliefs` of the family."""
+        Arguments as in `Mixture.model`. The sites of theta: see the `PriorAndPosterior` of the family."""
         x, weights, labels, scale = self._intake(x, weights, labels, rows)
         shares: Theta = {}
-        filled(self.shares.prior(shares), shares, pyro.sample)
+        draw_sites(self.shares.prior(shares), shares, pyro.sample)
         theta: Theta = {}
-        filled(self.beliefs.prior(theta), theta, pyro.sample)
+        draw_sites(self.beliefs.prior(theta), theta, pyro.sample)
         family, log_weights = self.q.at(shares | theta)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=log_weights), infer={"enumerate": "parallel"})
@@ -214,7 +215,7 @@ class BayesianMixture(Mixture):
         """Pyro guide: weights and theta ~ q; z ~ q(z | x), the E-step of the conjugate q, or p(z | x, theta) at the
         theta that was drawn; detached."""
         x, weights, labels, scale = self._intake(x, weights, labels, rows)
-        family, log_weights = self.q.sites()
+        family, log_weights = self.q.guide_sites()
         with torch.no_grad():
             joint = log_prob(family, x) + log_weights
             joint = joint if labels is None else joint + allowed(labels, len(log_weights))
@@ -313,7 +314,7 @@ class BayesianMixture(Mixture):
     @torch.no_grad()
     def log_prior(self, theta: Theta) -> Float[Tensor, " s"]:
         """log p(weights, theta) of each draw, in nats: over the sticks, if weights are made of sticks."""
-        return log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
+        return sites_log_prob(self.shares.prior(theta), theta) + sites_log_prob(self.beliefs.prior(theta), theta)
 
     @torch.no_grad()
     def draw_labels(self, x: Any, draws: int = 1, seed: int | None = None) -> Int[Tensor, "s n"]:
@@ -348,7 +349,7 @@ class BayesianMixture(Mixture):
         """The E-step of variational Bayes: that of EM at the expected natural parameters and log weights."""
         rows, weights, labels = self._summed(x, weights, labels)
         self._require_parameters()
-        family, log_weights = self.q.view()
+        family, log_weights = self.q.e_step_view()
         return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels, dtype))
 
     @torch.no_grad()
@@ -389,7 +390,7 @@ class BayesianMixture(Mixture):
             )
         rows, moments = self._looked_at(x, weights)
         if self.q.is_sampled:
-            self.q.begin({})  # which says why not
+            self.q.start_at({})  # which says why not
         if self.q.is_set and not redraw:
             self.beliefs.set_units(moments)
             return
@@ -397,7 +398,7 @@ class BayesianMixture(Mixture):
         start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)
         theta = self.shares.start(start.responsibilities.sum(0))
         theta = theta | self.beliefs.start(start.x, start.responsibilities, start.locations, moments)
-        self.q.begin(theta)
+        self.q.start_at(theta)
 
     def check(self) -> None:
         """Raise `Collapse` if the point of an AutoDelta has run into a singularity; no other q does."""
@@ -409,7 +410,7 @@ class BayesianMixture(Mixture):
         """Relabel the components in place: component j becomes the former component order[j]. Raises ValueError if the
         prior tells some of these apart, so that their labels mean something."""
         order = self._ordered(order)
-        moved = ~self.alike()[torch.arange(self._k), order]
+        moved = ~self.exchangeable()[torch.arange(self._k), order]
         if moved.any():
             j = int(moved.nonzero()[0])
             raise ValueError(
@@ -418,7 +419,7 @@ class BayesianMixture(Mixture):
             )
         self.q.permute(order)
 
-    def hold(self, theta: Theta, size: PosteriorDraws, term: Tensor) -> None:
+    def set_draws(self, theta: Theta, size: PosteriorDraws, term: Tensor) -> None:
         """Take the draws of a sampler for q: {"weights": (chains * draws, k), ...}; term: its `global_term`."""
         positional, named = self.arguments
         vars(self)["arguments"] = (positional[:4], {**named, "guide": size})  # it is then made anew like this
@@ -430,7 +431,7 @@ class BayesianMixture(Mixture):
         if "q" in vars(self):
             del vars(self)["q"]
         self._take(size)
-        self.q.hold(theta, term)  # type: ignore[reportCallIssue]
+        self.q.set_draws(theta, term)  # type: ignore[reportCallIssue]
 
     # inside
 
@@ -443,7 +444,7 @@ class BayesianMixture(Mixture):
         return self.beliefs.components
 
     def _plain(self, weights: Tensor, family: Family) -> Mixture:
-        made = Mixture(remade(self.beliefs.likelihood))
+        made = Mixture(fresh_family(self.beliefs.likelihood))
         made.load_state_dict(_state(family, made, weights))
         made.schema = self.schema
         return made

@@ -16,10 +16,12 @@ from torch.distributions.transforms import Transform
 from ...data.moments import Moments
 from ..data_units import Located
 from ..families.family import Family
-from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade, taken
+from .fresh_family import copy_buffers, fresh_family
+from .parameter_sites import Sites, Theta, reorder_components
+from .prior_and_posterior import PriorAndPosterior
 
 
-class NamedPriors(Beliefs):
+class NamedPriors(PriorAndPosterior):
     """Independent priors: {"loc": Normal(0.0, 10.0), "scale": LogNormal(0.0, 2.0)}, one for each parameter of the
     family, over each of its numbers (or vectors, as the distribution has it)."""
 
@@ -27,7 +29,7 @@ class NamedPriors(Beliefs):
 
     def __init__(self, family: Family, prior: Mapping[str, Distribution]):
         super().__init__()
-        made = remade(family)
+        made = fresh_family(family)
         own = made._names()
         self._k = family.components
         self.paths: dict[str, str] = {}
@@ -61,9 +63,9 @@ class NamedPriors(Beliefs):
         for name, distribution in self.given.items():
             yield name, _spread(name, distribution, self.shapes[name])
 
-    def alike(self) -> Bool[Tensor, "k k"]:
+    def exchangeable(self) -> Bool[Tensor, "k k"]:
         """Those that may change locations, two by two, in some values: priors may differ between members."""
-        same = super().alike()
+        same = super().exchangeable()
         first, second = torch.triu_indices(self._k, self._k, 1)
         order = torch.arange(self._k).repeat(len(first) + 1, 1)  # as they are, and with two exchanged
         order[1:].scatter_(1, first.unsqueeze(1), second.unsqueeze(1))
@@ -74,7 +76,7 @@ class NamedPriors(Beliefs):
             to = biject_to(self.given[name].support)
             u = torch.randn(to.inverse_shape(self.shapes[name]), generator=torch.Generator().manual_seed(0))
             value = torch.as_tensor(to(u.double())).expand(len(order), *self.shapes[name])
-            density = own.log_prob(taken(value, order))
+            density = own.log_prob(reorder_components(value, order))
             kept = torch.isclose(density[1:], density[0], rtol=1e-9, atol=1e-9)
             same[first, second] &= kept
             same[second, first] &= kept
@@ -98,7 +100,7 @@ class NamedPriors(Beliefs):
         self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
         """The family's own start, by maximum likelihood."""
-        made = remade(self.likelihood)
+        made = fresh_family(self.likelihood)
         made.set_units(locations, data)
         made.start(x, share)
         copy_buffers(made, self.likelihood)

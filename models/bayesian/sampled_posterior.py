@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -9,14 +11,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..families.family import Family
-from .beliefs import Beliefs, Theta
-from .posterior_draws import ByDraws, PosteriorDraws, View, inside
-from .weight_beliefs import DirichletWeights, StickWeights
+from .dirichlet_weights import DirichletWeights
+from .monte_carlo_posterior import MonteCarloPosterior
+from .parameter_sites import Theta, View, value_inside
+from .prior_and_posterior import PriorAndPosterior
+from .stick_breaking_weights import StickBreakingWeights
 
-EVALUATED = 256  # of a sample of draws, evenly spaced
+EVALUATED_DRAWS = 256  # of a sample of draws, evenly spaced
 
 
-class Sampled(ByDraws):
+class SampledPosterior(MonteCarloPosterior):
     """q(theta) is a sample of draws, all with the same labels: `weights` (chains * draws, k), and the sites of theta,
     (chains * draws, ...); sticks, if there are some, are those of places."""
 
@@ -24,7 +28,9 @@ class Sampled(ByDraws):
     is_sampled = True
     has_exact_bound = False
 
-    def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs, size: PosteriorDraws):
+    def __init__(
+        self, shares: DirichletWeights | StickBreakingWeights, beliefs: PriorAndPosterior, size: PosteriorDraws
+    ):
         super().__init__(shares, beliefs)
         self.size = size
         supports = shares.supports() | beliefs.supports()
@@ -39,11 +45,11 @@ class Sampled(ByDraws):
         """Whether it holds draws."""
         return not bool(self.term.isnan())
 
-    def begin(self, theta: Theta) -> None:
+    def start_at(self, theta: Theta) -> None:
         """Raises ValueError: draws are not fitted."""
         raise ValueError("this model holds the draws of a sampler, expected one to be fitted: BayesianMixture(family)")
 
-    def hold(self, theta: Theta, term: Tensor) -> None:
+    def set_draws(self, theta: Theta, term: Tensor) -> None:
         """Take these draws, and the `global_term` that comes with them."""
         for name in self.names:
             setattr(self, f"drawn_{name}", theta[name].double())
@@ -57,7 +63,7 @@ class Sampled(ByDraws):
     def views(self) -> list[View]:
         """One mixture for each of some draws, evenly spaced."""
         count = self.size.chains * self.size.draws
-        index = torch.linspace(0, count - 1, min(count, EVALUATED)).round().long().tolist()
+        index = torch.linspace(0, count - 1, min(count, EVALUATED_DRAWS)).round().long().tolist()
         theta = self.theta
         return [self._view({name: value[i] for name, value in theta.items()}) for i in index]
 
@@ -65,12 +71,12 @@ class Sampled(ByDraws):
         """What the bound of the sampler has beyond the mean log-likelihood of its draws: about -KL(q || p)."""
         return self.term
 
-    def sites(self) -> View:
+    def guide_sites(self) -> View:
         """One of the draws, with the labels that its sticks have, if there are some."""
         index = torch.randint(len(self.drawn_weights), ())  # type: ignore[arg-type]
         one = {name: value[index] for name, value in self.theta.items()}
         if not self.shares.exchangeable:
-            order = self.shares.places(one).argsort()[self.shares.place]  # type: ignore[union-attr]
+            order = self.shares.stick_positions(one).argsort()[self.shares.place]  # type: ignore[union-attr]
             own = {name: one[name] for name in self.beliefs.supports()}
             one |= self.beliefs.relabel(own, order) | {"weights": one["weights"][order]}
         for name in self.shares.supports() | self.beliefs.supports():
@@ -90,7 +96,7 @@ class Sampled(ByDraws):
     def mean(self) -> tuple[Float[Tensor, " k"], Family]:
         """The means of the draws."""
         if not self.is_set:
-            own = {name: inside(form, shape) for name, (form, shape) in self.beliefs.supports().items()}
+            own = {name: value_inside(form, shape) for name, (form, shape) in self.beliefs.supports().items()}
             return torch.full_like(self.drawn_weights[0], torch.nan), self.beliefs.family_at(own)  # type: ignore[index]
         family, log_weights = self._view({name: value.mean(0) for name, value in self.theta.items()})
         return log_weights.exp(), family
@@ -106,3 +112,14 @@ class Sampled(ByDraws):
 
     def _view(self, theta: Theta) -> View:
         return self.beliefs.family_at({name: theta[name] for name in self.beliefs.supports()}), theta["weights"].log()
+
+
+@dataclass(frozen=True)
+class PosteriorDraws:
+    """As the guide of a `BayesianMixture`: draws of its parameters, such as those of `NUTS`, which fill it.
+
+    chains, draws: how many chains, and draws of each.
+    """
+
+    chains: int
+    draws: int

@@ -1,4 +1,4 @@
-"""Beliefs about the groups of columns of a Product."""
+"""PriorAndPosterior about the groups of columns of a Product."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from torch.distributions import Distribution
 from ...data.moments import Moments
 from ..families.family import Family
 from ..families.joint_distribution import SideBySide
-from .beliefs import Beliefs, Sites, Theta, remade
+from .fresh_family import fresh_family
+from .parameter_sites import Sites, Theta
+from .prior_and_posterior import PriorAndPosterior
 
 
-class ProductBeliefs(Beliefs):
+class ProductPosterior(PriorAndPosterior):
     """Independent beliefs about the groups of columns of a `Product`; the sites of group g end in _g."""
 
-    def __init__(self, product: Any, made: Sequence[Beliefs], conjugate: bool = True):
+    def __init__(self, product: Any, made: Sequence[PriorAndPosterior], conjugate: bool = True):
         super().__init__()
         self.conjugate = conjugate
-        self.likelihood = remade(product).bare()
+        self.likelihood = fresh_family(product).bare()
         self.parts = PyroModule[torch.nn.ModuleList](made)  # type: ignore[reportArgumentType]
         for g, part in enumerate(made):  # one object: what a group learns of its units is in the product
             self.likelihood.parts[g] = part.likelihood  # type: ignore[index]
@@ -70,9 +72,9 @@ class ProductBeliefs(Beliefs):
         for part, group in zip(self._parts, self._columns, strict=True):
             part.set_units(Moments(data.mean[group], data.covariance[group][:, group]))
 
-    def alike(self) -> Bool[Tensor, "k k"]:
+    def exchangeable(self) -> Bool[Tensor, "k k"]:
         """Those that are alike in all groups."""
-        return torch.stack([part.alike() for part in self._parts]).all(0)
+        return torch.stack([part.exchangeable() for part in self._parts]).all(0)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """The families of the groups side by side."""
@@ -116,7 +118,7 @@ class ProductBeliefs(Beliefs):
     # inside
 
     @property
-    def _parts(self) -> list[Beliefs]:
+    def _parts(self) -> list[PriorAndPosterior]:
         return list(self.parts)  # type: ignore[arg-type]
 
     @property
@@ -134,7 +136,7 @@ class ProductBeliefs(Beliefs):
                 yield f"{name}_{g}", distribution
                 own[name] = theta[f"{name}_{g}"]
 
-    def _split(self, total: Tensor) -> list[tuple[Beliefs, Tensor]]:
+    def _split(self, total: Tensor) -> list[tuple[PriorAndPosterior, Tensor]]:
         families = [part.expected()[0] for part in self._parts]
         none = total.new_ones(0, self.components)
         pairs = zip(families, self._columns, strict=True)

@@ -22,15 +22,17 @@ from ..contract import Statistics
 from ..families.family import Family
 from ..module import empty_param_store
 from ..random_state import fixed_seed
-from .beliefs import Beliefs, Theta, log_density
-from .map_step import improve
-from .posterior_draws import ByDraws, View, inside, stacked
-from .weight_beliefs import DirichletWeights, StickWeights
+from .dirichlet_weights import DirichletWeights
+from .map_m_step import maximize_log_joint
+from .monte_carlo_posterior import MonteCarloPosterior
+from .parameter_sites import Theta, View, sites_log_prob, stack_draws, value_inside
+from .prior_and_posterior import PriorAndPosterior
+from .stick_breaking_weights import StickBreakingWeights
 
 EVALUATION_DRAWS = 20  # of a guide, always the same, by which its expectations are evaluated
 
 
-class Guided(ByDraws):
+class GuidePosterior(MonteCarloPosterior):
     """q(theta) is a guide of Pyro's over the sites of theta, such as AutoNormal: made anew where a fit begins.
 
     make: a class of guides, or a function, that takes a Pyro program and `init_loc_fn`.
@@ -40,13 +42,15 @@ class Guided(ByDraws):
     begun: Tensor
     begin_at: Any = None
 
-    def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs, make: Callable[..., Any]):
+    def __init__(
+        self, shares: DirichletWeights | StickBreakingWeights, beliefs: PriorAndPosterior, make: Callable[..., Any]
+    ):
         super().__init__(shares, beliefs)
         self.make = make
         self.supports = {**shares.supports(), **beliefs.supports()}
         self.register_buffer("order", torch.arange(beliefs.components))  # component j is what the guide calls order[j]
         self.register_buffer("begun", torch.tensor(False))
-        self.auto = self._made({name: inside(form, shape) for name, (form, shape) in self.supports.items()})
+        self.auto = self._made({name: value_inside(form, shape) for name, (form, shape) in self.supports.items()})
 
     @property
     def is_point(self) -> bool:  # type: ignore[override]
@@ -63,17 +67,17 @@ class Guided(ByDraws):
         """Whether the guide has begun."""
         return bool(self.begun)
 
-    def begin(self, theta: Theta) -> None:
+    def start_at(self, theta: Theta) -> None:
         """A new guide at these parameters."""
         self.order = torch.arange(len(self.order))
         self.auto = self._made({name: _away(form, theta[name]) for name, (form, _) in self.supports.items()})
         self.begun = torch.tensor(True)
 
-    def view(self) -> View:
+    def e_step_view(self) -> View:
         """The mixture at a guide's one point. Raises TypeError if it has more, or its family no M-step under any
         prior."""
         if not self.is_point:
-            return super().view()
+            return super().e_step_view()
         if lacking := self.beliefs.likelihood.lacking("expected_log_prob"):
             raise TypeError(f"EM() needs expected_log_prob(), which {lacking[0]} does not write: fit it by SVI()")
         return self.views()[0]
@@ -82,7 +86,7 @@ class Guided(ByDraws):
         """The point of the highest expected log joint density, for the weights in closed form, else uphill."""
         theta, back = self._one()[0], self.order.argsort()
         own = self.beliefs.relabel({name: theta[name] for name in self.beliefs.supports()}, self.order)
-        found = self.beliefs.relabel(improve(self.beliefs, own, statistics), back)
+        found = self.beliefs.relabel(maximize_log_joint(self.beliefs, own, statistics), back)
         for name, value in (self.shares.mode(statistics.weight[back]) | found).items():
             setattr(self.auto, name, value)
 
@@ -94,11 +98,11 @@ class Guided(ByDraws):
         """The mean over draws of log p(theta) - log q(theta); log p(theta) of a point."""
         terms = []
         for theta, log_q in self._evaluated():
-            log_p = log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
+            log_p = sites_log_prob(self.shares.prior(theta), theta) + sites_log_prob(self.beliefs.prior(theta), theta)
             terms.append(log_p - log_q)
         return torch.stack(terms).mean()
 
-    def sites(self) -> View:
+    def guide_sites(self) -> View:
         """The statements of a Pyro guide, and the mixture at the values that are drawn."""
         return self.at(self.auto())
 
@@ -112,7 +116,7 @@ class Guided(ByDraws):
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
         """Draws of theta, (s, ...) of each site, and their log density under q."""
         each = [self._one() for _ in range(draws)]
-        return stacked([self._seen(theta) for theta, _ in each]), torch.stack([log_q for _, log_q in each])
+        return stack_draws([self._seen(theta) for theta, _ in each]), torch.stack([log_q for _, log_q in each])
 
     @torch.no_grad()
     def mean(self) -> tuple[Float[Tensor, " k"], Family]:

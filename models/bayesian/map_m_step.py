@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ..contract import Statistics
-from .beliefs import Beliefs, Theta, log_density
+from .parameter_sites import Theta, sites_log_prob
+from .prior_and_posterior import PriorAndPosterior
 
 
-def improve(beliefs: Beliefs, theta: Theta, statistics: Statistics) -> Theta:
+def maximize_log_joint(beliefs: PriorAndPosterior, theta: Theta, statistics: Statistics) -> Theta:
     """theta with the largest sum_k E[log p(rows of k | theta_k)] + log p(theta), which `statistics` determine.
 
     It climbs from where it is, by quasi-Newton steps on its unconstrained coordinates, and stays there if that is not
@@ -33,7 +34,7 @@ def improve(beliefs: Beliefs, theta: Theta, statistics: Statistics) -> Theta:
             u = torch.as_tensor(flat).clone().requires_grad_(True)
             there = at(u)
             expected = beliefs.family_at(there).expected_log_prob(statistics.weight, statistics.total).sum()
-            value = -(expected + log_density(beliefs.prior(there), there)) / scale
+            value = -(expected + sites_log_prob(beliefs.prior(there), there)) / scale
             (gradient,) = torch.autograd.grad(value, u)
         return float(value), gradient.numpy()
 

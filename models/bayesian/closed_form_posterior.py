@@ -10,19 +10,20 @@ from torch import Tensor
 
 from ..contract import Statistics
 from ..families.family import Family
-from .beliefs import Beliefs, Theta, filled, log_density, sampled
-from .posterior_draws import View
-from .weight_beliefs import DirichletWeights, StickWeights
+from .dirichlet_weights import DirichletWeights
+from .parameter_sites import Theta, View, draw_sites, sample_sites, sites_log_prob
+from .prior_and_posterior import PriorAndPosterior
+from .stick_breaking_weights import StickBreakingWeights
 
 
-class Conjugate:
+class ClosedFormPosterior:
     """q(theta) of the prior's kind, with all expectations in closed form."""
 
     is_point = False
     is_sampled = False
     has_exact_bound = True
 
-    def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs):
+    def __init__(self, shares: DirichletWeights | StickBreakingWeights, beliefs: PriorAndPosterior):
         self.shares, self.beliefs = shares, beliefs
 
     @property
@@ -30,7 +31,7 @@ class Conjugate:
         """Whether there is a posterior."""
         return self.shares.is_set and self.beliefs.is_set
 
-    def begin(self, theta: Theta) -> None:
+    def start_at(self, theta: Theta) -> None:
         """Nothing: the beliefs have begun where theta is the mean."""
 
     def views(self) -> list[View]:
@@ -38,7 +39,7 @@ class Conjugate:
         family, short = self.beliefs.expected()
         return [(family, self.shares.expected_log() + short)]
 
-    def view(self) -> View:
+    def e_step_view(self) -> View:
         """What the E-step of EM takes for the mixture."""
         return self.views()[0]
 
@@ -52,7 +53,7 @@ class Conjugate:
         self.shares.maximize(statistics.weight)
         self.beliefs.maximize(statistics.weight, statistics.total)
 
-    def empty(self) -> Bool[Tensor, " k"]:
+    def empty_components(self) -> Bool[Tensor, " k"]:
         """Which components have less than one row."""
         return self.shares.counts() < 1
 
@@ -60,20 +61,22 @@ class Conjugate:
         """-KL(q(theta) || p(theta))."""
         return -(self.shares.divergence() + self.beliefs.divergence())
 
-    def sites(self) -> View:
+    def guide_sites(self) -> View:
         """The statements of a Pyro guide, and what z depends on then: not on the values that are drawn."""
         theta: Theta = {}
-        filled(self.shares.posterior(theta), theta, pyro.sample)
-        filled(self.beliefs.posterior(theta), theta, pyro.sample)
+        draw_sites(self.shares.posterior(theta), theta, pyro.sample)
+        draw_sites(self.beliefs.posterior(theta), theta, pyro.sample)
         return self.views()[0]
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
         """Draws of theta, (s, ...) of each site, and their log density under q."""
         theta: Theta = {}
-        sampled(self.shares.posterior(theta), theta, draws)
-        sampled(self.beliefs.posterior(theta), theta, draws)
-        log_q = log_density(self.shares.posterior(theta), theta) + log_density(self.beliefs.posterior(theta), theta)
+        sample_sites(self.shares.posterior(theta), theta, draws)
+        sample_sites(self.beliefs.posterior(theta), theta, draws)
+        log_q = sites_log_prob(self.shares.posterior(theta), theta) + sites_log_prob(
+            self.beliefs.posterior(theta), theta
+        )
         return {"weights": self.shares.log_weights(theta).exp(), **theta}, log_q
 
     def mean(self) -> tuple[Float[Tensor, " k"], Family]:

@@ -1,4 +1,4 @@
-"""Conjugate beliefs about families of one parameter: Gamma, Beta and Dirichlet posteriors that add up counts."""
+"""ClosedFormPosterior beliefs about families of one parameter: Gamma, Beta and Dirichlet posteriors that add up counts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from ...data.moments import Moments
 from ..families.conjugate_priors import Priors
 from ..families.family import Family
 from ..families.missing_values import observed_log_prob
-from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
+from .fresh_family import copy_buffers, fresh_family
+from .parameter_sites import Sites, Theta
+from .prior_and_posterior import PriorAndPosterior
 
 
-class ConjugateBeliefs(Beliefs):
+class ExponentialFamilyPosterior(PriorAndPosterior):
     """Each parameter has a prior of the kind that its likelihood is conjugate to, and a posterior of the same kind:
     hyperparameter = that of the prior + what rows `gain`.
 
@@ -37,7 +39,7 @@ class ConjugateBeliefs(Beliefs):
             raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
         self.priors = priors
         self._k = family.components
-        self.likelihood = remade(family, prior=None).bare()
+        self.likelihood = fresh_family(family, prior=None).bare()
         for name, (kind, shape) in priors.kinds.items() if conjugate else ():
             for hyper in kind.arg_constraints:
                 start = torch.ones(self._k, *shape, dtype=torch.float64)
@@ -118,7 +120,7 @@ class ConjugateBeliefs(Beliefs):
 
     def _with_units(self, locations: Tensor | None, data: Moments) -> Any:
         """A family that measures in the units of the data, and the weak prior from them."""
-        made = remade(self.likelihood)
+        made = fresh_family(self.likelihood)
         made.set_units(locations, data)
         if self.priors.is_weak:
             for name, belief in made.weak_belief(data).items():  # type: ignore[reportAttributeAccessIssue]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,16 +12,14 @@ from torch.distributions import Distribution
 from ...data.moments import Moments
 from ..families.family import Family
 from ..module import Recorded
-
-Theta = dict[str, Tensor]  # values of the parameters, by the names of their Pyro sites
-Sites = Iterator[tuple[str, Distribution]]  # in the order in which they are drawn, each given those before it
+from .parameter_sites import Sites, Theta, reorder_components
 
 
-class Beliefs(Recorded):
+class PriorAndPosterior(Recorded):
     """The prior p(theta) of k members of a family, and the family at any theta.
 
     likelihood: the family, of which only what is no parameter counts; shared: sites that all members have in common,
-    while others have the component on dim 0. Beliefs that are `conjugate` also hold a posterior q(theta) of the prior's
+    while others have the component on dim 0. PriorAndPosterior that are `conjugate` also hold a posterior q(theta) of the prior's
     kind, with hyperparameters as `PyroParam`s, and all that variational Bayes needs of it in closed form.
     """
 
@@ -64,9 +60,11 @@ class Beliefs(Recorded):
 
     def relabel(self, theta: Theta, order: Int[Tensor, "*s k"]) -> Theta:
         """theta with member j the former member order[j]; (s, k) orders for s draws of theta."""
-        return {name: value if name in self.shared else taken(value, order) for name, value in theta.items()}
+        return {
+            name: value if name in self.shared else reorder_components(value, order) for name, value in theta.items()
+        }
 
-    def alike(self) -> Bool[Tensor, "k k"]:
+    def exchangeable(self) -> Bool[Tensor, "k k"]:
         """Which members may exchange their parameters without a change of the prior density: all, as written here."""
         return torch.ones(self.components, self.components, dtype=torch.bool)
 
@@ -110,52 +108,3 @@ class Beliefs(Recorded):
             if name not in self.shared:
                 parameter = getattr(self, f"{name}_unconstrained")
                 parameter.data = parameter.data[order]
-
-
-def taken(value: Tensor, order: Int[Tensor, "*s k"]) -> Tensor:
-    """value (k, ...) in this order; of (s, k, ...) each draw in its own."""
-    if order.ndim == 1:
-        return value[order]
-    return value[torch.arange(len(order)).unsqueeze(1), order]
-
-
-def filled(sites: Sites, theta: Theta, draw: Any) -> Theta:
-    """theta with `draw(name, distribution)` of each site, in turn: how all sites are gone through."""
-    for name, distribution in sites:
-        theta[name] = draw(name, distribution)
-    return theta
-
-
-def log_density(sites: Sites, theta: Theta) -> Float[Tensor, "*s"]:
-    """The log density of theta, or of several draws of it, under a prior or posterior, in nats."""
-    return torch.stack([distribution.log_prob(theta[name]) for name, distribution in sites]).sum(0)
-
-
-def sampled(sites: Sites, theta: Theta, draws: int) -> Theta:
-    """theta with draws of each site, on dim 0."""
-    return filled(sites, theta, lambda _, q: q.sample(() if q.batch_shape else (draws,)))
-
-
-def remade(family: Family, **changes: Any) -> Family:
-    """A family as its constructor made it, with some arguments changed: with parameters of its own that were never
-    set."""
-    positional, named = family.arguments
-    bound = inspect.signature(type(family)).bind(*positional, **named)
-    for name, value in changes.items():
-        bound.arguments[name] = value
-    if hasattr(family, "parts"):  # a family may not be in two products
-        return type(family)(*(remade(part) for part in family.parts), columns=family.columns)  # type: ignore
-    return type(family)(*bound.args, **bound.kwargs)
-
-
-def copy_buffers(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """What a family has learnt of the data beside its parameters: units, origins, a weak prior."""
-    own = dict(target.named_buffers())
-    for name, buffer in source.named_buffers():
-        if name in own:
-            own[name].data = buffer.clone()
-
-
-def known(names: Mapping[str, Any], wanted: Any) -> str:
-    """What is missing of the names, for a message."""
-    return ", ".join(sorted(set(wanted) - set(names)))

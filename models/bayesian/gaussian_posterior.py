@@ -21,8 +21,11 @@ from ..kernels.full_covariance import Full
 from ..kernels.fused_pass import log_density
 from ..kernels.gaussian_conditional import Given
 from ..kernels.special_functions import log_gamma_ratio
-from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
-from .inverse_wishart import Covariances, InverseWishart, digammas
+from .covariance_constraint import Covariances
+from .fresh_family import copy_buffers, fresh_family
+from .inverse_wishart import InverseWishart, digammas
+from .parameter_sites import Sites, Theta
+from .prior_and_posterior import PriorAndPosterior
 
 
 class MeanPrecision(ConjugatePrior):
@@ -33,7 +36,7 @@ class MeanPrecision(ConjugatePrior):
         return self.dof if self.shape.scale_dims else self.dof / len(self.location)
 
 
-class GaussianBeliefs(Beliefs):
+class GaussianPosterior(PriorAndPosterior):
     """Sigma ~ InverseWishart(dof, scale) or, without correlations, variances ~ InverseGamma(dof / 2, scale / 2); and
     loc | Sigma ~ N(location, Sigma / location_weight): of one covariance for all members if it is tied.
 
@@ -54,7 +57,7 @@ class GaussianBeliefs(Beliefs):
         if family.variance_floor:
             raise ValueError("got a variance_floor, expected none: the prior keeps variances from 0")
         self.conjugate = conjugate
-        made = remade(family, prior=prior or family.prior or "weak")
+        made = fresh_family(family, prior=prior or family.prior or "weak")
         assert isinstance(made, Gaussian)
         self.likelihood = made if conjugate else made.bare()  # type: ignore[reportIncompatibleVariableOverride]
         shape, d = made.shape, made.features
@@ -108,7 +111,7 @@ class GaussianBeliefs(Beliefs):
         """The posterior given these shares: its mean, with E[precision]^-1 for Sigma."""
         made = self.likelihood
         if not self.conjugate:
-            made = remade(made)
+            made = fresh_family(made)
             assert isinstance(made, Gaussian)
         made.set_units(locations, data)
         if made.prior == "weak":
@@ -122,7 +125,7 @@ class GaussianBeliefs(Beliefs):
 
     def set_units(self, data: Moments) -> None:
         """The weak prior, and, of a conjugate q, units and origins."""
-        made = self.likelihood if self.conjugate else remade(self.likelihood)
+        made = self.likelihood if self.conjugate else fresh_family(self.likelihood)
         assert isinstance(made, Gaussian)
         made.set_units(None, data)
         if made.prior == "weak":

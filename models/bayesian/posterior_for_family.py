@@ -1,6 +1,6 @@
 """Which beliefs a family's parameters have: its conjugate posterior, or priors by name.
 
-A family of a new kind that has a conjugate posterior is registered here: `beliefs_about.register(Kind)`.
+A family of a new kind that has a conjugate posterior is registered here: `posterior_for_family.register(Kind)`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ..families.exponential_family import ExponentialFamily
 from ..families.family import Family
 from ..families.gaussian import Gaussian
 from ..families.product import Product
-from .beliefs import Beliefs
-from .conjugate_beliefs import ConjugateBeliefs
-from .gaussian_beliefs import GaussianBeliefs
+from .exponential_family_posterior import ExponentialFamilyPosterior
+from .gaussian_posterior import GaussianPosterior
 from .named_priors import NamedPriors
-from .product_beliefs import ProductBeliefs
+from .prior_and_posterior import PriorAndPosterior
+from .product_posterior import ProductPosterior
 
 
 @singledispatch
-def beliefs_about(family: Family, prior: Any, conjugate: bool = True) -> Beliefs:
+def posterior_for_family(family: Family, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
     """The prior of a family's parameters, and with `conjugate` a posterior of its kind.
 
     Args:
@@ -44,26 +44,26 @@ def beliefs_about(family: Family, prior: Any, conjugate: bool = True) -> Beliefs
     )
 
 
-@beliefs_about.register
-def _(family: ExponentialFamily, prior: Any, conjugate: bool = True) -> Beliefs:
+@posterior_for_family.register
+def _(family: ExponentialFamily, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
     free = isinstance(prior, Mapping) and not conjugate
     if free or type(family).gain is ExponentialFamily.gain:
-        return beliefs_about.dispatch(Family)(family, prior, conjugate)
-    return ConjugateBeliefs(family, prior, conjugate)
+        return posterior_for_family.dispatch(Family)(family, prior, conjugate)
+    return ExponentialFamilyPosterior(family, prior, conjugate)
 
 
-@beliefs_about.register
-def _(family: Gaussian, prior: Any, conjugate: bool = True) -> Beliefs:
+@posterior_for_family.register
+def _(family: Gaussian, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
     if isinstance(prior, Mapping) and not conjugate:
         return NamedPriors(family, prior)
-    return GaussianBeliefs(family, prior, conjugate)
+    return GaussianPosterior(family, prior, conjugate)
 
 
-@beliefs_about.register
-def _(family: Categorical, prior: Any, conjugate: bool = True) -> Beliefs:
+@posterior_for_family.register
+def _(family: Categorical, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
     """Of columns with different numbers of levels, those of each by itself."""
     if len(set(family.levels)) == 1:
-        return beliefs_about.dispatch(ExponentialFamily)(family, prior, conjugate)
+        return posterior_for_family.dispatch(ExponentialFamily)(family, prior, conjugate)
     each: Any = prior
     if prior is not None or (family.priors and not family.priors.is_weak):
         given: Any = family.priors.distribution("probs") if prior is None else prior
@@ -72,11 +72,11 @@ def _(family: Categorical, prior: Any, conjugate: bool = True) -> Beliefs:
             whole: Any = Priors({"probs": given}, family.priors.kinds, proper=True).distribution("probs")
             each = [Dirichlet(whole.concentration[j : j + 1, :n]) for j, n in enumerate(family.levels)]
     apart = Product(*(Categorical(family.components, [n]) for n in family.levels))
-    return beliefs_about(apart, each, conjugate)
+    return posterior_for_family(apart, each, conjugate)
 
 
-@beliefs_about.register
-def _(family: Product, prior: Any, conjugate: bool = True) -> Beliefs:
+@posterior_for_family.register
+def _(family: Product, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
     """Those of each group of columns; prior: "weak", or a list with one for each group."""
     families = list(family.parts)  # type: ignore[reportArgumentType]
     if isinstance(prior, Sequence) and not isinstance(prior, str):
@@ -87,5 +87,5 @@ def _(family: Product, prior: Any, conjugate: bool = True) -> Beliefs:
         each = [prior] * len(families)
     else:
         raise ValueError(f"prior is {prior!r}, expected 'weak' or a list, with a prior for each group of columns")
-    made = [beliefs_about(part, own, conjugate) for part, own in zip(families, each, strict=True)]
-    return ProductBeliefs(family, made, conjugate)
+    made = [posterior_for_family(part, own, conjugate) for part, own in zip(families, each, strict=True)]
+    return ProductPosterior(family, made, conjugate)
