@@ -1,4 +1,4 @@
-"""What is believed about the weights of a mixture: a Dirichlet, or sticks broken one after the other."""
+"""Mixture weights with a symmetric Dirichlet distribution as their prior."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .parameter_sites import Sites, Theta
 
 
 class DirichletWeights(Recorded):
-    """weights ~ Dirichlet(prior_concentration, ..., prior_concentration): below 1, superfluous components empty out.
+    """weights ~ Dirichlet(prior_concentration, ..., prior_concentration), and its posterior, which is a Dirichlet, too.
 
-    Hyperparameter of q, if there is one: `concentration` (k,) = the prior's + the rows of each component. Site:
-    `weights` (k,).
+    A prior concentration below 1 empties superfluous components. Site: `weights` (k,). Hyperparameter of q, if the
+    model is conjugate: `concentration` (k,) = that of the prior + the expected number of rows of each component.
     """
 
     concentration: Tensor
-    exchangeable = True  # whether any relabelling is as good
+    exchangeable = True  # whether the prior is the same for every order of the components
 
     def __init__(self, components: int, concentration: float, conjugate: bool = True):
         super().__init__()
@@ -33,30 +33,30 @@ class DirichletWeights(Recorded):
             self.concentration = PyroParam(start, constraints.positive)  # type: ignore[assignment]
 
     def prior(self, theta: Theta) -> Sites:
-        """The site and its prior."""
+        """The site and its prior distribution."""
         yield "weights", dist.Dirichlet(torch.full((self._k,), self.prior_concentration, dtype=torch.float64))
 
     def posterior(self, theta: Theta) -> Sites:
-        """The site and its posterior."""
+        """The site and its distribution under q."""
         yield "weights", dist.Dirichlet(self.concentration, validate_args=False)
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
-        """The simplex."""
+        """The constraint and the shape of the site: a point of the simplex."""
         return {"weights": (constraints.simplex, torch.Size([self._k]))}
 
     def log_weights(self, theta: Theta) -> Float[Tensor, "*s k"]:
-        """log weights at theta."""
+        """The log weights at theta."""
         return theta["weights"].log()
 
     def start(self, counts: Float[Tensor, " k"]) -> Theta:
-        """The posterior mean given these counts."""
+        """Start q, if there is one, with these numbers of rows per component; the mean of the posterior."""
         if self.conjugate:
             self.maximize(counts)
-        whole = counts + self.prior_concentration
-        return {"weights": whole / whole.sum()}
+        concentration = counts + self.prior_concentration
+        return {"weights": concentration / concentration.sum()}
 
     def counts(self) -> Float[Tensor, " k"]:
-        """The rows of each component."""
+        """The expected number of rows of each component under q."""
         return self.concentration.detach() - self.prior_concentration
 
     def expected_log(self) -> Float[Tensor, " k"]:
@@ -68,20 +68,23 @@ class DirichletWeights(Recorded):
         return self.concentration / self.concentration.sum()
 
     def maximize(self, counts: Float[Tensor, " k"]) -> None:
-        """The posterior given rows of each component."""
+        """Set q to the posterior given the number of rows of each component."""
         self.concentration = self.prior_concentration + counts.clamp(min=0)
 
     def mode(self, counts: Float[Tensor, " k"]) -> Theta:
-        """The maximum of sum counts log weights + log prior. Raises ArithmeticError if it is not inside the simplex."""
-        whole = counts + (self.prior_concentration - 1)
-        if (whole < 0).any():
-            j = int(whole.argmin())
+        """The weights that maximize sum_k counts[k] log weights[k] + log prior.
+
+        Raises ArithmeticError if there is no maximum inside the simplex.
+        """
+        powers = counts + (self.prior_concentration - 1)
+        if (powers < 0).any():
+            j = int(powers.argmin())
             raise ArithmeticError(
                 f"the weight of component {j}, which has {float(counts[j]):.3g} rows, would leave the simplex: under "
-                f"Dirichlet({self.prior_concentration:g}) its count becomes {float(whole[j]):.3g}, expected none "
+                f"Dirichlet({self.prior_concentration:g}) its count becomes {float(powers[j]):.3g}, expected none "
                 "below 0: take a concentration of at least 1, fewer components, or a posterior over the weights"
             )
-        return {"weights": whole / whole.sum()}
+        return {"weights": powers / powers.sum()}
 
     def divergence(self) -> Float[Tensor, ""]:
         """KL(q || p) in nats."""
@@ -93,6 +96,7 @@ class DirichletWeights(Recorded):
         return {"weights": theta["weights"][order]}
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
-        """Relabel in place."""
+        """Relabel the components of q in place."""
         if self.conjugate:
-            self.concentration_unconstrained.data = self.concentration_unconstrained.data[order]  # type: ignore
+            concentration = self.unconstrained("concentration")
+            concentration.data = concentration.data[order]

@@ -1,9 +1,10 @@
-"""ClosedFormPosterior beliefs about families of one parameter: Gamma, Beta and Dirichlet posteriors that add up counts."""
+"""The prior and posterior of an `ExponentialFamily`: a Gamma, Beta or Dirichlet for each of its parameters."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro.nn import PyroParam
@@ -20,11 +21,16 @@ from .prior_and_posterior import PriorAndPosterior
 
 
 class ExponentialFamilyPosterior(PriorAndPosterior):
-    """Each parameter has a prior of the kind that its likelihood is conjugate to, and a posterior of the same kind:
-    hyperparameter = that of the prior + what rows `gain`.
+    """Each parameter has a conjugate prior and a posterior of the same kind: hyperparameter = the prior's + `gain`.
 
-    prior: None for the family's own, or "weak" if it has none; "weak", the family's `weak_belief`, the same for
-    any number of members; a distribution; or {parameter: distribution}.
+    `gain` is a method of the family: what the statistics of rows add to each hyperparameter. The hyperparameters of q
+    are called `{parameter}_{hyperparameter}`, such as `rate_concentration` of a Poisson.
+
+    Args:
+        family: an `ExponentialFamily` that has a conjugate prior.
+        prior: None for the family's own, or "weak" if it has none; "weak" for the family's `weak_belief`, the same for
+            any number of components; a distribution; or {parameter: distribution}.
+        conjugate: whether there is to be a posterior in closed form.
     """
 
     def __init__(self, family: Any, prior: Any = None, conjugate: bool = True):
@@ -47,32 +53,32 @@ class ExponentialFamilyPosterior(PriorAndPosterior):
 
     @property
     def components(self) -> int:
-        """k, the number of members."""
+        """k, the number of components."""
         return self._k
 
     def prior(self, theta: Theta) -> Sites:
-        """The priors of the parameters, the same for each member."""
+        """The priors of the parameters, the same for each component."""
         for name, (_, shape) in self.priors.kinds.items():
-            yield name, _whole(self.priors.distribution(name), (self._k, *shape))
+            yield name, _as_one_event(self.priors.distribution(name), (self._k, *shape))
 
     def posterior(self, theta: Theta) -> Sites:
-        """Those of the members."""
-        for name, q in self._beliefs().items():
-            yield name, _whole(q, ())
+        """The posteriors of the parameters."""
+        for name, q in self._posteriors().items():
+            yield name, _as_one_event(q, ())
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
-        """Those of the priors."""
+        """The constraint of each prior's kind, and the shape of each parameter."""
         kinds = self.priors.kinds.items()
         return {name: (kind.support, torch.Size([self._k, *shape])) for name, (kind, shape) in kinds}
 
     def values(self, theta: Theta) -> Theta:
-        """The parameters themselves."""
+        """theta itself: the sites are the parameters."""
         return theta
 
     def start(
         self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
-        """The mean of the posterior given these shares."""
+        """The mean of the posterior given these responsibilities."""
         made = self._with_units(locations, data)
         weight, total = share.sum(0), made.summarize(x, share)
         if self.conjugate:
@@ -80,46 +86,45 @@ class ExponentialFamilyPosterior(PriorAndPosterior):
         return {name: q.mean for name, q in self._given(weight, total).items()}
 
     def set_units(self, data: Moments) -> None:
-        """The weak prior."""
+        """Learn the weak prior."""
         self._with_units(None, data)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
-        """The family at its expected natural parameters, and what the expected log normalizer takes beyond that."""
-        return self.likelihood.expected(self._beliefs())  # type: ignore[union-attr]
+        """The family at its expected natural parameters, and log normalizer - E[log normalizer] there."""
+        return self.likelihood.expected(self._posteriors())  # type: ignore[union-attr]
 
     def mean(self) -> Theta:
-        """E_q of each parameter."""
-        return {name: q.mean for name, q in self._beliefs().items()}
+        """E_q[theta]."""
+        return {name: q.mean for name, q in self._posteriors().items()}
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
         """Hyperparameters = prior + gain."""
         for name, q in self._given(weight, total).items():
-            for hyper in self.priors.kinds[name][0].arg_constraints:
-                setattr(self, f"{name}_{hyper}", getattr(q, hyper))
+            for hyper, value in _hyperparameters(q).items():
+                setattr(self, f"{name}_{hyper}", value)
 
     def divergence(self) -> Float[Tensor, ""]:
-        """KL(q || p), summed over parameters."""
-        q = self._beliefs()
+        """KL(q || p) in nats, summed over parameters and components."""
+        q = self._posteriors()
         return torch.stack([kl_divergence(q[n], self.priors.distribution(n)).sum() for n in q]).sum()
 
     def predictive(self, z: Any = ...) -> Distribution:
         """E_q[p(x | z)]."""
-        q = self._beliefs()
-        taken = {
-            name: kind(**{hyper: getattr(q[name], hyper)[z] for hyper in kind.arg_constraints}, validate_args=False)
-            for name, (kind, _) in self.priors.kinds.items()
+        of_z = {
+            name: type(q)(**{hyper: value[z] for hyper, value in _hyperparameters(q).items()}, validate_args=False)
+            for name, q in self._posteriors().items()
         }
-        return self.likelihood.predictive(taken)  # type: ignore[union-attr]
+        return self.likelihood.predictive(of_z)  # type: ignore[union-attr]
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log E_q[p(seen cells of x | k)]: columns are independent."""
+        """log E_q[p(observed values of x | z = k)] in nats: columns are independent."""
         component: Any = self.predictive()
         return observed_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
 
     # inside
 
     def _with_units(self, locations: Tensor | None, data: Moments) -> Any:
-        """A family that measures in the units of the data, and the weak prior from them."""
+        """A fresh family in the units of the data. Sets the weak prior from them, too."""
         made = fresh_family(self.likelihood)
         made.set_units(locations, data)
         if self.priors.is_weak:
@@ -128,32 +133,31 @@ class ExponentialFamilyPosterior(PriorAndPosterior):
         copy_buffers(made, self.likelihood)
         return made
 
-    def _beliefs(self) -> dict[str, Any]:
+    def _posteriors(self) -> dict[str, Any]:
         """q of each parameter, with the component on dim 0."""
         return {
-            name: kind(
-                **{hyper: getattr(self, f"{name}_{hyper}") for hyper in kind.arg_constraints}, validate_args=False
-            )
+            name: kind(**{hyper: self.value(f"{name}_{hyper}") for hyper in kind.arg_constraints}, validate_args=False)
             for name, (kind, _) in self.priors.kinds.items()
         }
 
     def _given(self, weight: Tensor, total: Tensor) -> dict[str, Any]:
-        """The posterior of rows with these sums."""
+        """The posterior of each parameter given these statistics."""
         found = {}
         gain = self.likelihood.gain(weight, total)  # type: ignore[union-attr]
         for name, (kind, _) in self.priors.kinds.items():
             hypers = {h: self.priors.hyper(name, h) + gain[name][h].clamp(min=0) for h in kind.arg_constraints}
-            found[name] = kind(**hypers, validate_args=False)  # rounding may take a gain of 0 below it
+            found[name] = kind(**hypers, validate_args=False)  # clamped: rounding may take a gain of 0 below 0
         return found
 
 
-def _whole(distribution: Any, batch: tuple[int, ...]) -> Distribution:
-    """All of its batch one event, expanded to this shape of batch and event."""
-    if batch:
-        distribution = distribution.expand(batch[: len(batch) - len(distribution.event_shape)])
-    import pyro.distributions as dist
+def _hyperparameters(distribution: Distribution) -> dict[str, Tensor]:
+    """The arguments of a distribution's constructor, by name."""
+    return {name: getattr(distribution, name) for name in distribution.arg_constraints}  # a Beta's are properties
 
-    named = getattr(dist, type(distribution).__name__)
-    hypers = {name: getattr(distribution, name) for name in distribution.arg_constraints}
-    made = named(**hypers, validate_args=False)
+
+def _as_one_event(distribution: Any, shape: tuple[int, ...]) -> Distribution:
+    """Pyro's form of a distribution of torch, expanded to this shape if one is given; its batch becomes event."""
+    if shape:
+        distribution = distribution.expand(shape[: len(shape) - len(distribution.event_shape)])
+    made = vars(dist)[type(distribution).__name__](**_hyperparameters(distribution), validate_args=False)
     return made.to_event(len(made.batch_shape)) if made.batch_shape else made

@@ -1,4 +1,4 @@
-"""A new family like a given one."""
+"""A new family with the constructor arguments of a given one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Any
 import torch
 
 from ..families.family import Family
+from ..families.product import Product
 
 
 def fresh_family(family: Family, **changes: Any) -> Family:
-    """A family as its constructor made it, with some arguments changed: with parameters of its own that were never
-    set."""
+    """A new family as the constructor made this one, with some arguments changed. Its parameters are not set."""
+    if isinstance(family, Product):  # its parts are made anew, too: one family must not be part of two products
+        return type(family)(*map(fresh_family, family.parts), columns=family.columns)  # type: ignore[reportArgumentType]
     positional, named = family.arguments
     bound = inspect.signature(type(family)).bind(*positional, **named)
-    for name, value in changes.items():
-        bound.arguments[name] = value
-    if hasattr(family, "parts"):  # a family may not be in two products
-        return type(family)(*(fresh_family(part) for part in family.parts), columns=family.columns)  # type: ignore
+    bound.arguments |= changes
     return type(family)(*bound.args, **bound.kwargs)
 
 
 def copy_buffers(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """What a family has learnt of the data beside its parameters: units, origins, a weak prior."""
+    """Copy what a family learnt of the data other than its parameters: units, origins, a weak prior."""
     own = dict(target.named_buffers())
     for name, buffer in source.named_buffers():
         if name in own:

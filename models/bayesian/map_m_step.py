@@ -1,4 +1,4 @@
-"""The M-step for a point estimate under any prior: uphill from sums, without another look at the rows."""
+"""The M-step of a MAP estimate under any prior: gradient ascent on the expected log joint density, from statistics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .prior_and_posterior import PriorAndPosterior
 
 
 def maximize_log_joint(beliefs: PriorAndPosterior, theta: Theta, statistics: Statistics) -> Theta:
-    """theta with the largest sum_k E[log p(rows of k | theta_k)] + log p(theta), which `statistics` determine.
+    """The theta that maximizes sum_k E[log p(rows of k | theta_k)] + log p(theta); the rows enter by their statistics.
 
-    It climbs from where it is, by quasi-Newton steps on its unconstrained coordinates, and stays there if that is not
-    higher: the bound never falls.
+    L-BFGS on the unconstrained coordinates, from the theta that is given. That one is returned if no better one was
+    found, so that the bound never falls.
     """
     own = {name: theta[name].detach() for name in beliefs.supports()}
     maps = {name: biject_to(form) for name, (form, _) in beliefs.supports().items()}
@@ -40,5 +40,5 @@ def maximize_log_joint(beliefs: PriorAndPosterior, theta: Theta, statistics: Sta
 
     first = torch.cat([value.flatten() for value in begin.values()]).numpy()
     result = minimize(loss, first, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 100})
-    higher = np.isfinite(result.fun) and result.fun < loss(first)[0]
-    return at(torch.as_tensor(result.x)) if higher else own
+    better = np.isfinite(result.fun) and result.fun < loss(first)[0]
+    return at(torch.as_tensor(result.x)) if better else own

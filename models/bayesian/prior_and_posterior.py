@@ -1,4 +1,4 @@
-"""What is believed about the parameters theta of a family's members: before the data, and in closed form after them."""
+"""The base class of the prior p(theta) of a family's parameters and, where it is conjugate, the posterior q(theta)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from .parameter_sites import Sites, Theta, reorder_components
 
 
 class PriorAndPosterior(Recorded):
-    """The prior p(theta) of k members of a family, and the family at any theta.
+    """The prior of the parameters theta of a family's k components and, if it is `conjugate`, a posterior q(theta).
 
-    likelihood: the family, of which only what is no parameter counts; shared: sites that all members have in common,
-    while others have the component on dim 0. PriorAndPosterior that are `conjugate` also hold a posterior q(theta) of the prior's
-    kind, with hyperparameters as `PyroParam`s, and all that variational Bayes needs of it in closed form.
+    The posterior is of the same kind as the prior. Its hyperparameters are `PyroParam`s of this module, and it has in
+    closed form all that variational Bayes needs. A subclass writes the first group of methods; one that is conjugate
+    writes the second group as well.
+
+    Attributes:
+        likelihood: the family. Its parameters do not matter, unless a subclass says that it keeps q's in them.
+        conjugate: whether this object has a posterior.
+        shared: names of sites with one value for all components. Others have the component on dim 0.
     """
 
     likelihood: Family
@@ -29,65 +34,66 @@ class PriorAndPosterior(Recorded):
 
     @property
     def components(self) -> int:
-        """k, the number of members."""
+        """k, the number of components."""
         raise NotImplementedError
 
+    # the prior
+
     def prior(self, theta: Theta) -> Sites:
-        """The sites and their distributions; those of later ones may read the values of earlier ones in theta."""
+        """The sites of p(theta): names and distributions. Later ones may depend on earlier values, read in theta."""
         raise NotImplementedError
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
-        """The constraint and the shape of each site, measured in the units of the data where there are some."""
+        """The constraint and the shape of each site. Unconstrained coordinates are in units of the data."""
         raise NotImplementedError
 
     def values(self, theta: Theta) -> Theta:
-        """Values of the family's parameters, by their paths."""
+        """The values of the family's parameters at theta, by their paths in the family."""
         raise NotImplementedError
 
     def family_at(self, theta: Theta) -> Family:
-        """The family at these parameters."""
+        """The family with the parameters theta."""
         return self.likelihood.at(self.values(theta))
 
     def start(
         self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
-        """Learn the units of the data, and where theta may begin: from some rows and the share of each member in
-        them."""
+        """Learn the units of the data, and a first theta from some rows and their responsibilities, `share`."""
         raise NotImplementedError
 
     def set_units(self, data: Moments) -> None:
-        """Learn units and a weak prior from other data; keeps q."""
+        """Learn units and a weak prior from other data. q stays the same distribution."""
 
     def relabel(self, theta: Theta, order: Int[Tensor, "*s k"]) -> Theta:
-        """theta with member j the former member order[j]; (s, k) orders for s draws of theta."""
+        """theta with component j the former component order[j]; (s, k) orders for s draws of theta."""
         return {
             name: value if name in self.shared else reorder_components(value, order) for name, value in theta.items()
         }
 
     def exchangeable(self) -> Bool[Tensor, "k k"]:
-        """Which members may exchange their parameters without a change of the prior density: all, as written here."""
+        """Which pairs of components have the same prior: all, unless a subclass says otherwise."""
         return torch.ones(self.components, self.components, dtype=torch.bool)
 
-    # of conjugate ones
+    # the posterior, if it is conjugate
 
     def posterior(self, theta: Theta) -> Sites:
-        """The sites of q(theta)."""
+        """The sites of q(theta), as in `prior`."""
         raise NotImplementedError
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
-        """A family and a number of nats for each member with E_q[log p(x | k)] = its log density plus the number."""
+        """A family and, for each component, a number of nats: E_q[log p(x | k)] = the family's log density + number."""
         raise NotImplementedError
 
     def mean(self) -> Theta:
-        """E_q[theta], for tables and pictures (of a covariance the inverse of the expected precision)."""
+        """E_q[theta], for tables and plots; for a covariance the inverse of the expected precision."""
         raise NotImplementedError
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
-        """The posterior of rows with these sums: hyperparameters = those of the prior + statistics."""
+        """Set q to the posterior given these statistics: hyperparameters = those of the prior + statistics."""
         raise NotImplementedError
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
-        """`total` of before the last `maximize`, as it would be measured now."""
+        """`total` of before the last `maximize`, as the family would compute it now (about new origins)."""
         return total
 
     def divergence(self) -> Float[Tensor, ""]:
@@ -95,16 +101,16 @@ class PriorAndPosterior(Recorded):
         raise NotImplementedError
 
     def predictive(self, z: Any = ...) -> Distribution:
-        """E_q[p(x | z)], with batch shape that of z."""
+        """E_q[p(x | z)], with the batch shape of z; for all components by default."""
         raise NotImplementedError
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log E_q[p(seen cells of x | z = k)] in nats."""
+        """log E_q[p(x | z = k)] in nats; missing values are integrated out."""
         raise NotImplementedError
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
-        """Relabel the members in place."""
+        """Relabel the components of q in place."""
         for name in self._pyro_params:
             if name not in self.shared:
-                parameter = getattr(self, f"{name}_unconstrained")
+                parameter = self.unconstrained(name)
                 parameter.data = parameter.data[order]
