@@ -14,8 +14,11 @@ from torch.distributions.transforms import Transform
 class Covariances(constraints.Constraint):
     """Symmetric positive definite matrices, with a bijection to their d (d + 1) / 2 free numbers.
 
-    torch's own constraint `positive_definite` maps from d * d numbers, of which some do nothing: samplers by gradients
-    and Gaussian guides need a bijection. family: one whose buffer `unit` (d,) the rows and columns are measured in.
+    torch's own constraint `positive_definite` maps from d * d numbers, some of which have no effect, while NUTS and
+    Gaussian guides need a bijection.
+
+    Args:
+        family: one with a buffer `unit` (d,), the units in which rows and columns are measured; None for units of 1.
     """
 
     event_dim = 2
@@ -35,8 +38,10 @@ covariances = Covariances()
 
 
 class FromCholesky(Transform):
-    """Vectors (..., d (d + 1) / 2), a Cholesky factor row by row with the logarithms of its diagonal, to D L L' D with
-    D the units of the columns."""
+    """Map vectors (..., d (d + 1) / 2) to D L L' D, with D the units of the columns.
+
+    A vector holds L, a Cholesky factor, row by row, with the logarithms of its diagonal.
+    """
 
     domain = constraints.real_vector
     codomain = covariances
@@ -47,7 +52,7 @@ class FromCholesky(Transform):
         self.family = family
 
     def with_cache(self, cache_size: int = 1) -> Transform:
-        """The same map, which remembers its last value."""
+        """The same map, with torch's cache of the last value."""
         return FromCholesky(self.family, cache_size)
 
     def _units(self, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The inverse-Wishart distribution of a covariance matrix: the conjugate prior of a Gaussian's."""
+"""The inverse-Wishart distribution: the conjugate prior of the covariance matrix of a Gaussian."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from .covariance_constraint import covariances
 
 
 class InverseWishart(TorchDistribution):
-    """Sigma ~ InverseWishart(df, scale): density in Sigma proportional to
-    |Sigma|^(-(df + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2), of mean scale / (df - d - 1).
+    """p(Sigma) proportional to |Sigma|^(-(df + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2); mean scale / (df - d - 1).
 
-    df: (...), above d - 1; scale_tril: (..., d, d), the Cholesky factor of the scale matrix. inv(Sigma) is then
-    Wishart(df, inv(scale)). Gelman et al., Bayesian Data Analysis, appendix A.
+    inv(Sigma) is then Wishart(df, inv(scale)). Gelman et al., Bayesian Data Analysis, appendix A.
+
+    Args:
+        df: (...), degrees of freedom, above d - 1.
+        scale_tril: (..., d, d), the Cholesky factor of the scale matrix.
+        validate_args: whether arguments and values are checked, as in torch.
+
+    Raises:
+        ValueError: df is d - 1 or less.
     """
 
     arg_constraints = {  # type: ignore[reportIncompatibleMethodOverride,reportAssignmentType]  # noqa: RUF012
@@ -46,7 +52,7 @@ class InverseWishart(TorchDistribution):
         return torch.where((above > 0)[..., None, None], mean, torch.inf)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (torch's signature)
-        """T inv(A)' inv(A) T' with T the factor of scale and A A' ~ Wishart(df, I) by Bartlett's decomposition."""
+        """T inv(A)' inv(A) T', with T T' the scale matrix and A A' ~ Wishart(df, I) by Bartlett's decomposition."""
         d = self.event_shape[0]
         shape = self._extended_shape(sample_shape)
         i = torch.arange(d, dtype=self.df.dtype, device=self.df.device)
@@ -58,7 +64,7 @@ class InverseWishart(TorchDistribution):
         return half.mT @ half
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """In nats, at matrices (..., d, d)."""
+        """The log density in nats at matrices (..., d, d)."""
         if self._validate_args:
             self._validate_sample(value)
         d, df = self.event_shape[0], self.df

@@ -1,6 +1,8 @@
-"""Which beliefs a family's parameters have: its conjugate posterior, or priors by name.
+"""Which prior and posterior a family's parameters have: conjugate ones by the kind of family, or priors by name.
 
-A family of a new kind that has a conjugate posterior is registered here: `posterior_for_family.register(Kind)`.
+An `ExponentialFamily` needs no entry here: its hook `gain` says that it is conjugate. Another kind of family with a
+conjugate posterior is registered by `@posterior_for_family.register(Kind)`, on a function of the same arguments that
+returns a subclass of `PriorAndPosterior`.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ from .product_posterior import ProductPosterior
 
 @singledispatch
 def posterior_for_family(family: Family, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
-    """The prior of a family's parameters, and with `conjugate` a posterior of its kind.
+    """The prior of a family's parameters and, if `conjugate`, the posterior of the same kind.
 
     Args:
-        family: k members of any family.
+        family: any family.
         prior: None for the family's own, "weak", a distribution of the conjugate kind, or {parameter: distribution}.
-        conjugate: whether the posterior has a closed form; without it a guide or a sampler finds it.
+        conjugate: whether a posterior in closed form is wanted. Without it a guide or a sampler finds the posterior.
 
     Raises:
-        TypeError: the family has no conjugate posterior, and `prior` does not name one for each parameter.
+        TypeError: the family has no conjugate prior, and `prior` does not give one for each parameter by name.
     """
     if isinstance(prior, Mapping) and not conjugate:
         return NamedPriors(family, prior)
@@ -61,7 +63,7 @@ def _(family: Gaussian, prior: Any, conjugate: bool = True) -> PriorAndPosterior
 
 @posterior_for_family.register
 def _(family: Categorical, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
-    """Of columns with different numbers of levels, those of each by itself."""
+    """For columns with different numbers of levels the prior and posterior of a product of single columns."""
     if len(set(family.levels)) == 1:
         return posterior_for_family.dispatch(ExponentialFamily)(family, prior, conjugate)
     each: Any = prior
@@ -69,15 +71,15 @@ def _(family: Categorical, prior: Any, conjugate: bool = True) -> PriorAndPoster
         given: Any = family.priors.distribution("probs") if prior is None else prior
         given = given.get("probs", given) if isinstance(given, Mapping) else given
         if isinstance(given, Dirichlet):
-            whole: Any = Priors({"probs": given}, family.priors.kinds, proper=True).distribution("probs")
-            each = [Dirichlet(whole.concentration[j : j + 1, :n]) for j, n in enumerate(family.levels)]
-    apart = Product(*(Categorical(family.components, [n]) for n in family.levels))
-    return posterior_for_family(apart, each, conjugate)
+            expanded: Any = Priors({"probs": given}, family.priors.kinds, proper=True).distribution("probs")
+            each = [Dirichlet(expanded.concentration[j : j + 1, :n]) for j, n in enumerate(family.levels)]
+    columns = Product(*(Categorical(family.components, [n]) for n in family.levels))
+    return posterior_for_family(columns, each, conjugate)
 
 
 @posterior_for_family.register
 def _(family: Product, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
-    """Those of each group of columns; prior: "weak", or a list with one for each group."""
+    """Independent ones for the groups of columns. prior: None, "weak" or a list with one for each group."""
     families = list(family.parts)  # type: ignore[reportArgumentType]
     if isinstance(prior, Sequence) and not isinstance(prior, str):
         if len(prior) != len(families):
