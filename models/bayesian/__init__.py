@@ -6,12 +6,13 @@
 rests on two kinds of parts:
 
 - The prior of the parameters, with its conjugate posterior if there is one: of the weights `dirichlet_weights.py` and
-  `stick_breaking_weights.py`; of theta, by the kind of family, `gaussian_posterior.py` (normal-inverse-Wishart),
-  `exponential_family_posterior.py` (Gamma, Beta, Dirichlet), `product_posterior.py`, `named_priors.py` (any priors).
+  `stick_breaking_weights.py`; of theta `conjugate_posterior.py` (Gamma, Beta or Dirichlet, for families with the
+  ability `Conjugate`), `gaussian_posterior.py` (normal-inverse-Wishart), `product_posterior.py` (of each group of
+  columns), `named_priors.py` (any priors, no posterior).
 - The joint posterior q(weights, theta): `closed_form_posterior.py`, `guide_posterior.py` (a guide of Pyro's) or
   `sampled_posterior.py` (the draws of a sampler).
 
-What a new thing here must offer: a prior of a new kind of family is a subclass of `PriorAndPosterior`
+What a new thing here must offer: a prior and posterior for a new kind of family is a subclass of `PriorAndPosterior`
 (`prior_and_posterior.py`), registered in `posterior_for_family.py`; a new form of q has the methods of
 `ClosedFormPosterior`.
 

@@ -83,7 +83,7 @@ class GuidePosterior(MonteCarloPosterior):
         """
         if not self.is_point:
             return super().e_step_view()
-        if lacking := self.beliefs.likelihood.lacking("expected_log_prob"):
+        if lacking := self.beliefs.likelihood.lacking_expected_log_prob():
             raise TypeError(f"EM() needs expected_log_prob(), which {lacking[0]} does not have: fit it by SVI()")
         return self.views()[0]
 

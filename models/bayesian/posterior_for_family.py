@@ -1,8 +1,8 @@
 """Which prior and posterior a family's parameters have: conjugate ones by the kind of family, or priors by name.
 
-An `ExponentialFamily` needs no entry here: its hook `gain` says that it is conjugate. Another kind of family with a
-conjugate posterior is registered by `@posterior_for_family.register(Kind)`, on a function of the same arguments that
-returns a subclass of `PriorAndPosterior`.
+A family with the ability `Conjugate` needs no entry here. One whose conjugate posterior is of another form, as that of
+a Gaussian, is registered by `@posterior_for_family.register(Kind)`, on a function of the same arguments that returns a
+subclass of `PriorAndPosterior`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from torch.distributions import Dirichlet
 
 from ..families.categorical import Categorical
 from ..families.conjugate_priors import Priors
-from ..families.exponential_family import ExponentialFamily
 from ..families.family import Family
 from ..families.gaussian import Gaussian
 from ..families.product import Product
-from .exponential_family_posterior import ExponentialFamilyPosterior
+from .conjugate_posterior import ConjugatePosterior
 from .gaussian_posterior import GaussianPosterior
 from .named_priors import NamedPriors
 from .prior_and_posterior import PriorAndPosterior
@@ -40,18 +39,12 @@ def posterior_for_family(family: Family, prior: Any, conjugate: bool = True) -> 
     """
     if isinstance(prior, Mapping) and not conjugate:
         return NamedPriors(family, prior)
+    if family.is_conjugate:
+        return ConjugatePosterior(family, prior, conjugate)
     raise TypeError(
         f"{type(family).__name__} has no conjugate prior, expected a family that has one, such as Gaussian, or a "
         "prior for each parameter, by name, and a guide, as in prior={...}, guide=AutoNormal"
     )
-
-
-@posterior_for_family.register
-def _(family: ExponentialFamily, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
-    free = isinstance(prior, Mapping) and not conjugate
-    if free or type(family).gain is ExponentialFamily.gain:
-        return posterior_for_family.dispatch(Family)(family, prior, conjugate)
-    return ExponentialFamilyPosterior(family, prior, conjugate)
 
 
 @posterior_for_family.register
@@ -65,7 +58,7 @@ def _(family: Gaussian, prior: Any, conjugate: bool = True) -> PriorAndPosterior
 def _(family: Categorical, prior: Any, conjugate: bool = True) -> PriorAndPosterior:
     """For columns with different numbers of levels the prior and posterior of a product of single columns."""
     if len(set(family.levels)) == 1:
-        return posterior_for_family.dispatch(ExponentialFamily)(family, prior, conjugate)
+        return posterior_for_family.dispatch(Family)(family, prior, conjugate)
     each: Any = prior
     if prior is not None or (family.priors and not family.priors.is_weak):
         given: Any = family.priors.distribution("probs") if prior is None else prior

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from ...data.moments import Moments
 from ..families.family import Family
-from ..families.joint_distribution import SideBySide
+from ..families.joint_distribution import JointDistribution
 from .fresh_family import fresh_family
 from .parameter_sites import Sites, Theta
 from .prior_and_posterior import PriorAndPosterior
@@ -109,7 +109,7 @@ class ProductPosterior(PriorAndPosterior):
 
     def predictive(self, z: Any = ...) -> Distribution:
         """The predictive distributions of the groups, independent given z because q(theta) is a product over groups."""
-        return SideBySide([part.predictive(z) for part in self._parts], self._columns)
+        return JointDistribution([part.predictive(z) for part in self._parts], self._columns)
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """The sum of the groups' log densities in nats."""

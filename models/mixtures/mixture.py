@@ -243,7 +243,7 @@ class Mixture(Recorded):
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
         """M-step: weights in proportion to their responsibilities, the family from its statistics. Of parameters of
         which some are frozen the best of the others (ECM: Meng & Rubin, Biometrika 80 (1993), 267-278)."""
-        self.family.require_conditional()
+        self.family.require_allows_frozen()
         with restore_frozen(self.family), threads_for(statistics.total.numel()):
             if length == 1:
                 self.family.maximize(statistics.weight, statistics.total)
@@ -259,7 +259,7 @@ class Mixture(Recorded):
     @property
     def has_expected_log_joint(self) -> bool:
         """Whether the statistics give the gradient of the bound: where the family writes `expected_log_prob`."""
-        return not self.family.lacking("expected_log_prob")
+        return not self.family.lacking_expected_log_prob()
 
     def expected_log_joint(self, statistics: Statistics) -> Float[Tensor, ""]:
         """E[log p(x, z)] summed over the rows of these statistics, but for what no parameter changes; differentiable.

@@ -1,4 +1,4 @@
-"""The prior and posterior of an `ExponentialFamily`: a Gamma, Beta or Dirichlet for each of its parameters."""
+"""The prior and posterior of a `Conjugate` family: a Gamma, Beta or Dirichlet for each of its parameters."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .parameter_sites import Sites, Theta
 from .prior_and_posterior import PriorAndPosterior
 
 
-class ExponentialFamilyPosterior(PriorAndPosterior):
+class ConjugatePosterior(PriorAndPosterior):
     """Each parameter has a conjugate prior and a posterior of the same kind: hyperparameter = the prior's + `gain`.
 
     `gain` is a method of the family: what the statistics of rows add to each hyperparameter. The hyperparameters of q
     are called `{parameter}_{hyperparameter}`, such as `rate_concentration` of a Poisson.
 
     Args:
-        family: an `ExponentialFamily` that has a conjugate prior.
+        family: a family with the ability `Conjugate`.
         prior: None for the family's own, or "weak" if it has none; "weak" for the family's `weak_belief`, the same for
             any number of components; a distribution; or {parameter: distribution}.
         conjugate: whether there is to be a posterior in closed form.
