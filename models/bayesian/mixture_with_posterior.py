@@ -166,4 +166,4 @@ def _mixture_state(family: Family, made: Mixture, weights: Tensor) -> dict[str, 
         part: Any = family.get_submodule(where)
         state[f"family.{path}_unconstrained"] = part.unconstrained(name).detach()
     buffers = dict(family.named_buffers())
-    return {name: buffers.get(name.removeprefix("family."), value) for name, value in state.items()}
+    return {name: buffers.get(name.removeprefix("family."), value) for name, value in state.items()}  # type: ignore

@@ -22,7 +22,7 @@ Sites = Iterator[tuple[str, Distribution]]  # in the order in which they are dra
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: all that densities of a mixture need
 
 
-def draw_sites(sites: Sites, theta: Theta, draw: Callable[[str, Distribution], Tensor]) -> Theta:
+def draw_sites(sites: Sites, theta: Theta, draw: Callable[..., Tensor]) -> Theta:
     """theta with the value `draw(name, distribution)` of each site added, site by site."""
     for name, distribution in sites:
         theta[name] = draw(name, distribution)
