@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.rows import by_chunks
-from ..mixtures.impute import Imputed
+from ..mixtures.imputed import Imputed
 from ..random_state import fixed_seed
 from .parameter_draws import ParameterDraws
 
