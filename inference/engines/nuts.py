@@ -18,7 +18,7 @@ from torch.distributions import biject_to
 
 from ...models import BayesianMixture, PosteriorDraws, Rows
 from ...models.bayesian.parameter_sites import Theta, sites_log_prob, stack_draws
-from ...models.families.missing_values import log_density as log_prob
+from ...models.families.missing_values import log_prob_of_rows as log_prob
 from ...models.mixtures.e_step import allowed
 from .data_bound import data_bound
 from .relabel import relabel

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..families.family import Family
-from ..families.missing_values import ObservedValues, log_density
+from ..families.missing_values import log_prob_of_rows
 from ..families.normal_inverse_wishart import NormalInverseWishart
+from ..families.observed_values import ObservedValues
 from ..mixtures.e_step import allowed
 from ..module import Recorded, local_params
 from .dirichlet_weights import DirichletWeights
@@ -166,7 +167,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         x, weights, labels, scale = self._intake(x, weights, labels, rows)
         family, log_weights = self.q.guide_sites()
         with torch.no_grad():
-            joint = log_density(family, x) + log_weights
+            joint = log_prob_of_rows(family, x) + log_weights
             joint = joint if labels is None else joint + allowed(labels, len(log_weights))
             logits = torch.where(joint.amax(-1, keepdim=True) > -torch.inf, joint, log_weights)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):

@@ -14,7 +14,7 @@ from ...data.moments import Moments
 from ..data_units import Located
 from ..families.family import Family
 from ..families.gaussian import Gaussian
-from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak
+from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak_prior
 from ..kernels.full_covariance import Full
 from .covariance_constraint import Covariances
 from .fresh_family import copy_buffers, fresh_family
@@ -115,7 +115,7 @@ class GaussianPosterior(PriorAndPosterior):
             assert isinstance(made, Gaussian)
         made.set_units(locations, data)
         if made.prior == "weak":
-            made._store_prior(weak(made.shape, 1, data))
+            made.store_prior(weak_prior(made.shape, 1, data))
         copy_buffers(made, self.likelihood)
         self._update(made, share.sum(0), made.summarize(x, share))
         copy_buffers(made, self.likelihood)  # again: rounding may have moved the origins
@@ -129,7 +129,7 @@ class GaussianPosterior(PriorAndPosterior):
         assert isinstance(made, Gaussian)
         made.set_units(None, data)
         if made.prior == "weak":
-            self.likelihood._store_prior(weak(made.shape, 1, data))
+            self.likelihood.store_prior(weak_prior(made.shape, 1, data))
 
     # what variational Bayes needs of q(theta)
 
@@ -186,7 +186,7 @@ class GaussianPosterior(PriorAndPosterior):
         return () if self.likelihood.tied else (self._k,)
 
     def _prior(self) -> ConjugatePrior:
-        prior = self.likelihood._conjugate()
+        prior = self.likelihood.conjugate_prior()
         assert prior is not None
         return prior
 
@@ -205,10 +205,10 @@ class GaussianPosterior(PriorAndPosterior):
         return (scale @ scale.mT if self.likelihood.shape is Full else scale**2).detach()
 
     def _update(self, made: Gaussian, weight: Tensor, total: Tensor) -> None:
-        prior = made._conjugate()
+        prior = made.conjugate_prior()
         assert prior is not None
         mean = MeanPrecision(prior.shape, prior.location, prior.location_weight, prior.dof, prior.scatter)
-        made._solve(weight, total, mean)
+        made._set_from_sums(weight, total, mean)
 
     def _count(self, weight: Tensor) -> None:
         prior, made = self._prior(), self.likelihood

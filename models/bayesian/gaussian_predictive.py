@@ -13,8 +13,8 @@ from torch.distributions import Distribution
 
 from ..families.gaussian import Gaussian
 from ..kernels.full_covariance import Full
-from ..kernels.fused_pass import log_density
-from ..kernels.gaussian_conditional import Given
+from ..kernels.gaussian_conditional import ConditionalGaussian
+from ..kernels.gaussian_pass import log_density
 from ..kernels.special_functions import log_gamma_ratio
 
 
@@ -44,13 +44,13 @@ def student_t_log_prob(
 ) -> Float[Tensor, "n k"]:
     """Their log densities in nats, of the observed values of each row."""
     d = made.features
-    y = x.unsqueeze(-2) - made.origin - made._offset()  # (n, k, d)
+    y = x.unsqueeze(-2) - made.origin - made.loc_from_origin()  # (n, k, d)
     if made.shape.scale_dims == 1:
         column = dist.StudentT(dof.unsqueeze(-1), torch.zeros_like(scales), scales)
         return torch.where(y.isnan(), 0.0, column.log_prob(y.nan_to_num(nan=0.0))).sum(-1)
     if x.isnan().any():
-        given = Given(made.shape, scales, y)
-        normal, squared, observed = given.log_prob, given.squared, given.seen
+        given = ConditionalGaussian(made.shape, scales, y)
+        normal, squared, observed = given.log_prob, given.squared, given.observed
     else:
         normal, observed = log_density(made.shape, scales, y.permute(1, 2, 0)).T, torch.full((len(x), 1), d).to(y)
         squared = -2 * normal - d * math.log(2 * math.pi) - made.shape.log_det(scales, d)

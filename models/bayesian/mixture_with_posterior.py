@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..families.family import Family
-from ..families.missing_values import log_density
+from ..families.missing_values import log_prob_of_rows
 from ..mixtures.e_step import allowed
 from ..mixtures.mixture import Mixture
 from .closed_form_posterior import ClosedFormPosterior
@@ -148,7 +148,7 @@ class MixtureWithPosterior(Mixture):
     def _log_joints(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "s n k"]:
         """log weights + log p(x | z = k) at each view of q."""
         self._require_parameters()
-        joint = torch.stack([log_density(family, x) + log_weights for family, log_weights in self.q.views()])
+        joint = torch.stack([log_prob_of_rows(family, x) + log_weights for family, log_weights in self.q.views()])
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:

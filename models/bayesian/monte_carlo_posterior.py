@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..families.family import Family
-from ..families.missing_values import log_density
+from ..families.missing_values import log_prob_of_rows
 from .parameter_sites import View
 from .prior_and_posterior import PriorAndPosterior
 from .stick_breaking_weights import MixtureWeights
@@ -54,7 +54,7 @@ class MonteCarloPosterior(torch.nn.Module):
 
     def log_predictive(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """The log of the mean over draws of p(x | weights, theta), of each row in nats."""
-        each = [torch.logsumexp(log_density(family, x) + weights, -1) for family, weights in self.views()]
+        each = [torch.logsumexp(log_prob_of_rows(family, x) + weights, -1) for family, weights in self.views()]
         return torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
 
     def sample(self, n: int) -> tuple[Tensor, Tensor]:

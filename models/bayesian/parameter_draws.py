@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..families.family import Family
-from ..families.missing_values import log_density
+from ..families.missing_values import log_prob_of_rows
 from ..mixtures.mixture import Mixture
 from ..random_state import fixed_seed
 from .mixture_with_posterior import MixtureWithPosterior
@@ -93,7 +93,7 @@ class ParameterDraws(MixtureWithPosterior):
         x = self._table(x)
         with fixed_seed(seed):
             views = self.views(self.draw(draws))
-            return torch.stack([dist.Categorical(logits=log_density(f, x) + w).sample() for f, w in views])
+            return torch.stack([dist.Categorical(logits=log_prob_of_rows(f, x) + w).sample() for f, w in views])
 
     # densities and mixtures at draws
 
@@ -116,7 +116,7 @@ class ParameterDraws(MixtureWithPosterior):
             (100, 6)
         """
         x = self._table(x)
-        return torch.stack([torch.logsumexp(log_density(f, x) + weights, -1) for f, weights in self.views(theta)])
+        return torch.stack([torch.logsumexp(log_prob_of_rows(f, x) + weights, -1) for f, weights in self.views(theta)])
 
     @torch.no_grad()
     def log_prior(self, theta: Theta) -> Float[Tensor, " s"]:

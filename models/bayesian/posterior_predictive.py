@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...data.rows import by_chunks
+from ...data.chunked_methods import by_chunks
 from ..mixtures.imputed import Imputed
 from ..random_state import fixed_seed
 from .parameter_draws import ParameterDraws
