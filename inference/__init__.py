@@ -22,7 +22,7 @@ from .engines.svi import SVI
 from .fitting.fit import fit
 from .fitting.fit_result import Fit, Optimum
 from .fitting.save_and_load import load
-from .fitting.shard import Local
+from .fitting.distributed_rows import Local
 
 __all__ = [
     "EM",

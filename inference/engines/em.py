@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows, SupportsEM
-from .convergence import GAIN, ROUNDED, WRONG, gain_left
+from .convergence import LITTLE_LEFT, ONLY_ROUNDING_LEFT, IMPOSSIBLE_FALL, gain_left
 from .em_steps import EMSteps
 from .squarem import SquaremSteps
 
@@ -62,7 +62,7 @@ class EM:
         if len(bounds) < 2:
             return None
         gain = bounds[-1] - bounds[-2]
-        if gain < -WRONG * (1 + abs(bounds[-1])):
+        if gain < -IMPOSSIBLE_FALL * (1 + abs(bounds[-1])):
             raise ArithmeticError(
                 f"the bound fell by {-gain:.3g} nats per row in pass {len(bounds)}, expected EM never to lower it: "
                 "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
@@ -74,5 +74,5 @@ class EM:
             and len(bounds) > 2 * stride
             and (left := gain_left(bounds[-1 - 2 * stride :: stride])) < self.tol
         ):
-            return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
+            return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
         return None

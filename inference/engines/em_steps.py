@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models import Rows, Statistics, SupportsEM
-from .convergence import FALL
+from .convergence import ROUNDING_FALL
 from .data_bound import expectation
 
 SLOW = 1e-5  # the gain, relative to 1 + |bound|, below which float32 would hide too much of it
@@ -98,7 +98,7 @@ def _step(
         if best is not None and not higher > best[1]:
             model.load_state_dict(best[2])
             return best[:2]
-        rises = bool(higher >= bound - FALL * (1 + bound.abs()))
+        rises = bool(higher >= bound - ROUNDING_FALL * (1 + bound.abs()))
         if best is not None or (rises and float(higher - bound) > gain / 2):
             return ahead, higher
         if rises:

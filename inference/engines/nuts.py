@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -14,18 +13,18 @@ from pyro.infer.mcmc import MCMC
 from pyro.infer.mcmc import NUTS as Kernel
 from pyro.ops.stats import split_gelman_rubin
 from torch import Tensor
-from torch.distributions import biject_to
 
 from ...models import BayesianMixture, PosteriorDraws, Rows
-from ...models.bayesian.beliefs import Theta, log_density
+from ...models.bayesian.beliefs import Theta
 from ...models.bayesian.posterior_draws import stacked
 from ...models.families.missing_values import log_density as log_prob
 from ...models.mixtures.e_step import allowed
 from .data_bound import data_bound
 from .relabel import relabel
+from .unconstrained_posterior import LogJoint, split_draws, gaussian_bound
 
 LABEL_ROWS = 1000  # at most, by which the labels of draws are matched
-BOUND_DRAWS = 2000  # of the Gaussian whose bound is reported
+
 MIXED = 1.05  # largest R-hat of chains that agree
 
 
@@ -58,7 +57,7 @@ class NUTS:
         if not 0 < self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept!r}, expected a probability such as 0.8")
 
-    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> Sampling:
+    def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> NUTSSteps:
         """Yield the bound of the model as it stands, then put draws in the place of its q, and yield their bound."""
         if not isinstance(model, BayesianMixture):
             raise TypeError(
@@ -69,14 +68,14 @@ class NUTS:
             raise ValueError(f"max_passes is {max_passes}, expected at least 2: NUTS draws in its second pass")
         if rows.processes > 1:
             raise TypeError("NUTS reads all rows at each of its steps, expected one process: start it without torchrun")
-        return Sampling(self, model, rows, generator)
+        return NUTSSteps(self, model, rows, generator)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """None: there is an end."""
         return None
 
 
-class Sampling:
+class NUTSSteps:
     """The two passes of a sampler: what `NUTS.passes` returns. `outcome`: whether the chains agree, and how it is
     known."""
 
@@ -124,8 +123,8 @@ class Sampling:
         theta = self._relabelled(stacked(found))
         joint = LogJoint(model, self.rows)
         # sticks are of places, not of labels: they and what is drawn with them stay together
-        flat = torch.stack([joint.unconstrained(o) for o in (_parted(theta) if model.shares.exchangeable else found)])
-        own = torch.stack([joint.unconstrained(one, model.beliefs.supports()) for one in _parted(theta)])
+        flat = torch.stack([joint.unconstrained(o) for o in (split_draws(theta) if model.shares.exchangeable else found)])
+        own = torch.stack([joint.unconstrained(one, model.beliefs.supports()) for one in split_draws(theta)])
         shares = theta["weights"][:, 1:]  # the first follows from the others
         self.outcome = self._judged(torch.cat([own, shares, joint.many(flat).unsqueeze(1)], 1), divergences)
         bound = gaussian_bound(joint, flat)
@@ -154,85 +153,3 @@ class Sampling:
         if worst <= MIXED:
             return True, f"converged: {told}"
         return False, f"not converged: {told}, expected at most {MIXED}: more draws and warmup, or fewer components"
-
-
-class LogJoint:
-    """log p(x, theta) of a model as a function of one vector u (p,) of unconstrained coordinates, in the units of the
-    data, with the log Jacobian of the map from u to theta."""
-
-    def __init__(self, model: BayesianMixture, rows: Rows):
-        self.shares, self.beliefs = model.shares, model.beliefs
-        self.chunks = list(rows.merged.chunks())
-        supports = {**self.shares.supports(), **self.beliefs.supports()}
-        self.maps = {name: biject_to(form) for name, (form, _) in supports.items()}
-        self.shapes = {name: self.maps[name].inverse_shape(shape) for name, (_, shape) in supports.items()}
-        self.sizes = [shape.numel() for shape in self.shapes.values()]
-
-    def __call__(self, u: Float[Tensor, " p"]) -> Float[Tensor, ""]:
-        """In nats, differentiable."""
-        theta, total = {}, u.new_zeros(())
-        for name, part in zip(self.maps, u.split(self.sizes), strict=True):
-            part = part.reshape(self.shapes[name])
-            theta[name] = self.maps[name](part)
-            total = total + torch.as_tensor(self.maps[name].log_abs_det_jacobian(part, theta[name])).sum()
-        family = self.beliefs.family_at({name: theta[name] for name in self.beliefs.supports()})
-        log_weights = self.shares.log_weights(theta)
-        for chunk in self.chunks:
-            terms = log_prob(family, chunk.x) + log_weights
-            if chunk.labels is not None:
-                terms = terms + allowed(chunk.labels, terms.shape[-1])
-            rows = terms.logsumexp(-1)
-            total = total + (rows.sum() if chunk.weights is None else rows @ chunk.weights)
-        return total + log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
-
-    def potential(self, parameters: dict[str, Tensor]) -> Tensor:
-        """Minus that; infinite where theta has left the range of numbers."""
-        u = parameters["u"]
-        try:
-            value = -self(u)
-        except (ValueError, RuntimeError):  # of distributions, and of matrix factors
-            return torch.inf + 0 * u.sum()
-        return torch.where(value.isnan(), torch.inf + 0 * u.sum(), value)
-
-    @torch.no_grad()
-    def many(self, u: Float[Tensor, "s p"]) -> Float[Tensor, " s"]:
-        """Of several vectors."""
-        return torch.stack([-self.potential({"u": one}) for one in u])
-
-    @torch.no_grad()
-    def theta(self, u: Float[Tensor, " p"]) -> Theta:
-        """The parameters, and the weights whatever they are made of."""
-        parts = zip(self.maps, u.split(self.sizes), strict=True)
-        theta = {name: torch.as_tensor(self.maps[name](part.reshape(self.shapes[name]))) for name, part in parts}
-        return {"weights": self.shares.log_weights(theta).exp(), **theta}
-
-    @torch.no_grad()
-    def unconstrained(self, theta: Theta, names: Iterable[str] | None = None) -> Float[Tensor, " p"]:
-        """`theta` undone; of some names, if they are given."""
-        wanted = self.maps if names is None else names
-        return torch.cat([torch.as_tensor(self.maps[name].inv(theta[name])).flatten() for name in wanted])
-
-
-@torch.no_grad()
-def gaussian_bound(joint: LogJoint, draws: Float[Tensor, "s p"]) -> float:
-    """An estimate, by draws of its own, of a lower bound of log p(x), E_q[log p(x, theta) - log q], of the Gaussian q
-    with the mean and covariance of these draws, cut off where log p(x, theta) is not finite. Raises ArithmeticError for
-    draws that are not finite."""
-    if not draws.isfinite().all():
-        raise ArithmeticError(
-            "some draws of the sampler are at the end of a parameter's range to rounding, such as a weight of 0, "
-            "expected draws inside: take a larger concentration, or fewer components"
-        )
-    s, p = draws.shape
-    covariance = torch.atleast_2d(torch.cov(draws.T)) if s > p + 1 else torch.diag(draws.var(0))
-    covariance = covariance + torch.diag(1e-9 * covariance.diagonal() + 1e-12)  # a chain may not have moved
-    q = torch.distributions.MultivariateNormal(draws.mean(0), covariance)
-    u = q.sample((BOUND_DRAWS,))
-    each = joint.many(u) - q.log_prob(u)
-    kept = each[each.isfinite()]
-    return float(kept.mean()) + math.log(len(kept) / len(each)) if len(kept) else -math.inf
-
-
-def _parted(theta: Theta) -> list[Theta]:
-    """Of values of several draws each by itself."""
-    return [{name: value[i] for name, value in theta.items()} for i in range(len(theta["weights"]))]

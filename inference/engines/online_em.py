@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...models import Rows, Statistics, SupportsEM
-from .convergence import STALL
+from .convergence import NO_PROGRESS
 from .data_bound import expectation
 from .svi import require_batches
 
@@ -60,7 +60,7 @@ class OnlineEM:
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None."""
         if self.tol > 0 and len(bounds) > PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:
-            return STALL.format(tol=self.tol, passes=PATIENCE)
+            return NO_PROGRESS.format(tol=self.tol, passes=PATIENCE)
         return None
 
     def follow(self, model: Any, batches: Iterable[Any]) -> Iterator[float]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ...data.chunk import Chunk
 from ...models import LatentModel, Rows, SupportsPosterior
-from .convergence import FEWEST, NOISY, PATIENCE, SETTLED, STALL
+from .convergence import MIN_TAIL, NOISE_FACTOR, PATIENCE, STEPS_DECAYED, NO_PROGRESS
 from .data_bound import data_bound
-from .processes import average, synchronize
+from .collectives import average, synchronize
 from .svi_objectives import analytic, importance
 
 LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
@@ -101,12 +101,12 @@ class SVI:
         if self.elbo not in NOISELESS or self.batch_size is not None:
             tail = max(1, max_passes // 10)
             arrived = len(bounds) == max_passes and len(bounds) > tail
-            level = arrived and tail >= FEWEST and max(bounds) - bounds[-1] < NOISY * self.tol
-            if level and max(bounds) - max(bounds[:-tail]) < NOISY * self.tol:
-                return SETTLED.format(percent=100 * self.decay, tol=NOISY * self.tol, tail=tail)
+            level = arrived and tail >= MIN_TAIL and max(bounds) - bounds[-1] < NOISE_FACTOR * self.tol
+            if level and max(bounds) - max(bounds[:-tail]) < NOISE_FACTOR * self.tol:
+                return STEPS_DECAYED.format(percent=100 * self.decay, tol=NOISE_FACTOR * self.tol, tail=tail)
             return None
         if self.tol > 0 and len(bounds) > 2 * PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:
-            return STALL.format(tol=self.tol, passes=PATIENCE)
+            return NO_PROGRESS.format(tol=self.tol, passes=PATIENCE)
         return None
 
     def _require_fitting(self, model: LatentModel) -> None:

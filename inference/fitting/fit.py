@@ -15,18 +15,20 @@ from ...models import Collapse, LatentModel, Rows
 from ...models.random_state import gpus
 from ..engines.contract import Engine
 from ..engines.data_bound import gradient_norm
-from ..engines.processes import in_step, is_first
-from .checkpoint import Checkpoint, describe_run
+from ..engines.processes import is_first
+from ..engines.collectives import on_all_processes
+from .checkpoint import Checkpoint
+from .run_description import describe_run
 from .fit_result import Fit, Model, Optimum
-from .progress import reporter
-from .restarts import runs, short_then_long
-from .run import Found, Task
-from .shard import share
+from .progress import progress_bar
+from .restarts import run_restarts, short_runs_then_best
+from .restart_run import RestartsSoFar, RestartRunner
+from .distributed_rows import rows_for_fit
 
 SAME_OPTIMUM = 1e-4  # nats per row: two runs that end closer than this have found the same optimum
 
 
-@in_step
+@on_all_processes
 def fit(
     model: Model,
     x: Any,
@@ -100,10 +102,10 @@ def fit(
     if short_passes is not None and checkpoint is not None:
         raise ValueError("got short_passes with a checkpoint, which keeps one run to its end: leave one of them out")
     file = None if checkpoint is None else Checkpoint(checkpoint)
-    rows = share(x, weights, labels, model)
+    rows = rows_for_fit(x, weights, labels, model)
     with torch.random.fork_rng(devices=gpus(model)):  # a table that draws its rows leaves no trace, either
-        held = None if validation is None else _held_out(validation, rows, model)
-    task = Task(model, rows, engine, max_passes, int(seed), held, patience)
+        held = None if validation is None else _validation_rows(validation, rows, model)
+    runner = RestartRunner(model, rows, engine, max_passes, int(seed), held, patience)
     if (prepare := getattr(model, "prepare", None)) is not None:
         prepare()  # takes seconds once, which are not this fit's
     saved = None
@@ -116,9 +118,9 @@ def fit(
     with (
         torch.random.fork_rng(devices=gpus(model)),
         threads_for(min(len(rows), getattr(engine, "batch_size", None) or len(rows)) * rows.features),
-        reporter(progress and is_first(), type(engine).__name__, restarts, max_passes) as report,
+        progress_bar(progress and is_first(), type(engine).__name__, restarts, max_passes) as on_pass,
     ):
-        found = Found() if saved is None else saved.found(task.begin)
+        found = RestartsSoFar() if saved is None else saved.found(runner.begin)
         resumed = saved if saved is not None and saved.is_under_way else None
         began = time.perf_counter() - found.seconds
 
@@ -128,15 +130,15 @@ def fit(
                 file.write(found, *under_way)
 
         if short_passes is None:
-            ends = runs(task, range(found.restart, restarts), report, None, None if file is None else save, resumed)
+            ends = run_restarts(runner, range(found.restart, restarts), on_pass, None, None if file is None else save, resumed)
         else:
-            ends = short_then_long(task, restarts, report, short_passes)
+            ends = short_runs_then_best(runner, restarts, on_pass, short_passes)
         for restart, run in ends:
             if isinstance(run, Collapse):
                 found.collapses, found.collapse = found.collapses + 1, run
             else:
-                found.ends.append(run.bounds[-1])
-                if found.winner is None or task.score(run) > task.score(found.winner):
+                found.final_bounds.append(run.bounds[-1])
+                if found.winner is None or runner.score(run) > runner.score(found.winner):
                     found.winner = run
             found.restart = restart + 1
             if restart + 1 < restarts:
@@ -162,19 +164,19 @@ def fit(
         bounds=torch.tensor(best.bounds, dtype=torch.float64),
         times=torch.tensor(best.times, dtype=torch.float64),
         converged=best.reason is not None,
-        reason=task.why(best),
+        reason=runner.reason_of(best),
         seconds=found.seconds,
         seed=int(seed),
-        optima=_distinct(found.ends, found.collapses),
+        optima=_distinct_optima(found.final_bounds, found.collapses),
         gradient_norm=found.gradient_norm,
         held_out=torch.tensor(best.held_out, dtype=torch.float64) if best.held_out else None,
     )
 
 
-def _held_out(validation: Any, rows: Rows, model: Any) -> Rows:
+def _validation_rows(validation: Any, rows: Rows, model: Any) -> Rows:
     """The validation rows, read by the names and codes of the rows of the fit."""
     try:
-        held = share(validation, None, None, model if rows.schema is None else rows)
+        held = rows_for_fit(validation, None, None, model if rows.schema is None else rows)
         columns = held.features
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error
@@ -183,7 +185,7 @@ def _held_out(validation: Any, rows: Rows, model: Any) -> Rows:
     return held
 
 
-def _distinct(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:
+def _distinct_optima(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:
     """The ends of the runs, best first, those within `SAME_OPTIMUM` of the best of them counted together."""
     optima: list[Optimum] = []
     for bound in sorted(bounds, reverse=True):

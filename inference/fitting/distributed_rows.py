@@ -17,7 +17,8 @@ from ...data.chunk import Chunk
 from ...data.rows import as_rows
 from ...data.shuffle import windows
 from ...models import Rows
-from ..engines.processes import added, gathered, processes, rank
+from ..engines.processes import processes, rank
+from ..engines.collectives import gather, sum_over_processes
 
 Made = TypeVar("Made")
 
@@ -32,8 +33,8 @@ class Local:
     labels: Any = None
 
 
-def share(x: Any, weights: Any = None, labels: Any = None, model: Any = None) -> Rows:
-    """The rows that a fit reads, as `as_rows` has them: in a job of several processes a `Shard` of them."""
+def rows_for_fit(x: Any, weights: Any = None, labels: Any = None, model: Any = None) -> Rows:
+    """The rows that a fit reads, as `as_rows` has them: in a job of several processes a `DistributedRows` of them."""
     if not isinstance(x, Local):
         rows = as_rows(x, weights, labels, model)
         return rows if processes() == 1 else _divided(rows)
@@ -45,10 +46,10 @@ def share(x: Any, weights: Any = None, labels: Any = None, model: Any = None) ->
     return own if processes() == 1 else _joined(own)
 
 
-def _divided(rows: Rows) -> Shard:
+def _divided(rows: Rows) -> DistributedRows:
     """A table that all processes can read, in parts of as many rows of positive weight."""
     _require_divisible(rows)
-    facts = gathered(lambda: (len(rows), rows.features, rows.total_weight))
+    facts = gather(lambda: (len(rows), rows.features, rows.total_weight))
     if len(set(facts)) > 1:
         (n, d, _), (m, e, _) = sorted(set(facts))[:2]
         raise ValueError(
@@ -64,13 +65,13 @@ def _divided(rows: Rows) -> Shard:
         kept = (rows.weights > 0).nonzero().squeeze(1)
         cuts = [0, *kept[torch.tensor(cuts[1:-1], dtype=torch.long)].tolist(), len(rows)]
     first, stop = cuts[rank()], cuts[rank() + 1]
-    return Shard(rows.part(first, stop), first, len(rows), rows.weights, rows.labels, counts)
+    return DistributedRows(rows.part(first, stop), first, len(rows), rows.weights, rows.labels, counts)
 
 
-def _joined(own: Rows) -> Shard:
+def _joined(own: Rows) -> DistributedRows:
     """The rows of all processes, one after the other."""
     _require_divisible(own)
-    parts = gathered(lambda: (len(own), own.features, own.schema, own.weights, own.labels))
+    parts = gather(lambda: (len(own), own.features, own.schema, own.weights, own.labels))
     sizes = [part[0] for part in parts]
     if len({part[1:3] for part in parts}) > 1:
         raise ValueError(
@@ -82,8 +83,8 @@ def _joined(own: Rows) -> Shard:
         weights = torch.cat([torch.ones(n, dtype=torch.float64) if w is None else w for n, *_, w, _ in parts])
     if any(part[4] is not None for part in parts):
         labels = torch.cat([torch.full((n,), -1) if z is None else z for n, *_, z in parts])
-    counts = gathered(lambda: own.positive)
-    return Shard(own, sum(sizes[: rank()]), sum(sizes), weights, labels, counts)
+    counts = gather(lambda: own.positive)
+    return DistributedRows(own, sum(sizes[: rank()]), sum(sizes), weights, labels, counts)
 
 
 def _require_divisible(rows: Rows) -> None:
@@ -91,7 +92,7 @@ def _require_divisible(rows: Rows) -> None:
         raise TypeError("got a DataLoader in a job of several processes, expected a table: pass its dataset instead")
 
 
-class Shard(Rows):
+class DistributedRows(Rows):
     """A table that the processes share: each reads the rows of its own part, and what is asked of all rows is put
     together. Weights and labels are those of all rows, on every process.
 
@@ -109,20 +110,20 @@ class Shard(Rows):
         self._n, self.weights, self.labels = n, weights, labels
         self.processes = len(self.counts)
 
-    def conformed(self, model: Any) -> Shard:
+    def conformed(self, model: Any) -> DistributedRows:
         own = self.own.conformed(model)
         if own is self.own:
             return self
-        return Shard(own, self.first, self._n, self.weights, self.labels, self.counts)
+        return DistributedRows(own, self.first, self._n, self.weights, self.labels, self.counts)
 
     def reduced(self, part: Callable[[], Made], merge: Callable[[Any, Any], Any] = add) -> Made:
         """What `part` makes of the chunks, merged over all processes."""
-        return added(part) if merge is add else reduce(merge, gathered(part))
+        return sum_over_processes(part) if merge is add else reduce(merge, gather(part))
 
     @cached_property
-    def merged(self) -> Shard:
+    def merged(self) -> DistributedRows:
         """The distinct rows of each part."""
-        return Shard(self.own.merged, self.first, self._n, self.weights, self.labels, self.counts)
+        return DistributedRows(self.own.merged, self.first, self._n, self.weights, self.labels, self.counts)
 
     def chunks(self, size: int | None = None) -> Iterator[Chunk]:
         """The rows of positive weight of this process's part in turn."""
@@ -158,7 +159,7 @@ class Shard(Rows):
         numbers = torch.arange(index.start, index.stop) if isinstance(index, slice) else index
         here = numbers[(numbers >= self.first) & (numbers < self.first + len(self.own))] - self.first
         return Chunk(
-            torch.cat(gathered(lambda: self.own._read(here).x)),
+            torch.cat(gather(lambda: self.own._read(here).x)),
             None if self.weights is None else self.weights[index],
             None if self.labels is None else self.labels[index],
         )

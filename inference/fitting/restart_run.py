@@ -14,14 +14,14 @@ from torch import Tensor
 from ...models import Collapse, Rows, Statistics
 from ...models.random_state import gpus, reseed
 from ..engines.contract import Engine, Steps
-from ..engines.convergence import EARLY, FROZEN, best_pass
+from ..engines.convergence import EARLY_STOP, ALL_FROZEN, best_pass
 from ..engines.data_bound import held_out_bound
-from ..engines.processes import require_same, set_out
-from .progress import Report
+from ..engines.collectives import require_same_bound, start_from_first
+from .progress import OnPass
 
 
 @dataclass
-class Run:
+class RestartRun:
     """One restart as far as it has come: for each pass what `Fit` has of it, and, under patience, the model's state at
     the best held-out pass, with the collapse that `check` found in it."""
 
@@ -30,19 +30,19 @@ class Run:
     times: list[float] = field(default_factory=list)
     held_out: list[float] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
-    flaw: Collapse | None = None
+    collapse_at_best: Collapse | None = None
     reason: str | None = None  # to stop; None at max_passes
     outcome: tuple[bool, str] | None = None  # of an engine with an end of its own: whether it converged, in words
     statistics: Statistics | None = None  # of all rows where it ended, of an engine that comes by them
 
 
 @dataclass
-class Found:
+class RestartsSoFar:
     """What the restarts before number `restart` have found; `gradient_norm` when all is done."""
 
     restart: int = 0
-    winner: Run | None = None
-    ends: list[float] = field(default_factory=list)  # the bounds of those that did not collapse
+    winner: RestartRun | None = None
+    final_bounds: list[float] = field(default_factory=list)  # the bounds of those that did not collapse
     collapses: int = 0
     collapse: Collapse | None = None  # the last one
     seconds: float = 0.0
@@ -50,7 +50,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Task:
+class RestartRunner:
     """What all restarts have in common, and the loop that each of them is."""
 
     model: Any
@@ -63,30 +63,30 @@ class Task:
 
     def generator(self, restart: int) -> torch.Generator:
         """What the start of this restart is drawn from."""
-        return torch.Generator().manual_seed(self._start(restart))
+        return torch.Generator().manual_seed(self._seed_of(restart))
 
     def begin(self, restart: int) -> tuple[Any, torch.Generator]:
         """A copy of the model where this restart begins, and the generator that it goes on with."""
-        reseed(self._start(restart), gpus(self.model))
+        reseed(self._seed_of(restart), gpus(self.model))
         generator = self.generator(restart)
         model = copy.deepcopy(self.model)
         model.initialize(self.rows, None, generator, redraw=restart > 0)
-        set_out(model, generator)
+        start_from_first(model, generator)
         return model, generator
 
     def run(
         self,
         restart: int,
-        report: Report,
+        on_pass: OnPass,
         save: Callable[..., None] | None = None,
         resumed: Any = None,
         passes: int | None = None,
-    ) -> Run:
-        """One restart, from its start or (`Saved`) from where it was killed. What is saved after a pass is always of a
+    ) -> RestartRun:
+        """One restart, from its start or (`SavedRun`) from where it was killed. What is saved after a pass is always of a
         run that goes on: the last pass is made, and the model checked, by the same process. passes: how many of them to
         make at most, to see how far they lead; the model is then not checked."""
         model, generator = self.begin(restart)
-        run = Run(model) if resumed is None else resumed.run(model)
+        run = RestartRun(model) if resumed is None else resumed.run(model)
         steps = self.engine.passes(model, self.rows, self.max_passes, generator)
         if self.patience is not None and hasattr(steps, "outcome"):
             raise ValueError(
@@ -102,7 +102,7 @@ class Task:
             resumed.restore(steps, generator)
         began = time.perf_counter() - (run.times[-1] if run.times else 0.0)
         for bound in steps:
-            require_same(float(bound))
+            require_same_bound(float(bound))
             run.bounds.append(float(bound))
             run.times.append(time.perf_counter() - began)
             if not torch.isfinite(bound):
@@ -111,9 +111,9 @@ class Task:
                     "floating-point numbers; rescale the data, or take a smaller learning_rate"
                 )
             if self.validation is not None:
-                self._hold_out(run, self.validation)
-            report(restart, len(run.bounds), run.bounds[-1], run.held_out[-1] if run.held_out else None)
-            run.reason = self._reason(run)
+                self._evaluate_held_out(run, self.validation)
+            on_pass(restart, len(run.bounds), run.bounds[-1], run.held_out[-1] if run.held_out else None)
+            run.reason = self._stop_reason(run)
             if run.reason is not None or len(run.bounds) in (self.max_passes, passes):
                 break
             if save is not None:
@@ -131,15 +131,15 @@ class Task:
             model.load_state_dict(run.best)
             passes = best_pass(run.held_out) + 1
             run.bounds, run.times, run.best = run.bounds[:passes], run.times[:passes], None
-            if run.flaw is not None:
-                raise run.flaw
+            if run.collapse_at_best is not None:
+                raise run.collapse_at_best
         return run
 
-    def score(self, run: Run) -> float:
+    def score(self, run: RestartRun) -> float:
         """What the best of the restarts has most of."""
         return run.bounds[-1] if self.patience is None else max(run.held_out)
 
-    def why(self, run: Run) -> str:
+    def reason_of(self, run: RestartRun) -> str:
         """Why a run ended, and where its model is from if not from the end."""
         if run.outcome is not None:
             return run.outcome[1]
@@ -147,10 +147,10 @@ class Task:
         before = len(run.bounds) < len(run.held_out)
         return f"{reason}; the model is that of pass {len(run.bounds)}" if before else reason
 
-    def _start(self, restart: int) -> int:
+    def _seed_of(self, restart: int) -> int:
         return (self.seed * 1_000_003 + restart) % 2**63
 
-    def _hold_out(self, run: Run, validation: Rows) -> None:
+    def _evaluate_held_out(self, run: RestartRun, validation: Rows) -> None:
         """Take the held-out bound of a pass, and under patience keep the model of the best."""
         with torch.random.fork_rng(devices=gpus(run.model)):  # a table that draws its rows would change the run
             try:
@@ -167,20 +167,20 @@ class Task:
             run.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
             try:  # now, since a model may know more of its last M-step than its state says
                 run.model.check()
-                run.flaw = None
+                run.collapse_at_best = None
             except Collapse as collapse:
-                run.flaw = collapse
+                run.collapse_at_best = collapse
 
-    def _reason(self, run: Run) -> str | None:
+    def _stop_reason(self, run: RestartRun) -> str | None:
         """The reason to stop after the last pass, or None."""
         moves = [parameter.requires_grad for parameter in run.model.parameters()]
         if moves and not any(moves):
-            return FROZEN
+            return ALL_FROZEN
         try:
             reason = self.engine.stop(run.bounds, self.max_passes)
         except ArithmeticError:
             run.model.check()  # where a component has collapsed, rounding may lower the bound: the better reason
             raise
         if reason is None and self.patience and len(run.held_out) - 1 - best_pass(run.held_out) >= self.patience:
-            return EARLY.format(patience=self.patience)
+            return EARLY_STOP.format(patience=self.patience)
         return reason
