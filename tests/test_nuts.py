@@ -364,7 +364,7 @@ def test_the_bound_of_a_gaussian_takes_finite_draws_and_leaves_out_what_has_no_d
         # 2000 draws: an s.d. of 0.022 of log(1/2), and the draws' own moments are off by 1/70
         assert gaussian_bound(Half(), draws) == pytest.approx(math.log(0.5), abs=0.1)
     draws[3, 0] = -torch.inf
-    with pytest.raises(ArithmeticError, match=r"^some draws of the sampler are at the end of a parameter's range"):
+    with pytest.raises(ArithmeticError, match=r"^some draws of the sampler are at the boundary of a parameter's range"):
         gaussian_bound(Half(), draws)
 
 

@@ -1,4 +1,9 @@
-"""Collective calls: what the processes of one fit compute together, by torch.distributed."""
+"""Collective calls: what the processes of one fit compute together, by `torch.distributed`.
+
+Every process makes the same calls with the same arguments, in the same order. Sums over rows are added over the
+processes, so that all have the same model after every pass, to the bit. An error in one of them is raised in all.
+Without a job each function calls its argument and returns.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +22,11 @@ from ...models.random_state import gpus, reseed
 from .processes import connected, is_first, processes, rank
 
 Made = TypeVar("Made")
-
-
 Arguments = ParamSpec("Arguments")
 
 
 def run_on_all(part: Callable[[], Made]) -> Made:
-    """What `part` gives here, once it has come to its end everywhere. What one process raises all of them raise."""
+    """Return `part()` once it has returned on every process; raise on all of them what it raised on one."""
     if processes() == 1:
         return part()
     made, fault = None, None
@@ -32,7 +35,7 @@ def run_on_all(part: Callable[[], Made]) -> Made:
     except ConnectionError:
         raise
     except Exception as error:
-        if getattr(error, "known_to_all", False):
+        if vars(error).get("known_to_all"):
             raise
         fault = error
     with connected():
@@ -47,23 +50,23 @@ def run_on_all(part: Callable[[], Made]) -> Made:
 
 
 def on_all_processes(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """A function that all processes call `together`."""
+    """Decorate a function that all processes call: an error in one of them is raised in all (`run_on_all`)."""
 
     @wraps(function)
-    def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
         return run_on_all(lambda: function(*args, **kwargs))
 
-    return called
+    return wrapped
 
 
 def gather(part: Callable[[], Made]) -> list[Made]:
-    """What `part` gives on each process, in their order."""
+    """The values of `part()` on all processes, in the order of their ranks."""
     own = run_on_all(part)
     return [own] if processes() == 1 else _all_gather(own)
 
 
 def broadcast_from_first(part: Callable[[], Made]) -> Made:
-    """What `part` gives on the first process, which alone calls it."""
+    """The value of `part()` on the first process, the only one that calls it."""
     own = run_on_all(lambda: part() if is_first() else None)
     if processes() == 1:
         return own  # type: ignore[return-value]
@@ -74,37 +77,41 @@ def broadcast_from_first(part: Callable[[], Made]) -> Made:
 
 
 def sum_over_processes(part: Callable[[], Made]) -> Made:
-    """The sum over processes of what `part` gives: numbers, tensors or `Statistics`, which travel in one message, in
-    float64; of statistics that add in a way of their own, the parts themselves travel."""
+    """The sum of `part()` over processes: numbers, tensors or `Statistics`.
+
+    Tensors travel in one message, in float64. Statistics with an addition of their own are gathered and then added.
+    """
     own: Any = run_on_all(part)
     if isinstance(own, Tensor):
         return _all_reduce([own])[0]  # type: ignore[return-value]
     if type(own).__add__ is Statistics.__add__:
         names = [field.name for field in fields(own)]
-        return replace(own, **dict(zip(names, _all_reduce([getattr(own, name) for name in names]), strict=True)))
+        return replace(own, **dict(zip(names, _all_reduce([vars(own)[name] for name in names]), strict=True)))
     return reduce(add, _all_gather(own))
 
 
 def average(tensors: Sequence[Tensor], weight: float) -> None:
-    """Replace tensors, in place, by their mean over processes, each counting with its weight."""
+    """Replace tensors, in place, by their weighted mean over processes."""
     flat = torch.cat([weight * tensor.flatten() for tensor in tensors])
-    whole = torch.cat([flat, flat.new_tensor([weight])])
+    total = torch.cat([flat, flat.new_tensor([weight])])
     with connected():
-        dist.all_reduce(whole)
-    for tensor, part in zip(tensors, whole[:-1].split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_((part / whole[-1]).view_as(tensor))
+        dist.all_reduce(total)
+    for tensor, part in zip(tensors, total[:-1].split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_((part / total[-1]).view_as(tensor))
 
 
 def synchronize(tensors: Iterable[Tensor]) -> None:
-    """Give tensors, in place, the values that they have on the first process."""
+    """Replace tensors, in place, by their values on the first process."""
     own = list(tensors)
     for tensor, value in zip(own, broadcast_from_first(lambda: [each.detach().cpu() for each in own]), strict=True):
         tensor.data.copy_(value)
 
 
 def start_from_first(model: Any, generator: torch.Generator) -> None:
-    """Begin at the first process's start, each process with random numbers of its own: the first with those that a
-    single one would have."""
+    """Give all processes the model of the first, and each of them random numbers of its own.
+
+    The first keeps the random numbers that a single process would have.
+    """
     if processes() == 1:
         return
     synchronize(model.state_dict().values())
@@ -115,16 +122,17 @@ def start_from_first(model: Any, generator: torch.Generator) -> None:
 
 
 def require_same_bound(bound: float) -> None:
-    """Raise ArithmeticError if the processes have come to different bounds, and would go different ways from here."""
+    """Raise ArithmeticError if the processes have different bounds, from which they would diverge."""
     bounds = gather(lambda: bound)
     if len({each.hex() for each in bounds}) > 1:
         raise ArithmeticError(
             f"the processes have come to different bounds, {', '.join(map(str, bounds))}, expected the same model on "
-            "each: the engine, or code of the model's own, keeps to itself what it sums over rows (see Rows.reduced)"
+            "each: the engine or the model sums over the rows of one process only, where Rows.reduced sums over all"
         )
 
 
 def _all_reduce(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The sums of these tensors over processes, in one message."""
     flat = _on_backend_device(torch.cat([tensor.detach().flatten().double() for tensor in tensors]))
     with connected():
         dist.all_reduce(flat)
@@ -133,6 +141,7 @@ def _all_reduce(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _all_gather(own: Any) -> list:
+    """The values on all processes, in the order of their ranks."""
     everyone: list[Any] = [None] * processes()
     with connected():
         dist.all_gather_object(everyone, own)
@@ -140,5 +149,5 @@ def _all_gather(own: Any) -> list:
 
 
 def _on_backend_device(tensor: Tensor) -> Tensor:
-    """Where the job can send it from: a GPU, if nccl is all there is."""
+    """The tensor where the backend can send it from: on a GPU, if nccl is the only one."""
     return tensor.cuda() if dist.get_backend() == "nccl" else tensor

@@ -1,8 +1,7 @@
-"""What the processes of one fit tell each other, by `torch.distributed`; each reads its own part of the rows (`DistributedRows`).
+"""The processes of a job that share one fit, as `torchrun --nproc-per-node 2 script.py` starts them.
 
-Every process makes the same calls with the same arguments, as `torchrun --nproc-per-node 2 script.py` has it. What is
-summed over rows is added up over the processes, so that all of them have the same model at every pass, to the bit.
-Whatever goes wrong in one of them is raised in all.
+Which of them this one is, how many there are, and how they connect by `torch.distributed`. What they compute together
+is in `collectives`.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 PROCESS_LOST = (
-    "another process of this job ended or is out of reach: run the same command again, which goes on from the "
+    "another process of this job ended or cannot be reached: run the same command again, which goes on from the "
     "checkpoint if it has one"
 )
 
 
 def processes() -> int:
-    """How many processes the job has."""
+    """How many processes the job has; 1 without a job."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -38,12 +37,11 @@ def is_first() -> bool:
 
 @contextmanager
 def job() -> Iterator[None]:
-    """In the body this process belongs to the job that torchrun started, if it did: gloo for what is on the processor,
-    nccl for what is on GPUs.
+    """In the body this process belongs to the job that torchrun started, if it did: gloo on CPUs, nccl on GPUs.
 
-    torchrun gives a job that it restarts the store of the one before, where the addresses of processes that are gone
-    still stand, and `torch.distributed.init_process_group` by itself may call them; here each start has its own names.
-    Over several machines, whose counts of restarts differ, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes a new store.
+    When torchrun restarts a job, it keeps the store of addresses, which still holds those of processes that have ended;
+    `torch.distributed.init_process_group` by itself may use them. Here each start has its own prefix in the store.
+    On several machines, whose counts of restarts differ, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 makes a new store.
     """
     world = os.environ.get("WORLD_SIZE", "1")
     if world == "1" or dist.is_initialized():
@@ -64,22 +62,19 @@ def job() -> Iterator[None]:
 
 
 def local_rank() -> int:
-    """The number of this process on its machine, from 0, which is also that of its GPU."""
+    """The number of this process on its machine, from 0, which is also the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def local_device(device: str | None) -> str | None:
-    """The device of this process where all were told of one: "cuda" is the GPU of its number."""
+    """The device of this process: in a job "cuda" becomes the GPU with its local rank."""
     return f"cuda:{local_rank()}" if device == "cuda" and processes() > 1 else device
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """What fails in the body because another process is gone is a ConnectionError that says so."""
+    """Turn a failure of communication in the body into a ConnectionError that says what to do."""
     try:
         yield
     except RuntimeError as error:
         raise ConnectionError(PROCESS_LOST) from error
-
-
-# what all processes do together: each calls the same function at the same point

@@ -1,4 +1,4 @@
-"""x"""
+"""log p(x, theta) as a function of one unconstrained vector, for samplers, and a lower bound by a Gaussian in it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ...models.bayesian.beliefs import Theta, log_density
 from ...models.families.missing_values import log_density as log_prob
 from ...models.mixtures.e_step import allowed
 
-BOUND_DRAWS = 2000  # of the Gaussian whose bound is reported
+BOUND_DRAWS = 2000  # draws of the Gaussian by which its bound is estimated
 
 
 class LogJoint:
-    """log p(x, theta) of a model as a function of one vector u (p,) of unconstrained coordinates, in the units of the
-    data, with the log Jacobian of the map from u to theta."""
+    """log p(x, theta(u)) + log |d theta / d u| of a Bayesian mixture, for a vector u (p,) of unconstrained coordinates.
+
+    The coordinates are in units of the data.
+    """
 
     def __init__(self, model: BayesianMixture, rows: Rows):
         self.shares, self.beliefs = model.shares, model.beliefs
@@ -31,7 +33,7 @@ class LogJoint:
         self.sizes = [shape.numel() for shape in self.shapes.values()]
 
     def __call__(self, u: Float[Tensor, " p"]) -> Float[Tensor, ""]:
-        """In nats, differentiable."""
+        """The density at u in nats, differentiable."""
         theta, total = {}, u.new_zeros(())
         for name, part in zip(self.maps, u.split(self.sizes), strict=True):
             part = part.reshape(self.shapes[name])
@@ -48,42 +50,44 @@ class LogJoint:
         return total + log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
 
     def potential(self, parameters: dict[str, Tensor]) -> Tensor:
-        """Minus that; infinite where theta has left the range of numbers."""
+        """Minus the log density, as Pyro's samplers want it; infinite where theta is out of the range of numbers."""
         u = parameters["u"]
         try:
             value = -self(u)
-        except (ValueError, RuntimeError):  # of distributions, and of matrix factors
+        except (ValueError, RuntimeError):  # raised by distributions, and by Cholesky factors
             return torch.inf + 0 * u.sum()
         return torch.where(value.isnan(), torch.inf + 0 * u.sum(), value)
 
     @torch.no_grad()
     def many(self, u: Float[Tensor, "s p"]) -> Float[Tensor, " s"]:
-        """Of several vectors."""
+        """The log density at several vectors."""
         return torch.stack([-self.potential({"u": one}) for one in u])
 
     @torch.no_grad()
     def theta(self, u: Float[Tensor, " p"]) -> Theta:
-        """The parameters, and the weights whatever they are made of."""
+        """The parameters at u, always with the weights, also where u holds sticks."""
         parts = zip(self.maps, u.split(self.sizes), strict=True)
         theta = {name: torch.as_tensor(self.maps[name](part.reshape(self.shapes[name]))) for name, part in parts}
         return {"weights": self.shares.log_weights(theta).exp(), **theta}
 
     @torch.no_grad()
     def unconstrained(self, theta: Theta, names: Iterable[str] | None = None) -> Float[Tensor, " p"]:
-        """`theta` undone; of some names, if they are given."""
+        """The vector u of these parameters, or of those with the given names."""
         wanted = self.maps if names is None else names
         return torch.cat([torch.as_tensor(self.maps[name].inv(theta[name])).flatten() for name in wanted])
 
 
 @torch.no_grad()
 def gaussian_bound(joint: LogJoint, draws: Float[Tensor, "s p"]) -> float:
-    """An estimate, by draws of its own, of a lower bound of log p(x), E_q[log p(x, theta) - log q], of the Gaussian q
-    with the mean and covariance of these draws, cut off where log p(x, theta) is not finite. Raises ArithmeticError for
-    draws that are not finite."""
+    """An estimate of the lower bound E_q[log p(x, theta) - log q] of log p(x), in nats.
+
+    q is the Gaussian with the mean and covariance of these draws, truncated to where log p(x, theta) is finite. The
+    estimate uses draws from q. Raises ArithmeticError for draws that are not finite.
+    """
     if not draws.isfinite().all():
         raise ArithmeticError(
-            "some draws of the sampler are at the end of a parameter's range to rounding, such as a weight of 0, "
-            "expected draws inside: take a larger concentration, or fewer components"
+            "some draws of the sampler are at the boundary of a parameter's range, such as a weight of 0, expected draws "
+            "inside: take a larger concentration, or fewer components"
         )
     s, p = draws.shape
     covariance = torch.atleast_2d(torch.cov(draws.T)) if s > p + 1 else torch.diag(draws.var(0))
@@ -96,5 +100,5 @@ def gaussian_bound(joint: LogJoint, draws: Float[Tensor, "s p"]) -> float:
 
 
 def split_draws(theta: Theta) -> list[Theta]:
-    """Of values of several draws each by itself."""
+    """The values of several draws as one dict for each draw."""
     return [{name: value[i] for name, value in theta.items()} for i in range(len(theta["weights"]))]
