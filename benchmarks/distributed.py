@@ -45,8 +45,8 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
     import torch.distributed as dist
 
     from lowerbound.inference import EM
-    from lowerbound.inference.engines.processes import is_first, job
     from lowerbound.inference.engines.collectives import gather, synchronize
+    from lowerbound.inference.engines.processes import is_first, job
     from lowerbound.inference.fitting.distributed_rows import rows_for_fit
     from lowerbound.models import GaussianMixture, Rows, seed
 

@@ -19,10 +19,10 @@ from .engines.nuts import NUTS
 from .engines.online_em import OnlineEM
 from .engines.relabel import relabel
 from .engines.svi import SVI
+from .fitting.distributed_rows import Local
 from .fitting.fit import fit
 from .fitting.fit_result import Fit, Optimum
 from .fitting.save_and_load import load
-from .fitting.distributed_rows import Local
 
 __all__ = [
     "EM",

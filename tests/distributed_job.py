@@ -183,8 +183,8 @@ def said(call):
 
 def cases(folder):
     """All of it, in one job; each process writes what it found."""
-    from lowerbound.inference.engines.processes import job, rank
     from lowerbound.inference.engines.collectives import average
+    from lowerbound.inference.engines.processes import job, rank
 
     began = time.perf_counter()
     with job():

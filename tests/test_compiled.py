@@ -425,6 +425,8 @@ def test_a_fit_prepares_before_its_clock(monkeypatch):
 
     monkeypatch.setattr(Mixture, "prepare", lambda self: setattr(Clock, "prepared", Clock.prepared + 1))
     began = RestartRunner.begin
-    monkeypatch.setattr(RestartRunner, "begin", lambda *given: (setattr(Clock, "first", Clock.prepared), began(*given))[1])
+    monkeypatch.setattr(
+        RestartRunner, "begin", lambda *given: (setattr(Clock, "first", Clock.prepared), began(*given))[1]
+    )
     fit(GaussianMixture(1, 1), np.random.default_rng(0).standard_normal((50, 1)), EM())
     assert Clock.first == Clock.prepared == 1

@@ -342,7 +342,7 @@ def test_the_two_passes_are_needed_and_no_other_is_the_best(as_users_run_it):
     model, x = BayesianMixture(Poisson(2, 1), RATES), counts(12)
     with pytest.raises(ValueError, match=r"^max_passes is 1, expected at least 2: NUTS draws in its second pass$"):
         fit(model, x, NUTS(4, 4, 1), max_passes=1)
-    with pytest.raises(ValueError, match=r"^patience is 3, but NUTS has one end of its own .* leave patience out$"):
+    with pytest.raises(ValueError, match=r"^patience is 3, but NUTS ends by itself .* leave patience out$"):
         fit(model, x, NUTS(4, 4, 1), validation=x, patience=3)
     assert fit(model, x, NUTS(4, 4, 1), validation=x).held_out.shape == (2,)
 

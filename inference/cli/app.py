@@ -145,8 +145,8 @@ def fit(
     its own part of the rows."""
     with plainly(alone=False, kept=(checkpoint, out)):
         from ..criticism.compare import compare as compare_fits
-        from ..engines.processes import is_first, job, local_device
         from ..engines.collectives import run_on_all
+        from ..engines.processes import is_first, job, local_device
         from ..fitting.distributed_rows import rows_for_fit
         from ..report.comparison_text import components as components_text
         from ..report.write_report import probe

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows, SupportsEM
-from .convergence import LITTLE_LEFT, ONLY_ROUNDING_LEFT, IMPOSSIBLE_FALL, gain_left
+from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left
 from .em_steps import EMSteps
 from .squarem import SquaremSteps
 
@@ -46,7 +46,7 @@ class EM:
         >>> x = torch.tensor([[0.0], [0.2], [0.7], [1.1], [4.0], [4.3], [4.4], [5.0]])
         >>> fitted = fit(GaussianMixture(2, 1), x, EM(tol=1e-6))
         >>> round(float(fitted.bounds[-1]), 4), fitted.reason
-        ()
+        (-1.1838, 'converged: no more than rounding left to gain')
 
     References:
         Dempster, Laird & Rubin, Maximum likelihood from incomplete data via the EM algorithm, Journal of the Royal
@@ -60,8 +60,7 @@ class EM:
     def __post_init__(self):
         if self.dtype not in ("float64", "float32") or (self.accelerate and self.dtype == "float32"):
             raise ValueError(
-                f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the "
-                "first passes"
+                f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the first passes"
             )
         if self.accelerate not in (None, "squarem"):
             raise ValueError(f"accelerate is {self.accelerate!r}, expected None or 'squarem'")

@@ -21,7 +21,7 @@ from ...models.families.missing_values import log_density as log_prob
 from ...models.mixtures.e_step import allowed
 from .data_bound import data_bound
 from .relabel import relabel
-from .unconstrained_posterior import LogJoint, split_draws, gaussian_bound
+from .unconstrained_posterior import LogJoint, gaussian_bound, split_draws
 
 LABEL_ROWS = 1000  # at most so many rows decide how the labels of draws are matched
 
@@ -56,8 +56,8 @@ class NUTS:
         >>> from lowerbound.models import BayesianMixture, Poisson
         >>> x = torch.tensor([[0.0], [1.0], [1.0], [2.0], [9.0], [8.0], [11.0], [10.0]])
         >>> fitted = fit(BayesianMixture(Poisson(1, 1)), x, NUTS(draws=20, warmup=10, chains=1))
-        >>> len(fitted.bounds), fitted.model.draw(20)["family.rate"].shape
-        ()
+        >>> len(fitted.bounds), tuple(fitted.model.draw(20)["rate"].shape)
+        (2, (20, 1, 1))
 
     References:
         Hoffman & Gelman, The No-U-Turn sampler, Journal of Machine Learning Research 15 (2014), 1593-1623.
@@ -141,7 +141,9 @@ class NUTSSteps:
         theta = self._relabelled(stacked(found))
         joint = LogJoint(model, self.rows)
         # sticks have an order and no labels: such draws are used as they were found, without relabelling
-        flat = torch.stack([joint.unconstrained(o) for o in (split_draws(theta) if model.shares.exchangeable else found)])
+        flat = torch.stack(
+            [joint.unconstrained(o) for o in (split_draws(theta) if model.shares.exchangeable else found)]
+        )
         own = torch.stack([joint.unconstrained(one, model.beliefs.supports()) for one in split_draws(theta)])
         weights = theta["weights"][:, 1:]  # the first follows from the others
         self.outcome = self._judged(torch.cat([own, weights, joint.many(flat).unsqueeze(1)], 1), divergences)
@@ -172,4 +174,7 @@ class NUTSSteps:
             facts += f", {divergences} divergent: raise target_accept"
         if worst <= LARGEST_R_HAT:
             return True, f"converged: {facts}"
-        return False, f"not converged: {facts}, expected at most {LARGEST_R_HAT}: more draws and warmup, or fewer components"
+        return (
+            False,
+            f"not converged: {facts}, expected at most {LARGEST_R_HAT}: more draws and warmup, or fewer components",
+        )

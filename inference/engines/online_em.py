@@ -46,7 +46,7 @@ class OnlineEM:
         >>> x = torch.tensor([[0.0], [0.2], [0.7], [1.1], [4.0], [4.3], [4.4], [5.0]])
         >>> fitted = fit(GaussianMixture(2, 1), x, OnlineEM(batch_size=4), max_passes=50)
         >>> round(float(fitted.bounds[-1]), 2)
-        ()
+        -1.18
 
     References:
         Cappe & Moulines, On-line expectation-maximization algorithm for latent data models, Journal of the Royal
@@ -81,7 +81,7 @@ class OnlineEM:
         return None
 
     def follow(self, model: Any, batches: Iterable[Any]) -> Iterator[float]:
-        """Improve `model` in place by a stream of batches, each read once, and yield how well it predicted each of them.
+        """Improve `model` in place by a stream of batches, each read once; yield how well it predicted each of them.
 
         Args:
             model: A model that is seeded: `lowerbound.models.seed(model, first_rows)`.
@@ -104,7 +104,7 @@ class OnlineEM:
             >>> model = seed(GaussianMixture(2, 1), x)
             >>> bounds = list(OnlineEM().follow(model, [x] * 20))
             >>> round(bounds[-1], 2)
-            ()
+            -1.58
         """
         _require_em(model)
         mean = _scaled(drawn := model.expect(model.sample(FIRST_ROWS, seed=0)), 1 / FIRST_ROWS)

@@ -64,7 +64,7 @@ class SVI:
         >>> x = torch.tensor([[0.0], [0.2], [0.7], [1.1], [4.0], [4.3], [4.4], [5.0]])
         >>> fitted = fit(GaussianMixture(2, 1), x, SVI("exact"), max_passes=200)
         >>> round(float(fitted.bounds[-1]), 2)
-        ()
+        -1.18
 
     References:
         Hoffman, Blei, Wang & Paisley, Stochastic variational inference, Journal of Machine Learning Research 14 (2013),
@@ -101,7 +101,9 @@ class SVI:
                 "at least 1"
             )
         if self.particles > 1 and self.elbo in WITHOUT_NOISE:
-            raise ValueError(f"particles is {self.particles!r}, but elbo={self.elbo!r} draws nothing: leave particles out")
+            raise ValueError(
+                f"particles is {self.particles!r}, but elbo={self.elbo!r} draws nothing: leave particles out"
+            )
         if not (self.warm_up >= 0 and self.free_bits >= 0):
             raise ValueError(
                 f"warm_up and free_bits are {self.warm_up!r} and {self.free_bits!r}, expected passes and nats of at "

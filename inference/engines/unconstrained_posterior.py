@@ -86,8 +86,8 @@ def gaussian_bound(joint: LogJoint, draws: Float[Tensor, "s p"]) -> float:
     """
     if not draws.isfinite().all():
         raise ArithmeticError(
-            "some draws of the sampler are at the boundary of a parameter's range, such as a weight of 0, expected draws "
-            "inside: take a larger concentration, or fewer components"
+            "some draws of the sampler are at the boundary of a parameter's range, such as a weight of 0, expected "
+            "draws inside: take a larger concentration, or fewer components"
         )
     s, p = draws.shape
     covariance = torch.atleast_2d(torch.cov(draws.T)) if s > p + 1 else torch.diag(draws.var(0))

@@ -1,4 +1,9 @@
-"""x"""
+"""Many restarts of EM on a small table in one tensor, which is many times as fast as in turn.
+
+Each restart begins where `RestartRunner.begin` starts it, stops by the engine's rule on its own bounds, and is then
+taken out of the tensor. A restart that fails here is left out of the result: it is then made in turn, and raises its
+error there.
+"""
 
 from __future__ import annotations
 
@@ -20,35 +25,41 @@ from .restart_run import RestartRun, RestartRunner
 
 
 def can_batch(runner: RestartRunner) -> bool:
-    """Whether the restarts of a runner may run in one tensor, as far as the engine and the rows are concerned: by EM, on
-    a table so small that a pass is calls rather than arithmetic."""
+    """Whether the engine and the rows allow restarts in one tensor: plain EM on a small table.
+
+    On a small table a pass costs calls rather than arithmetic, and one tensor saves calls.
+    """
     rows = runner.rows
     small = rows.is_fixed and len(rows) * rows.features <= SMALL_TABLE
     plain = type(runner.engine) is EM and runner.engine.accelerate is None
     return plain and runner.validation is None and small and isinstance(runner.model, SupportsBatch)
 
 
-def run_batched(runner: RestartRunner, restarts: Sequence[int], on_pass: OnPass, passes: int | None) -> dict[int, RestartRun | Collapse]:
-    """These restarts from their starts to their ends, or up to so many `passes`, where models are not checked. Only the
-    best one has its model. Those that are missing are to run in turn."""
+def run_batched(
+    runner: RestartRunner, restarts: Sequence[int], on_pass: OnPass, passes: int | None
+) -> dict[int, RestartRun | Collapse]:
+    """Make these restarts, or only so many `passes` of each, after which models are not checked.
+
+    Only the best run has its model. Restarts that are missing from the result must be made in turn.
+    """
     try:
         model, _ = runner.begin(restarts[0])
         began = time.perf_counter()
         batch: Batch | None = model.batch(runner.rows, [runner.generator(restart) for restart in restarts[1:]])
-    except (ArithmeticError, ValueError):  # of one of them
+    except (ArithmeticError, ValueError):  # one of them failed
         return {}
     if batch is None:
         return {}
     rows = runner.rows.merged
     chunks = [chunk.arguments for chunk in rows.chunks()]
     running = [(restart, RestartRun(None)) for restart in restarts]
-    outcomes: dict[int, RestartRun | Collapse] = {}
+    results: dict[int, RestartRun | Collapse] = {}
     best: tuple[int, RestartRun] | None = None
     statistics = None
     while running:
         if statistics is not None:
-            able = batch.maximize(statistics).tolist()
-            running = [each for each, going in zip(running, able, strict=True) if going]
+            successful = batch.maximize(statistics).tolist()
+            running = [each for each, success in zip(running, successful, strict=True) if success]
             if not running:
                 break
         statistics = rows.reduced(lambda e=batch.expect: reduce(add, (e(*chunk) for chunk in chunks)))
@@ -69,16 +80,16 @@ def run_batched(runner: RestartRunner, restarts: Sequence[int], on_pass: OnPass,
         for i in sorted({0, *ended}):
             restart, run = running[i]
             on_pass(restart, len(run.bounds), run.bounds[-1], None)
-        thin = batch.collapsed().tolist() if ended and passes is None else [False] * len(running)
+        collapsed = batch.collapsed().tolist() if ended and passes is None else [False] * len(running)
         for i in ended:
             restart, run = running[i]
             try:
-                if thin[i]:
+                if collapsed[i]:
                     batch.copy_of(i).check()
             except Collapse as collapse:
-                outcomes[restart] = collapse
+                results[restart] = collapse
                 continue
-            outcomes[restart] = run
+            results[restart] = run
             if best is None or (run.bounds[-1], -restart) > (best[1].bounds[-1], -best[0]):
                 best = restart, run
                 batch.write(i, model)
@@ -87,4 +98,4 @@ def run_batched(runner: RestartRunner, restarts: Sequence[int], on_pass: OnPass,
             statistics = batch.keep(kept, statistics)
     if best is not None:
         best[1].model = model
-    return outcomes
+    return results

@@ -1,4 +1,4 @@
-"""Checkpoints: a run of `fit` on disk after every pass, so that one that was killed goes on, to the same bits."""
+"""Checkpoints: a run of `fit` on disk after every pass. A killed run goes on from it and ends in the same bits."""
 
 from __future__ import annotations
 
@@ -9,74 +9,84 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...models import Collapse
-from ...models.random_state import gpus
 from ..engines.collectives import broadcast_from_first, gather
 from .file_format import CHECKPOINT, read, require_folder, write
-from .restart_run import RestartsSoFar, RestartRun
+from .restart_run import RestartRun, RestartsSoFar
 from .run_description import Description
-from .saved_run import SERIES, SavedRun, random_prefix
+from .saved_run import SERIES, SavedRun, collapse_to_json, random_prefix, random_states
 
 
 class Checkpoint:
-    """A file that holds what `fit` has found and the run under way. In a job the first process reads and writes it.
+    """A file that holds the restart under way and what the restarts before it found; in a job the first process writes.
 
-    Raises FileNotFoundError if its folder is missing, IsADirectoryError if it is a folder itself.
+    Raises FileNotFoundError if the folder is missing, IsADirectoryError if the path is a folder.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        broadcast_from_first(self._require_place)
+        broadcast_from_first(self._require_writable)
         self.run: Description = {}
 
     def read(self, run: Description) -> SavedRun | None:
-        """What was saved of this run, None if nothing was. Raises ValueError for any other file."""
+        """The saved state of this run, or None if there is no file. Raises ValueError for the file of another run."""
         self.run = json.loads(json.dumps(run))
         return broadcast_from_first(self._read)
 
-    def _require_place(self) -> None:
+    def write(
+        self,
+        found: RestartsSoFar,
+        run: RestartRun | None = None,
+        steps: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Write the whole state, completely or not at all. Raises OSError if it cannot be written.
+
+        run, steps, generator: the restart under way, the steps of its engine and its random generator.
+        """
+        # the names "ends" and "flaw" belong to the file format
+        tensors = {"ends": _series(found.final_bounds)}
+        header: dict[str, Any] = {
+            "run": self.run,
+            "restart": found.restart,
+            "collapses": found.collapses,
+            "collapse": collapse_to_json(found.collapse),
+            "seconds": found.seconds,
+            "gradient_norm": found.gradient_norm,
+        }
+        for name, part in (("winner", found.winner), ("under_way", run)):
+            if part is not None:
+                flaw = collapse_to_json(part.collapse_at_best)
+                header[name] = {"reason": part.reason, "flaw": flaw, "best": part.best is not None}
+                tensors |= {f"{name}.{series}": _series(vars(part)[series]) for series in SERIES}
+                tensors |= _with_prefix(f"{name}.model", part.model.state_dict())
+                tensors |= _with_prefix(f"{name}.best", part.best or {})
+        if run is not None and generator is not None:
+            tensors |= _with_prefix("engine", steps.state_dict())
+            for number, states in enumerate(gather(lambda: random_states(run.model, generator))):
+                tensors |= _with_prefix(random_prefix(number), states)
+        broadcast_from_first(lambda: write(self.path, CHECKPOINT, tensors, header))
+
+    def _require_writable(self) -> None:
+        """Raise an error now if the file could not be written later."""
         require_folder(self.path)
         if self.path.is_dir():
             raise IsADirectoryError(f"checkpoint is {self.path}, a folder, expected the name of a file")
 
     def _read(self) -> SavedRun | None:
+        """`read` on the first process."""
         if not self.path.exists():
             return None
         header, tensors = read(self.path, CHECKPOINT)
         try:
-            self._require_same(header["run"])
+            self._require_same_run(header["run"])
             return SavedRun(header, tensors)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{self.path} is damaged ({error!r}): choose another file for the checkpoint, or delete it"
             ) from error
 
-    def write(
-        self, found: RestartsSoFar, run: RestartRun | None = None, steps: Any = None, generator: torch.Generator | None = None
-    ) -> None:
-        """Write all of it, whole or not at all. Raises OSError if it cannot be written."""
-        tensors = {"ends": _series(found.final_bounds)}
-        header: dict[str, Any] = {
-            "run": self.run,
-            "restart": found.restart,
-            "collapses": found.collapses,
-            "collapse": _collapse_to_json(found.collapse),
-            "seconds": found.seconds,
-            "gradient_norm": found.gradient_norm,
-        }
-        for name, part in (("winner", found.winner), ("under_way", run)):
-            if part is not None:
-                header[name] = {"reason": part.reason, "flaw": _collapse_to_json(part.collapse_at_best), "best": part.best is not None}
-                tensors |= {f"{name}.{series}": _series(getattr(part, series)) for series in SERIES}
-                tensors |= _with_prefix(f"{name}.model", part.model.state_dict())
-                tensors |= _with_prefix(f"{name}.best", part.best or {})
-        if run is not None and generator is not None:
-            tensors |= _with_prefix("engine", steps.state_dict())
-            for number, states in enumerate(gather(lambda: _random_states(run.model, generator))):
-                tensors |= _with_prefix(random_prefix(number), states)
-        broadcast_from_first(lambda: write(self.path, CHECKPOINT, tensors, header))
-
-    def _require_same(self, saved: Description) -> None:
+    def _require_same_run(self, saved: Description) -> None:
+        """Raise ValueError, naming the first difference, if the checkpoint belongs to another run."""
         for name in [*self.run, *(name for name in saved if name not in self.run)]:
             (theirs, was), (ours, now) = (run.get(name, ["none", None]) for run in (saved, self.run))
             if json.dumps(was, sort_keys=True) != json.dumps(now, sort_keys=True):
@@ -87,21 +97,10 @@ class Checkpoint:
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors by names with a prefix."""
     return {f"{prefix}.{name}": value for name, value in tensors.items()}
 
 
 def _series(values: list[float]) -> Tensor:
+    """Numbers as a float64 tensor."""
     return torch.tensor(values, dtype=torch.float64)
-
-
-def _random_states(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
-    """Those that a pass may draw from: torch's own, the generator's, and those of the model's GPUs."""
-    return {
-        "torch": torch.get_rng_state(),
-        "generator": generator.get_state(),
-        **{f"cuda:{gpu}": torch.cuda.get_rng_state(gpu) for gpu in gpus(model)},
-    }
-
-
-def _collapse_to_json(collapse: Collapse | None) -> list | None:
-    return None if collapse is None else [collapse.args[0], collapse.component, collapse.cure]

@@ -1,4 +1,4 @@
-"""The rows of a fit by several processes: each reads its own part of them."""
+"""The rows of a fit by several processes: each process reads its own part of the table."""
 
 from __future__ import annotations
 
@@ -17,16 +17,32 @@ from ...data.chunk import Chunk
 from ...data.rows import as_rows
 from ...data.shuffle import windows
 from ...models import Rows
-from ..engines.processes import processes, rank
 from ..engines.collectives import gather, sum_over_processes
+from ..engines.processes import processes, rank
 
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Local:
-    """Rows that only this process has, of a table that is nowhere in one piece: `fit(model, Local(x, weights, labels),
-    ...)` takes them for the x of all processes, one after the other. Parts should be of like size."""
+    """The rows of this process, where each process of a job holds a part of the table and none holds all of it.
+
+    `fit(model, Local(x, weights, labels), ...)` on every process fits the parts together, one after the other in the
+    order of the ranks. Parts should be of similar size. In a single process it is the same as `x`.
+
+    Args:
+        x: (n, d) rows of this process, of any kind that `fit` takes.
+        weights: (n,) their weights.
+        labels: (n,) their known components, -1 where unknown.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.inference import EM, Local, fit
+        >>> from lowerbound.models import GaussianMixture
+        >>> part = Local(torch.tensor([[0.0], [1.0], [2.0], [3.0]]))
+        >>> fit(GaussianMixture(1, 1), part, EM()).model.family.loc.tolist()
+        [[1.5]]
+    """
 
     x: Any
     weights: Any = None
@@ -34,7 +50,7 @@ class Local:
 
 
 def rows_for_fit(x: Any, weights: Any = None, labels: Any = None, model: Any = None) -> Rows:
-    """The rows that a fit reads, as `as_rows` has them: in a job of several processes a `DistributedRows` of them."""
+    """The rows that a fit reads, made by `as_rows`; in a job of several processes `DistributedRows`."""
     if not isinstance(x, Local):
         rows = as_rows(x, weights, labels, model)
         return rows if processes() == 1 else _divided(rows)
@@ -47,7 +63,7 @@ def rows_for_fit(x: Any, weights: Any = None, labels: Any = None, model: Any = N
 
 
 def _divided(rows: Rows) -> DistributedRows:
-    """A table that all processes can read, in parts of as many rows of positive weight."""
+    """A table that all processes can read, in parts with equal numbers of rows of positive weight."""
     _require_divisible(rows)
     facts = gather(lambda: (len(rows), rows.features, rows.total_weight))
     if len(set(facts)) > 1:
@@ -69,7 +85,7 @@ def _divided(rows: Rows) -> DistributedRows:
 
 
 def _joined(own: Rows) -> DistributedRows:
-    """The rows of all processes, one after the other."""
+    """The parts of all processes as one table, in the order of the ranks."""
     _require_divisible(own)
     parts = gather(lambda: (len(own), own.features, own.schema, own.weights, own.labels))
     sizes = [part[0] for part in parts]
@@ -93,8 +109,9 @@ def _require_divisible(rows: Rows) -> None:
 
 
 class DistributedRows(Rows):
-    """A table that the processes share: each reads the rows of its own part, and what is asked of all rows is put
-    together. Weights and labels are those of all rows, on every process.
+    """A table that several processes share: each reads its own part, and sums are added over all of them.
+
+    Weights and labels are those of all rows, on every process.
 
     own: the part of this process, whose first row has the number `first` among all `n`. counts: how many rows of
     positive weight each process has.
@@ -103,9 +120,9 @@ class DistributedRows(Rows):
     def __init__(
         self, own: Rows, first: int, n: int, weights: Tensor | None, labels: Tensor | None, counts: Sequence[int]
     ):
-        vars(self).update(vars(own))  # columns, categories and types are those of the part
+        vars(self).update(vars(own))  # the same columns, categories and types as the part
         own._table = copy.copy(own._table)
-        own._table.first = first  # errors count as the whole table does
+        own._table.first = first  # errors number the rows as in the whole table
         self.own, self.first, self.counts = own, first, list(counts)
         self._n, self.weights, self.labels = n, weights, labels
         self.processes = len(self.counts)
@@ -117,7 +134,7 @@ class DistributedRows(Rows):
         return DistributedRows(own, self.first, self._n, self.weights, self.labels, self.counts)
 
     def reduced(self, part: Callable[[], Made], merge: Callable[[Any, Any], Any] = add) -> Made:
-        """What `part` makes of the chunks, merged over all processes."""
+        """`part()` of all processes, merged: as a rule added."""
         return sum_over_processes(part) if merge is add else reduce(merge, gather(part))
 
     @cached_property
@@ -131,7 +148,7 @@ class DistributedRows(Rows):
 
     @property
     def here(self) -> int:
-        """Those of this process."""
+        """The number of rows of positive weight of this process."""
         return self.own.positive
 
     def steps(self, size: int) -> int:
@@ -139,12 +156,14 @@ class DistributedRows(Rows):
         return min(*self.counts, -(-max(self.counts) // size))
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
-        """The rows of positive weight of this process's part once, in a new random order: as many batches as the others
-        have, of at most `size` rows each where the parts are of like size."""
+        """The rows of positive weight of this process once, in a new random order.
+
+        Every process has the same number of batches, of at most `size` rows each where parts are of similar size.
+        """
         yield from self.own._ahead(self._batches(size, generator))
 
     def _batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
-        rows, steps = self.own.positive, self.steps(size)  # that are left
+        rows, steps = self.own.positive, self.steps(size)  # that remain
         for order in windows(self.own._table, self.own.weights, size, generator):
             here = max(1, min(steps - 1, round(steps * len(order) / rows))) if len(order) < rows else steps
             yield from self.own._in_order(order.tensor_split(here))
@@ -155,7 +174,7 @@ class DistributedRows(Rows):
         self.own._read_before = True
 
     def _read(self, index: slice | Tensor) -> Chunk:
-        """Rows by their numbers in the table, each read by the process that has it."""
+        """Rows by their numbers in the table; each is read by the process that holds it, and sent to all."""
         numbers = torch.arange(index.start, index.stop) if isinstance(index, slice) else index
         here = numbers[(numbers >= self.first) & (numbers < self.first + len(self.own))] - self.first
         return Chunk(

@@ -1,4 +1,4 @@
-"""x"""
+"""The file format of saved fits and checkpoints: safetensors with a JSON header and a format version, no pickle."""
 
 from __future__ import annotations
 
@@ -13,21 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 FORMAT = 1
-
-
 KEY = "lowerbound"  # the metadata entry that holds the JSON
-
-
 FIT, CHECKPOINT = "fit", "checkpoint"  # kinds of file
-
-
 WRITERS = {FIT: "Fit.save", CHECKPOINT: "fit(..., checkpoint=path)"}
 
 
 def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a file of this kind to `path`, whole or not at all. Raises OSError if it cannot be written."""
+    """Write a file of this kind to `path`, completely or not at all. Raises OSError if it cannot be written."""
     require_folder(path)
-    # copies: safetensors refuses tensors that share memory, or lie in it in another order
+    # copies, since safetensors refuses tensors that share memory or are not contiguous
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     header = {"format": FORMAT, "kind": kind, **header}
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -48,13 +42,15 @@ def require_folder(path: Path) -> None:
 
 
 def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
-    """The header and the tensors of a file of this kind. Raises ValueError if it is none, was cut short, or has a newer
-    format."""
+    """The header and the tensors of a file of this kind.
+
+    Raises ValueError if the file is of another kind, was cut short, or has a newer format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
             newer = header["format"] > FORMAT
-            found = header.get("kind", FIT)  # which the first files do not say
+            found = header.get("kind", FIT)  # the first files do not say it
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         name = {FIT: "a saved fit", CHECKPOINT: "a checkpoint"}[kind]
@@ -75,6 +71,7 @@ def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
 
 
 def _umask() -> int:
+    """The permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Progress bars, for those who ask for them."""
+"""Progress bars on the standard error stream."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-OnPass = Callable[[int, int, float, float | None], None]  # (restart, pass, bound, held-out bound), nats per row
+OnPass = Callable[[int, int, float, float | None], None]  # called with restart, pass, bound, held-out bound
 
 
 @contextmanager
 def progress_bar(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[OnPass]:
-    """A function to tell about each pass: a rich bar on the standard error stream, or nothing at all."""
+    """A function to call after each pass, which moves a bar; without `show` it does nothing."""
     if not show:
         yield lambda restart, passes, bound, held_out: None
         return
@@ -34,12 +34,12 @@ def progress_bar(show: bool, name: str, restarts: int, max_passes: int) -> Itera
             bar.update(runner, description=name + of, completed=passes, bound=text)
 
         yield on_pass
-        bar.update(runner, total=bar.tasks[runner].completed)  # a run that converged early is done, not cut off
+        bar.update(runner, total=bar.tasks[runner].completed)  # a run that converged early is complete
 
 
 @contextmanager
 def counter(show: bool, total: int) -> Iterator[Callable[[str, int], None]]:
-    """A function to tell of fits that are done, of so many: (of what, how many more)."""
+    """A function to call with a name and a number of fits that are done, out of `total`."""
     if not show:
         yield lambda name, more: None
         return

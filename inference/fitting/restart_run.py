@@ -1,4 +1,4 @@
-"""One restart of a fit: the loop over the passes of an engine, with all that is asked at each of them."""
+"""One restart of a fit: the loop over the passes of an engine, with the checks made after each of them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from torch import Tensor
 
 from ...models import Collapse, Rows, Statistics
 from ...models.random_state import gpus, reseed
-from ..engines.contract import Engine, Steps
-from ..engines.convergence import EARLY_STOP, ALL_FROZEN, best_pass
-from ..engines.data_bound import held_out_bound
 from ..engines.collectives import require_same_bound, start_from_first
+from ..engines.contract import Engine, HasOutcome, HasStatistics, Steps
+from ..engines.convergence import ALL_FROZEN, EARLY_STOP, best_pass
+from ..engines.data_bound import held_out_bound
 from .progress import OnPass
 
 
 @dataclass
 class RestartRun:
-    """One restart as far as it has come: for each pass what `Fit` has of it, and, under patience, the model's state at
-    the best held-out pass, with the collapse that `check` found in it."""
+    """The history of one restart so far.
+
+    best, collapse_at_best: with patience, the model's state at the best held-out pass, and the collapse that
+    `model.check` found in it.
+    """
 
     model: Any
     bounds: list[float] = field(default_factory=list)
@@ -31,18 +34,18 @@ class RestartRun:
     held_out: list[float] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     collapse_at_best: Collapse | None = None
-    reason: str | None = None  # to stop; None at max_passes
-    outcome: tuple[bool, str] | None = None  # of an engine with an end of its own: whether it converged, in words
-    statistics: Statistics | None = None  # of all rows where it ended, of an engine that comes by them
+    reason: str | None = None  # why it stopped; None at max_passes
+    outcome: tuple[bool, str] | None = None  # of steps with `HasOutcome`: whether it converged, and the reason
+    statistics: Statistics | None = None  # of all rows at the end, if the engine knows them
 
 
 @dataclass
 class RestartsSoFar:
-    """What the restarts before number `restart` have found; `gradient_norm` when all is done."""
+    """What the restarts before number `restart` have found; `gradient_norm` is set when all are done."""
 
     restart: int = 0
     winner: RestartRun | None = None
-    final_bounds: list[float] = field(default_factory=list)  # the bounds of those that did not collapse
+    final_bounds: list[float] = field(default_factory=list)  # one for each restart that did not collapse
     collapses: int = 0
     collapse: Collapse | None = None  # the last one
     seconds: float = 0.0
@@ -51,7 +54,7 @@ class RestartsSoFar:
 
 @dataclass(frozen=True)
 class RestartRunner:
-    """What all restarts have in common, and the loop that each of them is."""
+    """The settings that all restarts share, and the loop that makes one restart."""
 
     model: Any
     rows: Rows
@@ -62,11 +65,11 @@ class RestartRunner:
     patience: int | None
 
     def generator(self, restart: int) -> torch.Generator:
-        """What the start of this restart is drawn from."""
+        """The source of random numbers for the start of this restart."""
         return torch.Generator().manual_seed(self._seed_of(restart))
 
     def begin(self, restart: int) -> tuple[Any, torch.Generator]:
-        """A copy of the model where this restart begins, and the generator that it goes on with."""
+        """An initialized copy of the model for this restart, and the generator that its passes use."""
         reseed(self._seed_of(restart), gpus(self.model))
         generator = self.generator(restart)
         model = copy.deepcopy(self.model)
@@ -82,16 +85,19 @@ class RestartRunner:
         resumed: Any = None,
         passes: int | None = None,
     ) -> RestartRun:
-        """One restart, from its start or (`SavedRun`) from where it was killed. What is saved after a pass is always of a
-        run that goes on: the last pass is made, and the model checked, by the same process. passes: how many of them to
-        make at most, to see how far they lead; the model is then not checked."""
+        """Make one restart.
+
+        on_pass: called after each pass. save: called after each pass but the last, with the run, the steps and the
+        generator; the last pass and the check of the model are always made by one process. resumed: the `SavedRun` to
+        go on from. passes: the number of passes of a short run, whose model is not checked.
+        """
         model, generator = self.begin(restart)
         run = RestartRun(model) if resumed is None else resumed.run(model)
         steps = self.engine.passes(model, self.rows, self.max_passes, generator)
-        if self.patience is not None and hasattr(steps, "outcome"):
+        if self.patience is not None and isinstance(steps, HasOutcome):
             raise ValueError(
-                f"patience is {self.patience}, but {type(self.engine).__name__} has one end of its own and no best "
-                "pass before it, expected none: leave patience out"
+                f"patience is {self.patience}, but {type(self.engine).__name__} ends by itself and has no "
+                "best pass before its end, expected none: leave patience out"
             )
         if save is not None and not isinstance(steps, Steps):
             raise TypeError(
@@ -118,15 +124,16 @@ class RestartRunner:
                 break
             if save is not None:
                 save(run, steps, generator)
-        run.outcome = getattr(steps, "outcome", None)
+        run.outcome = steps.outcome if isinstance(steps, HasOutcome) else None
         if run.outcome is not None and run.outcome[0]:
             run.reason = run.outcome[1]
         if passes is not None:
             return run
         if run.best is None:
-            if self.rows.is_fixed:  # else a run that is resumed here would sum them in another order
-                run.statistics = getattr(steps, "statistics", None)
-            model.check()  # at the end only: on the way to well separated clusters, one may be thin beside a wide one
+            # a table that draws its rows is left out: a resumed run would sum them in another order
+            if self.rows.is_fixed and isinstance(steps, HasStatistics):
+                run.statistics = steps.statistics
+            model.check()  # only at the end: before the clusters are separated, one may be thin beside a wide one
         else:
             model.load_state_dict(run.best)
             passes = best_pass(run.held_out) + 1
@@ -136,11 +143,11 @@ class RestartRunner:
         return run
 
     def score(self, run: RestartRun) -> float:
-        """What the best of the restarts has most of."""
+        """The number by which the best restart is chosen."""
         return run.bounds[-1] if self.patience is None else max(run.held_out)
 
     def reason_of(self, run: RestartRun) -> str:
-        """Why a run ended, and where its model is from if not from the end."""
+        """Why a run ended, and from which pass its model is, if not from the last."""
         if run.outcome is not None:
             return run.outcome[1]
         reason = run.reason or f"stopped at max_passes={self.max_passes} before it converged"
@@ -148,11 +155,14 @@ class RestartRunner:
         return f"{reason}; the model is that of pass {len(run.bounds)}" if before else reason
 
     def _seed_of(self, restart: int) -> int:
+        """The seed of this restart."""
         return (self.seed * 1_000_003 + restart) % 2**63
 
     def _evaluate_held_out(self, run: RestartRun, validation: Rows) -> None:
-        """Take the held-out bound of a pass, and under patience keep the model of the best."""
-        with torch.random.fork_rng(devices=gpus(run.model)):  # a table that draws its rows would change the run
+        """Add the held-out bound of a pass; with patience keep the model of the best pass."""
+        with torch.random.fork_rng(
+            devices=gpus(run.model)
+        ):  # a table that draws its rows must not change the run's random numbers
             try:
                 bound = float(held_out_bound(run.model, validation))
             except ValueError as error:
@@ -165,7 +175,7 @@ class RestartRunner:
         run.held_out.append(bound)
         if self.patience is not None and best_pass(run.held_out) == len(run.held_out) - 1:
             run.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
-            try:  # now, since a model may know more of its last M-step than its state says
+            try:  # now, since a model may remember more of its last M-step than its state holds
                 run.model.check()
                 run.collapse_at_best = None
             except Collapse as collapse:
@@ -179,7 +189,7 @@ class RestartRunner:
         try:
             reason = self.engine.stop(run.bounds, self.max_passes)
         except ArithmeticError:
-            run.model.check()  # where a component has collapsed, rounding may lower the bound: the better reason
+            run.model.check()  # a collapsed component lets rounding lower the bound: then that is the reason
             raise
         if reason is None and self.patience and len(run.held_out) - 1 - best_pass(run.held_out) >= self.patience:
             return EARLY_STOP.format(patience=self.patience)

@@ -1,8 +1,4 @@
-"""The runs of a fit, one for each restart: in turn, or, where it is EM on a small table, many of them in one tensor.
-
-There, each begins where `RestartRunner.begin` has it begin, stops by the rule of the engine on its own bounds, and is then
-dropped. What goes wrong in one is not told here: that restart is left to run in turn, where it goes wrong by itself.
-"""
+"""All restarts of a fit: in turn, or many in one tensor; and short runs of all of them before one long run."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from .batched_restarts import can_batch, run_batched
 from .progress import OnPass
 from .restart_run import RestartRun, RestartRunner
 
-BATCH_SIZE = 64  # restarts in one tensor: more save little, and memory grows with their number
+BATCH_SIZE = 64  # restarts in one tensor: more save little time and need more memory
 
 
 def run_restarts(
@@ -25,31 +21,41 @@ def run_restarts(
     save: Callable[..., None] | None = None,
     resumed: Any = None,
 ) -> Iterator[tuple[int, RestartRun | Collapse]]:
-    """These restarts in order, each with what came of it. save, resumed, passes: as `RestartRunner.run` has them."""
-    together = save is None and can_batch(runner)
+    """Make these restarts in order, and yield each with its run or its collapse.
+
+    passes, save, resumed: as `RestartRunner.run` takes them; `resumed` is for the first restart.
+    """
+    batched = save is None and can_batch(runner)
     for start in range(0, len(restarts), BATCH_SIZE):
-        lot = restarts[start : start + BATCH_SIZE]
-        ends = run_batched(runner, lot, on_pass, passes) if together and len(lot) > 1 else {}
-        for restart in lot:
+        batch = restarts[start : start + BATCH_SIZE]
+        results = run_batched(runner, batch, on_pass, passes) if batched and len(batch) > 1 else {}
+        for restart in batch:
             try:
-                end = ends.get(restart) or runner.run(restart, on_pass, save, resumed, passes)
+                result = results.get(restart) or runner.run(restart, on_pass, save, resumed, passes)
             except Collapse as collapse:
-                end = collapse
-            yield restart, end
+                result = collapse
+            yield restart, result
             resumed = None
 
 
-def short_runs_then_best(runner: RestartRunner, restarts: int, on_pass: OnPass, passes: int) -> Iterator[tuple[int, RestartRun | Collapse]]:
-    """The best of all restarts after so many passes, made long; before it, those that collapsed on the way, and those
-    that were better but collapsed when they were made long."""
+def short_runs_then_best(
+    runner: RestartRunner, restarts: int, on_pass: OnPass, passes: int
+) -> Iterator[tuple[int, RestartRun | Collapse]]:
+    """Make so many passes of every restart, then run the best one to its end, and yield it.
+
+    Before it come the restarts that collapsed in their short run, and those that were better after it but collapsed in
+    their long run.
+    """
     scores = {}
-    for restart, end in run_restarts(runner, range(restarts), on_pass, passes):
-        if isinstance(end, Collapse):
-            yield restart, end
+    for restart, result in run_restarts(runner, range(restarts), on_pass, passes):
+        if isinstance(result, Collapse):
+            yield restart, result
         else:
-            scores[restart] = runner.score(end)
-    for restart in sorted(scores, key=scores.__getitem__, reverse=True):  # made again, but for rounding
-        for _, end in run_restarts(runner, [restart], on_pass):
-            yield restart, end
-            if isinstance(end, RestartRun):
+            scores[restart] = runner.score(result)
+    for restart in sorted(
+        scores, key=scores.__getitem__, reverse=True
+    ):  # from its start again: the same up to rounding
+        for _, result in run_restarts(runner, [restart], on_pass):
+            yield restart, result
+            if isinstance(result, RestartRun):
                 return

@@ -1,4 +1,4 @@
-"""x"""
+"""The content of a checkpoint: the restarts so far, the one under way, and the states of engine and random numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from ...models import Collapse
+from ...models.random_state import gpus
 from ..engines.contract import Steps
 from ..engines.processes import rank
-from .restart_run import RestartsSoFar, RestartRun
+from .restart_run import RestartRun, RestartsSoFar
 
-SERIES = ("bounds", "times", "held_out")  # of a run, one number for each pass
+SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for each pass
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """The content of a checkpoint."""
+    """The header and tensors of a checkpoint."""
 
     header: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -29,16 +30,16 @@ class SavedRun:
         """Whether a restart had begun and not ended."""
         return "under_way" in self.header
 
-    def found(self, begin: Callable[[int], tuple[Any, torch.Generator]]) -> RestartsSoFar:
-        """What the restarts before had found. begin: gives the model of a restart at its start."""
+    def restarts_so_far(self, begin: Callable[[int], tuple[Any, torch.Generator]]) -> RestartsSoFar:
+        """What the completed restarts had found. begin: `RestartRunner.begin`, which gives a model to load."""
         header = self.header
         winner = None
         for restart in range(header["restart"]):
             try:
-                # reads the rows as at first: of a table that draws them, `moments` keeps those
+                # this reads the rows as the first run did: `moments` keeps those of a table that draws its rows
                 model, _ = begin(restart)
             except Collapse:
-                continue  # it ended where it began
+                continue  # this restart collapsed at its start
             winner = self._restored_run("winner", model) if "winner" in header else None
             break
         return RestartsSoFar(
@@ -52,11 +53,11 @@ class SavedRun:
         )
 
     def run(self, model: Any) -> RestartRun:
-        """The run under way, its model in its state."""
+        """The restart under way; its state is loaded into `model`."""
         return self._restored_run("under_way", model)
 
     def restore(self, steps: Steps, generator: torch.Generator) -> None:
-        """Put back the state of the engine, and of the random numbers."""
+        """Restore the states of the engine's steps and of the random numbers of this process."""
         steps.load_state_dict(self._tensors_of("engine"))
         for name, state in self._tensors_of(random_prefix(rank())).items():
             if name == "generator":
@@ -67,6 +68,7 @@ class SavedRun:
                 torch.cuda.set_rng_state(state, name)
 
     def _restored_run(self, name: str, model: Any) -> RestartRun:
+        """The run saved under this name; its state is loaded into `model`."""
         model.load_state_dict(self._tensors_of(f"{name}.model"))
         about = self.header[name]
         best = self._tensors_of(f"{name}.best")
@@ -82,12 +84,27 @@ class SavedRun:
         )
 
     def _tensors_of(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with this prefix, by the rest of their names."""
         return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
 
+def random_states(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    """The states of all random numbers a pass may draw: torch's, the generator's, and those of the model's GPUs."""
+    return {
+        "torch": torch.get_rng_state(),
+        "generator": generator.get_state(),
+        **{f"cuda:{gpu}": torch.cuda.get_rng_state(gpu) for gpu in gpus(model)},
+    }
+
+
 def random_prefix(process: int) -> str:
-    """Where the random states of a process are."""
+    """The prefix under which a checkpoint holds the random states of a process."""
     return f"random of process {process}" if process else "random"
+
+
+def collapse_to_json(collapse: Collapse | None) -> list | None:
+    """A collapse as its arguments."""
+    return None if collapse is None else [collapse.args[0], collapse.component, collapse.cure]
 
 
 def _collapse_from_json(saved: list | None) -> Collapse | None:
