@@ -228,7 +228,7 @@ def main():
     if what == "cases":
         cases(Path(folder))
     elif what == "killed":
-        from lowerbound.inference.engines.processes import job
+        from lowerbound.inference.distributed import job
 
         die_at(KILLED_AT)
         with job():

@@ -12,7 +12,7 @@ from scipy.special import gammaln
 from lowerbound.datasets import load
 from lowerbound.inference import EM, fit
 from lowerbound.inference.engines.convergence import ROUNDING_FALL
-from lowerbound.inference.engines.squarem import leap
+from lowerbound.inference.engines.squarem import extrapolate
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,
@@ -187,16 +187,16 @@ def test_a_leap_from_a_path_of_one_rate_lands_on_its_limit(rate, draw):
     """s_t = limit + rate^t error: the closed form 1 / (1 - rate) is the length."""
     rng = np.random.default_rng(draw)
     limit, error = torch.tensor(rng.uniform(2, 3, (3, 4))), torch.tensor(rng.uniform(-1, 1, (3, 4)))
-    goal = leap(*(limit + rate**t * error for t in range(3)), relative=True)
+    goal = extrapolate(*(limit + rate**t * error for t in range(3)), relative=True)
     assert goal is not None
     torch.testing.assert_close(goal, limit, rtol=1e-9, atol=1e-9)
 
 
 def test_a_leap_keeps_weights_positive_and_stands_still_at_the_top():
     s = torch.tensor([[1.0, 1.0], [3.0, 1.0]])
-    assert leap(s, s, s, relative=True) is None
+    assert extrapolate(s, s, s, relative=True) is None
     step = torch.tensor([[-0.3, 0.0], [0.3, 0.0]])
-    goal = leap(s, s + step, s + step + 0.99 * step, relative=True)
+    goal = extrapolate(s, s + step, s + step + 0.99 * step, relative=True)
     assert goal is not None and (goal[:, 0] > 0).all()
 
 

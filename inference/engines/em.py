@@ -13,7 +13,9 @@ from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_
 from .em_steps import EMSteps
 from .squarem import SquaremSteps
 
-STRIDE = 8  # passes between the bounds that judge an accelerated run: it mixes leaps, rejected leaps and plain steps
+STRIDE = (
+    8  # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
+)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ POINTS = 3  # of the path, which an extrapolation needs
 
 
 class SquaremSteps:
-    """Passes of EM on a path s0, s1 = G(s0), s2 = G(s1), and after three points a leap to s0 + 2 a r + a^2 v.
+    """Passes of EM on a path s0, s1 = G(s0), s2 = G(s1), and after three points an extrapolation to s0 + 2 a r + a^2 v.
 
     Here r = s1 - s0, v = s2 - 2 s1 + s0 and a = -<r, v> / <v, v>, the steplength S1 of Varadhan & Roland, Scandinavian
     Journal of Statistics 35 (2008), 335-353; a = 1 gives s2.
 
     The points are expected statistics, from which an M-step gives a model, and its E-step gives the next point. Where
     the M-step is only a step uphill (`generalized`), the statistics do not determine the iteration, and the points are
-    the unconstrained parameters. A leap that is impossible or would lower the bound is rejected: that pass changes
-    nothing, and EM goes on from s2.
+    the unconstrained parameters. An extrapolation that is impossible or would lower the bound is rejected: that pass
+    changes nothing, and EM goes on from s2.
     """
 
     def __init__(self, plain: EMSteps):
@@ -36,8 +36,9 @@ class SquaremSteps:
         return self
 
     def __next__(self) -> Tensor:
-        if len(self.path) == POINTS and (goal := leap(*self.path, relative=not self.model.generalized)) is not None:
-            self._try_leap(goal)
+        goal = extrapolate(*self.path, relative=not self.model.generalized) if len(self.path) == POINTS else None
+        if goal is not None:
+            self._try_extrapolation(goal)
         else:
             self._advance()
         assert self.plain.last is not None
@@ -74,8 +75,8 @@ class SquaremSteps:
             path = [self._remeasured(point) for point in path]
         self.path = [*path, self._point()]
 
-    def _try_leap(self, goal: Tensor) -> None:
-        """Try a leap on a copy, so that the model stays as it is if the bound falls."""
+    def _try_extrapolation(self, goal: Tensor) -> None:
+        """Try an extrapolation on a copy, so that the model stays as it is if the bound falls."""
         assert self.plain.last is not None
         trial = copy.deepcopy(self.model)
         try:
@@ -87,7 +88,7 @@ class SquaremSteps:
             self.path = self.path[-1:]
             return
         self._set(self.model, goal)
-        self.plain.last, self.plain.gain = last, 0.0  # the gain of a leap says nothing about the next step
+        self.plain.last, self.plain.gain = last, 0.0  # the gain of an extrapolation says nothing about the next step
         self.path = [self._point()] if self.model.generalized else [self._remeasured(goal), self._point()]
 
     def _point(self) -> Tensor:
@@ -115,11 +116,11 @@ class SquaremSteps:
         return replace(self.plain.last[0], weight=point[:, 0].clone(), total=point[:, 1:].clone())
 
 
-def leap(s0: Tensor, s1: Tensor, s2: Tensor, relative: bool) -> Tensor | None:
+def extrapolate(s0: Tensor, s1: Tensor, s2: Tensor, relative: bool) -> Tensor | None:
     """The point to extrapolate to from three points of a path; None if it is no further than s2.
 
     relative: the points are statistics. Each column is then divided by its largest entry, so that units do not matter,
-    and the leap is shortened until the weights, the first column, are positive.
+    and the extrapolation is shortened until the weights, the first column, are positive.
     """
     r, v = s1 - s0, s2 - 2 * s1 + s0
     known = torch.isfinite(v)  # a probability of 0 is infinite when unconstrained: it stays
