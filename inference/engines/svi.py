@@ -43,7 +43,7 @@ class SVI:
             more of them (IWAE).
         learning_rate: Adam's first step, as a fraction of a column's spread. None takes the model's own
             (`model.learning_rate`), or 0.05.
-        batch_size: Rows in each step; None for all of them. In a job of several processes each reads so many, and the
+        batch_size: Rows in each step; None for all of them. In a job of several processes each reads that many, and the
             gradients are averaged.
         particles: Draws of z for each row and step, of the estimators that draw.
         decay: The learning rate falls geometrically to `decay` times its first value by the last pass, which reduces

@@ -38,7 +38,7 @@ def can_batch(runner: RestartRunner) -> bool:
 def run_batched(
     runner: RestartRunner, restarts: Sequence[int], on_pass: OnPass, passes: int | None
 ) -> dict[int, RestartRun | Collapse]:
-    """Make these restarts, or only so many `passes` of each, after which models are not checked.
+    """Make these restarts, or only `passes` passes of each, after which models are not checked.
 
     Only the best run has its model. Restarts that are missing from the result must be made in turn.
     """

@@ -67,13 +67,13 @@ def fit(
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
             and changes nothing else.
-        patience: Stop when the held-out bound has not risen above its best in so many passes, and return the model of
-            the best pass; of several restarts the one with the best held-out bound. None to leave it out.
+        patience: Stop when the held-out bound has not risen above its best for this many passes, and return the model
+            of the best pass; of several restarts the one with the best held-out bound. None to leave it out.
         checkpoint: A file that is written anew after every pass. If a run was killed, the same call goes on from it and
             ends in the same bits, provided that rows and random numbers come from torch's random state. A call whose
             checkpoint is of a completed run returns at once. The file is yours to delete. Unless the engine takes
             batches, another number of processes may go on with it.
-        short_passes: Make so many passes of every restart first, and then only the best of them to its end (if it
+        short_passes: Make this many passes of every restart first, and then only the best of them to its end (if it
             collapses, the next best, and so on): Biernacki, Celeux & Govaert, Computational Statistics & Data Analysis
             41 (2003), 561-575. `Fit.optima` then counts the long run, and the restarts that collapsed. None makes all
             runs long.

@@ -39,7 +39,7 @@ def require_counts(**counts: Any) -> None:
     """
     for name, value in counts.items():
         missing = value is None and name in ("patience", "short_passes")
-        if not missing and not (isinstance(value, Integral) and value >= 1):
+        if not missing and not (isinstance(value, Integral) and int(value) >= 1):
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
 
 

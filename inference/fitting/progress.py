@@ -18,23 +18,23 @@ def progress_bar(show: bool, name: str, restarts: int, max_passes: int) -> Itera
         yield lambda restart, passes, bound, held_out: None
         return
     columns = (
-        TextColumn("{runner.description}"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("pass {runner.completed:>4.0f}  {runner.fields[bound]}"),
+        TextColumn("pass {task.completed:>4.0f}  {task.fields[bound]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        runner = bar.add_task(name, total=max_passes, bound="")
+        task = bar.add_task(name, total=max_passes, bound="")
 
         def on_pass(restart: int, passes: int, bound: float, held_out: float | None) -> None:
             of = f" {restart + 1}/{restarts}" if restarts > 1 else ""
             beside = "" if held_out is None else f", {held_out:.6f} held out"
             text = f"{bound:>12.6f} nats per row{beside}"
-            bar.update(runner, description=name + of, completed=passes, bound=text)
+            bar.update(task, description=name + of, completed=passes, bound=text)
 
         yield on_pass
-        bar.update(runner, total=bar.tasks[runner].completed)  # a run that converged early is complete
+        bar.update(task, total=bar.tasks[task].completed)  # a run that converged early is complete
 
 
 @contextmanager
@@ -44,10 +44,10 @@ def counter(show: bool, total: int) -> Iterator[Callable[[str, int], None]]:
         yield lambda name, more: None
         return
     columns = (
-        TextColumn("{runner.description}"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{runner.completed:.0f} of {runner.total:.0f} fits"),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} fits"),
     )
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        runner = bar.add_task("", total=total)
-        yield lambda name, more: bar.update(runner, description=name, advance=more)
+        task = bar.add_task("", total=total)
+        yield lambda name, more: bar.update(task, description=name, advance=more)

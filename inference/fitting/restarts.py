@@ -41,7 +41,7 @@ def run_restarts(
 def short_runs_then_best(
     runner: RestartRunner, restarts: int, on_pass: OnPass, passes: int
 ) -> Iterator[tuple[int, RestartRun | Collapse]]:
-    """Make so many passes of every restart, then run the best one to its end, and yield it.
+    """Make this many passes of every restart, then run the best one to its end, and yield it.
 
     Before it come the restarts that collapsed in their short run, and those that were better after it but collapsed in
     their long run.
