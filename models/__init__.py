@@ -5,6 +5,7 @@ from ..data.rows import Rows
 from .bayesian.bayesian_mixture import BayesianMixture
 from .bayesian.posterior_draws import PosteriorDraws
 from .conformance.check_family import check_family
+from .conformance.check_model import check_model
 from .continuous.continuous_latent import ContinuousLatent, Draws
 from .continuous.decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from .continuous.encoders import ConvEncoder, MLPEncoder
@@ -12,6 +13,7 @@ from .continuous.networks import Network
 from .continuous.ppca import PPCA
 from .continuous.vae import VAE, linear_vae
 from .contract import Collapse, LatentModel, Statistics, SupportsEM, SupportsPosterior
+from .families.abilities import AllowsFrozen, Conjugate, HasExpectedLogProb, SideBySide, TakesMissing
 from .families.bernoulli import Bernoulli
 from .families.categorical import Categorical
 from .families.exponential import Exponential
@@ -37,7 +39,7 @@ from .mixtures.constructors import (
     PoissonMixture,
     StudentTMixture,
 )
-from .mixtures.impute import Imputed
+from .mixtures.imputed import Imputed
 from .mixtures.kmeans import KMeans
 from .mixtures.mixture import Mixture
 from .mixtures.starts import seed
@@ -45,6 +47,7 @@ from .mixtures.starts import seed
 __all__ = [
     "PPCA",
     "VAE",
+    "AllowsFrozen",
     "BayesianMixture",
     "Bernoulli",
     "BernoulliDecoder",
@@ -54,6 +57,7 @@ __all__ = [
     "CategoricalDecoder",
     "CategoricalMixture",
     "Collapse",
+    "Conjugate",
     "ContinuousBernoulliDecoder",
     "ContinuousLatent",
     "ConvEncoder",
@@ -68,6 +72,7 @@ __all__ = [
     "Gaussian",
     "GaussianDecoder",
     "GaussianMixture",
+    "HasExpectedLogProb",
     "Imputed",
     "KMeans",
     "LatentModel",
@@ -85,12 +90,15 @@ __all__ = [
     "Product",
     "Profile",
     "Rows",
+    "SideBySide",
     "Statistics",
     "StudentT",
     "StudentTMixture",
     "SupportsEM",
     "SupportsPosterior",
+    "TakesMissing",
     "check_family",
+    "check_model",
     "linear_vae",
     "seed",
 ]
