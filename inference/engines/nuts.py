@@ -55,9 +55,9 @@ class NUTS:
         >>> from lowerbound.inference import NUTS, fit
         >>> from lowerbound.models import BayesianMixture, Poisson
         >>> x = torch.tensor([[0.0], [1.0], [1.0], [2.0], [9.0], [8.0], [11.0], [10.0]])
-        >>> fitted = fit(BayesianMixture(Poisson(1, 1)), x, NUTS(draws=20, warmup=10, chains=1))
-        >>> len(fitted.bounds), tuple(fitted.model.draw(20)["rate"].shape)
-        (2, (20, 1, 1))
+        >>> fitted = fit(BayesianMixture(Poisson(1, 1)), x, NUTS(draws=4, warmup=1, chains=1))
+        >>> len(fitted.bounds), tuple(fitted.model.draw(4)["rate"].shape)
+        (2, (4, 1, 1))
 
     References:
         Hoffman & Gelman, The No-U-Turn sampler, Journal of Machine Learning Research 15 (2014), 1593-1623.

@@ -62,7 +62,7 @@ class SVI:
         >>> from lowerbound.inference import SVI, fit
         >>> from lowerbound.models import GaussianMixture
         >>> x = torch.tensor([[0.0], [0.2], [0.7], [1.1], [4.0], [4.3], [4.4], [5.0]])
-        >>> fitted = fit(GaussianMixture(2, 1), x, SVI("exact"), max_passes=200)
+        >>> fitted = fit(GaussianMixture(2, 1), x, SVI("exact", learning_rate=0.2), max_passes=60)
         >>> round(float(fitted.bounds[-1]), 2)
         -1.18
 
