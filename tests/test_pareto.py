@@ -12,9 +12,10 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import genpareto
 
 from lowerbound.inference import EM, SVI, compare, fit, reliability
-from lowerbound.inference.criticism.information_criteria import score
-from lowerbound.inference.criticism.relabellings import log_mean_density, log_permanent
-from lowerbound.inference.criticism.reliability import Reliability, pareto_smoothed
+from lowerbound.inference.criticism.candidate_scores import candidate_scores
+from lowerbound.inference.criticism.pareto_smoothing import pareto_smoothed
+from lowerbound.inference.criticism.permutation_averaged_density import log_permanent, log_permutation_averaged_density
+from lowerbound.inference.criticism.reliability import Reliability
 from lowerbound.inference.criticism.to_arviz import import_arviz
 from lowerbound.models import BayesianMixture, Categorical, Gaussian, Poisson, PosteriorDraws, Product, Rows, seed
 
@@ -178,7 +179,7 @@ def test_of_categories(faithful):
     x = (faithful > faithful.median()).astype(float).to_numpy()
     made = fit(BayesianMixture(Categorical(1, [2, 2])), x, EM())
     counts = np.stack([x.sum(0), 272 - x.sum(0)], -1)
-    alpha = made.model.beliefs.priors.hyper("probs", "concentration").numpy()
+    alpha = made.model.beliefs.priors.hyperparameter("probs", "concentration").numpy()
     whole = gammaln(alpha.sum(-1)) - gammaln(alpha).sum(-1)
     wanted = (whole + gammaln(alpha + counts[:, ::-1]).sum(-1) - gammaln(alpha.sum(-1) + 272)).sum()
     assert reliability(made, x).log_evidence == pytest.approx(wanted, abs=1e-9)
@@ -202,7 +203,7 @@ def test_what_has_no_density_is_refused(faithful, as_users_run_it):
     made = fit(model, [[1.0], [2.0]], EM()).model
     with pytest.raises(ValueError, match="draws is 20, expected a whole number of at least 100"):
         reliability(made, [[1.0], [2.0]], draws=20)
-    made.hold(made.draw(100, 0), PosteriorDraws(2, 50), torch.tensor(0.0).double())
+    made.set_draws(made.draw(100, 0), PosteriorDraws(2, 50), torch.tensor(0.0).double())
     with pytest.raises(TypeError, match="r_hat"):
         reliability(made, [[1.0], [2.0]])
     with pytest.raises(TypeError, match="got Gaussian, expected a BayesianMixture"):
@@ -235,7 +236,7 @@ def test_the_mean_density_of_relabellings_is_that_of_all_permutations(family, na
             sites = [*model.shares.posterior(moved), *model.beliefs.posterior(moved)]
             each.append(sum(site.log_prob(moved[name]) for name, site in sites))
     wanted = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
-    found = log_mean_density(model, theta, model.alike(named))
+    found = log_permutation_averaged_density(model, theta, model.exchangeable(named))
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-9)
     torch.testing.assert_close(each[0], log_q)  # the first order changes nothing
 
@@ -261,7 +262,7 @@ def test_labellings_are_of_components_that_neither_labels_nor_priors_tell_apart(
     assert made.log_labellings(range(4)) == 0
     prior = {"loc": dist.Normal(torch.tensor([[0.0], [0.0], [5.0], [0.0]]).double(), 2.0), "scale": dist.Gamma(2, 1)}
     apart = seed(BayesianMixture(Gaussian(4, 1, "diag"), prior, guide=AutoNormal), x)
-    assert apart.alike().double().tolist() == [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]
+    assert apart.exchangeable().double().tolist() == [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]
     assert apart.log_labellings() == pytest.approx(math.log(6))
     assert apart.log_labellings([0]) == pytest.approx(math.log(2))
     assert seed(BayesianMixture(Poisson(3, 1), stick_breaking=True), x).log_labellings() == 0
@@ -273,7 +274,7 @@ def test_beyond_twelve_components_empty_ones_are_one(monkeypatch):
     made = fit(model, x, EM(), restarts=3).model
     assert int((made.shares.counts() < 1).sum()) == 9
     exact = reliability(made, x, draws=400)
-    monkeypatch.setattr("lowerbound.inference.criticism.reliability.MOST", 9)
+    monkeypatch.setattr("lowerbound.inference.criticism.reliability.MAX_COMPONENTS", 9)
     counted = reliability(made, x, draws=400)
     # the bounds of one mode and of the mixture of ten that do not overlap
     assert counted.elbo == pytest.approx(exact.elbo, abs=0.05)
@@ -287,4 +288,4 @@ def test_a_comparison_has_bounds_below_the_evidence_of_labelled_rows():
     wanted = log_evidence_over_z(x[:, 0], 3, 1.0, 0.1, 1.0, [0, -1, -1, -1, -1, -1])
     assert frame["bound"]["vb"] == pytest.approx(float(found.bounds[-1]) * 6 + math.log(2))
     assert frame["bound"]["vb"] < wanted + 1e-9
-    assert score(found, rows)["bound"] == pytest.approx(frame["bound"]["vb"])
+    assert candidate_scores(found, rows)["bound"] == pytest.approx(frame["bound"]["vb"])

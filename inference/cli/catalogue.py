@@ -164,7 +164,8 @@ PRIORS: dict[str, str | None] = {"none": None, "weak": "weak"}
 def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tuple[Any, Any, Any]:
     """The rows of a data set, for these models, where `held_out` is a share of them those left out, else None, and all
     of them, which know every category."""
-    from ...data.read_file import read, split
+    from ...data.held_out import split
+    from ...data.read_file import read
     from ...models import Rows
     from ..fitting.distributed_rows import rows_for_fit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...models import Imputed, Rows
-from ..criticism.component_summaries import called
+from ..criticism.describe_model import describe_model
 from ..fitting.fit_result import Fit
 from ..report.comparison_text import gaps, number, optima
 from ..report.write_report import probe
@@ -53,7 +53,7 @@ def summary(fitted: Fit, rows: Rows, found: Imputed) -> str:
     return "\n".join(
         [
             f"{len(rows)} rows, {rows.features} columns; {gaps(rows)}",
-            f"{called(fitted.model)}, {fitted.reason}; {optima(fitted)}",
+            f"{describe_model(fitted.model)}, {fitted.reason}; {optima(fitted)}",
             *lines,
         ]
     )

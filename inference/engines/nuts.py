@@ -15,9 +15,8 @@ from pyro.ops.stats import split_gelman_rubin
 from torch import Tensor
 
 from ...models import BayesianMixture, PosteriorDraws, Rows
-from ...models.bayesian.beliefs import Theta
-from ...models.bayesian.posterior_draws import stacked
-from ...models.families.missing_values import log_density as log_prob
+from ...models.bayesian.parameter_sites import Theta, stack_draws
+from ...models.families.missing_values import log_prob_of_rows as log_prob
 from ...models.mixtures.e_step import allowed
 from .data_bound import data_bound
 from .relabel import relabel
@@ -122,9 +121,9 @@ class NUTSSteps:
                 model.initialize(self.rows, None, self.generator, redraw=True)
             first = {name: value[0] for name, value in model.q.draw(1)[0].items()}
             if not model.shares.exchangeable:  # all chains break the sticks in the same order
-                order_of_sticks = order_of_sticks if chain else model.shares.places(first)
+                order_of_sticks = order_of_sticks if chain else model.shares.stick_positions(first)
                 model.shares.place = order_of_sticks
-                first |= model.shares.broken(first["weights"])
+                first |= model.shares.sticks_for(first["weights"])
             joint = LogJoint(model, self.rows)
             begin = joint.unconstrained(first)
             kernel = Kernel(potential_fn=joint.potential, full_mass=True, target_accept_prob=engine.target_accept)
@@ -138,7 +137,7 @@ class NUTSSteps:
             run.run()
             found += [joint.theta(u) for u in run.get_samples()["u"]]
             divergences += len(run.diagnostics()["divergences"]["chain 0"])
-        theta = self._relabelled(stacked(found))
+        theta = self._relabelled(stack_draws(found))
         joint = LogJoint(model, self.rows)
         # sticks have an order and no labels: such draws are used as they were found, without relabelling
         flat = torch.stack(
@@ -148,9 +147,9 @@ class NUTSSteps:
         weights = theta["weights"][:, 1:]  # the first follows from the others
         self.outcome = self._judged(torch.cat([own, weights, joint.many(flat).unsqueeze(1)], 1), divergences)
         bound = gaussian_bound(joint, flat)
-        model.hold(theta, PosteriorDraws(engine.chains, engine.draws), torch.zeros((), dtype=torch.float64))
+        model.set_draws(theta, PosteriorDraws(engine.chains, engine.draws), torch.zeros((), dtype=torch.float64))
         left = bound - float(data_bound(model, self.rows)) * self.rows.total_weight
-        model.hold(theta, PosteriorDraws(engine.chains, engine.draws), torch.tensor(left, dtype=torch.float64))
+        model.set_draws(theta, PosteriorDraws(engine.chains, engine.draws), torch.tensor(left, dtype=torch.float64))
 
     @torch.no_grad()
     def _relabelled(self, theta: Theta) -> Theta:
@@ -159,7 +158,7 @@ class NUTSSteps:
         chunk = self.rows.sample(torch.Generator().manual_seed(0), LABEL_ROWS)
         known = 0.0 if chunk.labels is None else allowed(chunk.labels, model.beliefs.components)
         joints = [log_prob(family, chunk.x) + weights + known for family, weights in model.views(theta)]
-        order = relabel(torch.stack(joints).softmax(-1), model.alike(self.rows.labels))
+        order = relabel(torch.stack(joints).softmax(-1), model.exchangeable(self.rows.labels))
         own = model.beliefs.relabel({name: theta[name] for name in names}, order)
         return {**theta, **own, "weights": torch.gather(theta["weights"], 1, order)}
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ...models import BayesianMixture, Rows
-from ...models.bayesian.beliefs import Theta, log_density
-from ...models.families.missing_values import log_density as log_prob
+from ...models.bayesian.parameter_sites import Theta, sites_log_prob
+from ...models.families.missing_values import log_prob_of_rows as log_prob
 from ...models.mixtures.e_step import allowed
 
 BOUND_DRAWS = 2000  # draws of the Gaussian by which its bound is estimated
@@ -47,7 +47,9 @@ class LogJoint:
                 terms = terms + allowed(chunk.labels, terms.shape[-1])
             rows = terms.logsumexp(-1)
             total = total + (rows.sum() if chunk.weights is None else rows @ chunk.weights)
-        return total + log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
+        return (
+            total + sites_log_prob(self.shares.prior(theta), theta) + sites_log_prob(self.beliefs.prior(theta), theta)
+        )
 
     def potential(self, parameters: dict[str, Tensor]) -> Tensor:
         """Minus the log density, as Pyro's samplers want it; infinite where theta is out of the range of numbers."""

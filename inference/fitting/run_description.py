@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...data.duplicate_rows import cells, hashes
+from ...data.duplicate_rows import comparable_values, row_hashes
 from ...models import Rows
 from ...models.abilities import is_module
 from ...models.module import Recorded
@@ -51,8 +51,8 @@ def _table(rows: Rows, of: str) -> Description:
 
 def _hash_rows(rows: Rows) -> int:
     """The sum of one hash for each row and its number: the same however many processes share the rows."""
-    chunks = (cells(chunk.x, chunk.numbers) for chunk in rows.chunks(EVALUATION_ROWS))
-    return sum(int(hashes(chunk).sum(dtype=np.uint64)) for chunk in chunks) % 2**64
+    chunks = (comparable_values(chunk.x, chunk.numbers) for chunk in rows.chunks(EVALUATION_ROWS))
+    return sum(int(row_hashes(chunk).sum(dtype=np.uint64)) for chunk in chunks) % 2**64
 
 
 def parameters_set_by_user(model: Any) -> list[Tensor]:

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ...models import Rows
+from ..criticism.aligned_components import component_tables
 from ..criticism.comparison import Comparison
-from ..criticism.component_summaries import component_tables, written
 from ..fitting.fit import SAME_OPTIMUM
 from ..fitting.fit_result import Fit
+from .format_components import format_components
 
 WIDTH = 80  # columns that every terminal has; tables with more fits are split
 MOST = 12  # numbers of a component that a table has here
@@ -86,7 +87,7 @@ def components(comparison: Comparison, rest: str) -> str:
     """The components of each fit, the first numbers of each; `rest` says where the others are."""
     parts = []
     for table in component_tables(comparison):
-        header, lines, left = written(table, WIDTH, MOST)
+        header, lines, left = format_components(table, WIDTH, MOST)
         widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
         for block in _runs(widths):
             wanted = [0, *block]

@@ -15,10 +15,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...models import BayesianMixture
+from ..criticism.aligned_components import component_tables
 from ..criticism.comparison import Comparison
-from ..criticism.component_summaries import called, component_tables, written
+from ..criticism.describe_model import describe_model
 from ..criticism.to_arviz import to_arviz
 from .comparison_text import DISTANCES, UNMATCHED, heading, left_out, optima, pairs, restarts, scores, unmatched
+from .format_components import format_components
 from .html import GENERATOR, glossary, page, paragraph, picture, section, table
 from .plots import figures
 
@@ -190,7 +192,7 @@ def _body(
             "What was run",
             table(
                 ["", "model", "engine", "seed"],
-                [[name, called(fit.model), repr(fit.engine), str(fit.seed)] for name, fit in fits],
+                [[name, describe_model(fit.model), repr(fit.engine), str(fit.seed)] for name, fit in fits],
                 kind="words",
             ),
             table(["", "why it stopped"], [[name, fit.reason] for name, fit in fits], kind="words"),
@@ -217,7 +219,7 @@ def _components(tables: list[pd.DataFrame]) -> str:
         return ""
     parts = [paragraph(ORDER, "quiet")]
     for frame in tables:
-        header, lines, left = written(frame, WIDE, MOST)
+        header, lines, left = format_components(frame, WIDE, MOST)
         parts.append(table(header, lines, headings=header.count("component") + header.count("fit")))
         if left:
             parts.append(paragraph(left_out(left, "components.csv"), "quiet"))

@@ -17,6 +17,7 @@ Same = Callable[[Tensor, Tensor], bool]
 
 def same(a: Tensor, b: Tensor, close: float = CLOSE) -> bool:
     """Whether two tensors have one shape and the same numbers, relative to the largest of them."""
+    a, b = a.detach(), b.detach()
     scale = 1 + float(b[torch.isfinite(b)].abs().max()) if torch.isfinite(b).any() else 1.0
     return a.shape == b.shape and bool(torch.allclose(a, b, rtol=close, atol=close * scale))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ....models.random_state import fixed_seed
+from ...criticism.aligned_components import aligned_models
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import relabelled
 from .bounds import bounds_figure
 from .data import data_figure
 from .latent import latent_figure, latent_map
@@ -36,7 +36,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     them by `figure.savefig(path)`, or end a notebook's cell with one. Of many rows some are drawn, always the same.
     """
     with fixed_seed(0):  # of a table that draws its rows, and of models that draw
-        models = relabelled(comparison)
+        models = aligned_models(comparison)
         made = {
             "data": data_figure(comparison, models),
             "samples": samples_figure(comparison, models),

@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.patheffects import withStroke
 
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import component_moments, furthest, measured
+from ...criticism.component_profiles import component_moments, numeric_columns
+from ...criticism.pair_distances import largest_distance
 from .density import contours, curves
 from .style import GREY, blank, describe, line, listed, ticks, tidy
 
@@ -31,8 +32,8 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     there is nothing to draw over the scatter."""
     first = next(iter(models.values()))
     d = comparison.x.features
-    columns = [j for j in range(d) if all(j in measured(model, d) for model in models.values())]
-    found = measures(first, comparison.x)
+    columns = [j for j in range(d) if all(j in numeric_columns(model, d) for model in models.values())]
+    found = column_measures(first, comparison.x)
     discrete = all(found[j] != DENSITY for j in columns)
     if columns == [0] and d == 1:
         figure, reading = curves(comparison, models, discrete)
@@ -153,8 +154,8 @@ def _takeaway(comparison: Comparison, models: dict[str, Any]) -> str:
         return f"Where {names[0]} puts its components"
     if len(names) < len(comparison.fits):
         return f"Where {listed(names, len(comparison.fits))} put their components"
-    distance = furthest(comparison, "parameter_distance")
-    if furthest(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
+    distance = largest_distance(comparison, "parameter_distance")
+    if largest_distance(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
         distance = min(distance, 0.0)
     if np.isnan(distance):
         return f"Where the {len(names)} fits put their components"

@@ -15,7 +15,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
 from ....data.rows import as_rows
-from ....models.continuous.continuous_latent import divergence
+from ....models.continuous.draws import kl_to_prior
 from ...criticism.comparison import Comparison
 from ...criticism.gap_report import ACTIVE
 from .dots import sign
@@ -49,7 +49,7 @@ class Latents:
     def of(cls, model: Any, x: torch.Tensor) -> Latents:
         """Those that a model has of these rows."""
         posterior = model.posterior(x)
-        apart = divergence(posterior)
+        apart = kl_to_prior(posterior)
         known = apart is not None and apart.shape[1] == model.latent
         return cls(array(posterior.mean), array(apart).mean(0) if apart is not None and known else None)
 

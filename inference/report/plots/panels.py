@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import component_profiles
+from ...criticism.component_profiles import component_profiles
 
 PIXEL = re.compile(r"(\d+)_(\d+)$")  # columns named so, and filling a rectangle, are a picture: pixel_0_0, pixel_0_1
 
@@ -73,7 +73,7 @@ def _numbers(comparison: Comparison, model: Any, kind: str, columns: list[int], 
     """Numbers of discrete columns as they are; of continuous ones in standard deviations of the data."""
     if not np.isfinite(values).all():
         return []
-    found = measures(model, comparison.x)
+    found = column_measures(model, comparison.x)
     made = []
     for continuous in (True, False):
         own = [i for i, c in enumerate(columns) if (found[c] == DENSITY) == continuous]

@@ -19,7 +19,8 @@ from torch.distributions import constraints
 
 from ....data.chunk import Chunk
 from ....models import Rows
-from ....models.continuous.continuous_latent import centre, evaluating
+from ....models.continuous.distribution_views import mean_or_mode
+from ....models.continuous.networks import evaluation_mode
 from ....models.random_state import fixed_seed
 from .panels import picture
 from .style import blank
@@ -105,13 +106,13 @@ def array(x: Tensor) -> np.ndarray:
 def decoded(model: Any, z: Tensor) -> Any:
     """p(x | z) for z of any precision and device."""
     own = next(model.parameters(), z)
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), evaluation_mode(model):
         return model.decode(z.to(own.device, own.dtype))
 
 
 def decoded_mean(model: Any, z: Tensor) -> np.ndarray:
     """The mean of p(x | z), of categories the likeliest."""
-    return array(centre(decoded(model, z)))
+    return array(mean_or_mode(decoded(model, z)))
 
 
 def continuous(models: dict[str, Any]) -> dict[str, Any]:

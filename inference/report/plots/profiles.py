@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import component_shares
+from ...criticism.component_profiles import component_shares
 from .bars import bars
 from .data import MATRIX_COLUMNS
 from .dots import dots
@@ -38,7 +38,7 @@ def profiles_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | 
         return None
     first = next(iter(models.values()))
     plain = not any(panel.probability for panel in next(iter(drawn.values())))
-    continuous = all(measure == DENSITY for measure in measures(first, rows))
+    continuous = all(measure == DENSITY for measure in column_measures(first, rows))
     if plain and (rows.features == 1 or (continuous and rows.features <= MATRIX_COLUMNS)):
         return None
     groups = _groups(drawn)

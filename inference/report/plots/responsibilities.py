@@ -12,7 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import furthest, measured
+from ...criticism.component_profiles import numeric_columns
+from ...criticism.pair_distances import largest_distance
 from ..comparison_text import number
 from .style import COLOURS, blank, describe, ticks, tidy
 
@@ -33,7 +34,7 @@ def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> F
             probabilities[name] = posterior.probs.numpy()
     if not probabilities:
         return None
-    if len(measured(next(iter(models.values())), 2)) == x.shape[1] == 2 and all(
+    if len(numeric_columns(next(iter(models.values())), 2)) == x.shape[1] == 2 and all(
         p.shape[1] == 2 for p in probabilities.values()
     ):
         figure = _scatter(probabilities, x.numpy(), comparison.x.columns)
@@ -143,7 +144,7 @@ def _unsure(p: np.ndarray) -> str:
 
 
 def _takeaway(comparison: Comparison, probabilities: dict[str, np.ndarray]) -> str:
-    divergence = furthest(comparison, "posterior_kl")
+    divergence = largest_distance(comparison, "posterior_kl")
     if len(probabilities) == 1:
         name, p = next(iter(probabilities.items()))
         return f"{name} is sure of {int((p.max(1) >= SURE).sum())} of {len(p)} rows"
