@@ -18,7 +18,7 @@ from lowerbound.datasets import load as dataset
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fit, gap_report, load
 from lowerbound.inference.cli.catalogue import MODELS, Choices, make
 from lowerbound.inference.cli.column_kinds import levels, mixed
-from lowerbound.inference.fitting.checkpoint import describe_run
+from lowerbound.inference.fitting.run_description import describe_run
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,

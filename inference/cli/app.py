@@ -145,8 +145,9 @@ def fit(
     its own part of the rows."""
     with plainly(alone=False, kept=(checkpoint, out)):
         from ..criticism.compare import compare as compare_fits
-        from ..engines.processes import is_first, job, local_device, together
-        from ..fitting.shard import share
+        from ..engines.collectives import run_on_all
+        from ..engines.processes import is_first, job, local_device
+        from ..fitting.distributed_rows import rows_for_fit
         from ..report.comparison_text import components as components_text
         from ..report.write_report import probe
 
@@ -158,7 +159,7 @@ def fit(
             settings = Settings(batch_size, learning_rate)
             require_used([model], [chosen], settings, device)
             rows, *_ = tables(data, [model], 0.0, seed)
-            unfitted = make(model, share(rows), choices, local_device(device))
+            unfitted = make(model, rows_for_fit(rows), choices, local_device(device))
             if is_first():
                 if out.is_dir():
                     raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
@@ -168,7 +169,7 @@ def fit(
             return for_engine(unfitted, model, chosen), rows, chosen, settings
 
         with job():
-            unfitted, rows, chosen, settings = together(prepared)
+            unfitted, rows, chosen, settings = run_on_all(prepared)
             fitted = _fit(
                 model, unfitted, rows, chosen, settings,
                 restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,

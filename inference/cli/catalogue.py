@@ -167,7 +167,7 @@ def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tupl
     from ...data.held_out import split
     from ...data.read_file import read
     from ...models import Rows
-    from ..fitting.shard import share
+    from ..fitting.distributed_rows import rows_for_fit
 
     table = read(data)
     if all(model == "categorical" for model in models):
@@ -176,7 +176,7 @@ def tables(data: str, models: Sequence[str], held_out: float, seed: int) -> tupl
         table = coded(table)
     rest, others = split(table, held_out, seed) if held_out else (table, None)
     rows, whole = Rows(rest, missing=True), Rows(table, missing=True)
-    asked = share(whole)
+    asked = rows_for_fit(whole)
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
     unable = [model for model in models if not MODELS[model].categories]
     if words and unable:
