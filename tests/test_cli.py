@@ -14,9 +14,10 @@ import lowerbound
 from lowerbound import datasets
 from lowerbound.data.read_file import read, split
 from lowerbound.inference import EM, compare, fit, load
-from lowerbound.inference.cli import catalogue as choices
+from lowerbound.inference.cli import engines_by_name, models_by_name
 from lowerbound.inference.cli.app import app
-from lowerbound.inference.cli.column_kinds import levels, mixed
+from lowerbound.inference.cli.column_kinds import category_counts
+from lowerbound.inference.cli.models_for_columns import mixed_mixture
 from lowerbound.inference.report.write_report import FILES
 from lowerbound.models import PPCA, GaussianMixture, Rows
 
@@ -62,8 +63,8 @@ def test_every_engine_starts_from_the_same_start():
     x = datasets.load("faithful")
     starts = {
         name: float(fit(GaussianMixture(3, 2), x, make(), max_passes=1, seed=4).bounds[0])
-        for name, make in choices.ENGINES.items()
-        if name not in ("svi-analytic", *choices.BAYESIAN)  # of a continuous z; of a posterior
+        for name, make in engines_by_name.ENGINES.items()
+        if name not in ("svi-analytic", *engines_by_name.BAYESIAN)  # of a continuous z; of a posterior
     }
     assert len(set(starts.values())) == 1 or np.ptp(list(starts.values())) < 1e-12
 
@@ -104,7 +105,7 @@ def test_version_and_help(run):
 
 def test_the_module_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "lowerbound", "compare", "faithful", *QUICK, "--engines", "em"]
-    root = os.path.dirname(os.path.dirname(os.path.dirname(choices.__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(models_by_name.__file__)))
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120
     )
@@ -289,12 +290,12 @@ def mixed_table():
     )
 
 
-@pytest.mark.parametrize("model", choices.MODELS)
+@pytest.mark.parametrize("model", models_by_name.MODELS)
 def test_every_model_runs_from_end_to_end(run, tmp_path, model):
     mixed_table().to_csv("mixed.csv", index=False)
     data = EVERY_MODEL[model]
-    priors = ["--prior", "weak"] if "prior" in choices.MODELS[model].takes else []
-    engine = choices.MODELS[model].engines[0]
+    priors = ["--prior", "weak"] if "prior" in models_by_name.MODELS[model].takes else []
+    engine = models_by_name.MODELS[model].engines[0]
     result = run("compare", data, "--model", model, *priors, "--engines", f"{engine},svi", "--max-passes", 4, "--quiet")
     assert result.exit_code == 0, result.stderr
     table = pd.read_csv(tmp_path / "report" / "comparison.csv", index_col="fit")
@@ -344,11 +345,11 @@ def test_a_pmf_and_a_density_are_not_ranked(run):
 
 def test_mixed_chooses_by_the_column(run):
     rows = Rows(read_as(mixed_table()))
-    model = mixed(rows, 2, "diag", None)
+    model = mixed_mixture(rows, 2, "diag", None)
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
     assert kinds == {"Categorical": (0,), "Gaussian": (1, 4), "Poisson": (2,), "Bernoulli": (3,)}
     assert rows.levels[0] == ["east", "north", "west"] and model.family.parts[0].levels == (3,)
-    assert type(mixed(Rows(mixed_table()[["visits"]]), 2, "full", None).family).__name__ == "Poisson"
+    assert type(mixed_mixture(Rows(mixed_table()[["visits"]]), 2, "full", None).family).__name__ == "Poisson"
 
 
 def read_as(table):
@@ -359,14 +360,14 @@ def read_as(table):
 
 def test_levels_are_those_of_the_data():
     x = pd.DataFrame({"a": pd.Categorical(["u", "v", "u"], ["u", "v", "w"]), "b": [0, 4, 2], "c": [0.0, 0.0, 0.0]})
-    assert levels(Rows(x)) == [3, 5, 1]
+    assert category_counts(Rows(x)) == [3, 5, 1]
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("names.csv", ["column 'a' holds 60 different words in 60 rows", "mend the cells that are none"]),
-        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed takes it for counts"]),
+        ("names.csv", ["column 'a' holds 60 different words in 60 rows", "correct the values that are not numbers"]),
+        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed treats it as counts"]),
     ],
 )
 def test_columns_that_hold_no_categories_are_refused(run, name, words):

@@ -10,15 +10,9 @@ from matplotlib.patches import Circle
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, Fit, compare, fit
 from lowerbound.inference.criticism.comparison import Comparison
-from lowerbound.inference.report.plots import (
-    figures,
-    latent_grid,
-    latent_map,
-    reconstructions,
-    samples,
-    traversals,
-)
-from lowerbound.inference.report.write_report import FILES, SECTIONS, write_report
+from lowerbound.inference.plots import figures, latent_grid, latent_map, reconstructions, samples, traversals
+from lowerbound.inference.report.report_page import SECTIONS
+from lowerbound.inference.report.write_report import FILES, write_report
 from lowerbound.models import (
     PPCA,
     VAE,

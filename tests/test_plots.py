@@ -8,7 +8,7 @@ from matplotlib.patches import Ellipse
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
-from lowerbound.inference.report.plots import figures
+from lowerbound.inference.plots import figures
 from lowerbound.models import (
     BernoulliMixture,
     Categorical,

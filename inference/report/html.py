@@ -27,7 +27,7 @@ dt { font-weight: bold; } dd { margin: 0 0 .7rem; }
 """
 
 
-def page(title: str, body: str) -> str:
+def html_page(title: str, body: str) -> str:
     """The whole document."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{GENERATOR}\n'
@@ -37,17 +37,19 @@ def page(title: str, body: str) -> str:
     )
 
 
-def section(title: str, *parts: str) -> str:
+def html_section(title: str, *parts: str) -> str:
     """A heading and what belongs to it."""
     return "\n".join(["<section>", f"<h2>{escape(title)}</h2>", *(part for part in parts if part), "</section>"])
 
 
-def paragraph(text: str, kind: str = "") -> str:
+def html_paragraph(text: str, kind: str = "") -> str:
     """Some words."""
-    return f"<p{_class(kind)}>{escape(text)}</p>" if text else ""
+    return f"<p{_class_attribute(kind)}>{escape(text)}</p>" if text else ""
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]], headings: int = 1, caption: str = "", kind="") -> str:
+def html_table(
+    header: Sequence[str], lines: Sequence[Sequence[str]], headings: int = 1, caption: str = "", kind=""
+) -> str:
     """A table whose first `headings` cells of each line name the line."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "\n".join(
@@ -59,10 +61,10 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]], headings: int =
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     inner = f"{title}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
-    return f'<div class="wide"><table{_class(kind)}>{inner}</table></div>'
+    return f'<div class="wide"><table{_class_attribute(kind)}>{inner}</table></div>'
 
 
-def picture(png: bytes, alternative: str, caption: str) -> str:
+def html_image(png: bytes, alternative: str, caption: str) -> str:
     """A PNG inside the page."""
     data = base64.b64encode(png).decode()
     return (
@@ -71,10 +73,10 @@ def picture(png: bytes, alternative: str, caption: str) -> str:
     )
 
 
-def glossary(words: Mapping[str, str]) -> str:
+def html_definitions(words: Mapping[str, str]) -> str:
     """Words and what they mean."""
     return "<dl>" + "\n".join(f"<dt>{escape(w)}</dt><dd>{escape(m)}</dd>" for w, m in words.items()) + "</dl>"
 
 
-def _class(kind: str) -> str:
+def _class_attribute(kind: str) -> str:
     return f' class="{kind}"' if kind else ""

@@ -21,7 +21,7 @@ GREY = "#8a8a8a"
 
 
 @dataclass(frozen=True)
-class Line:
+class FitStyle:
     """How one fit is drawn in every figure."""
 
     color: str
@@ -30,12 +30,12 @@ class Line:
     marker: str
 
 
-def line(i: int, of: int) -> Line:
+def fit_style(i: int, of: int) -> FitStyle:
     """The line of fit i of `of`: each thinner than the one it may lie upon."""
-    return Line(COLOURS[i % 8], DASHES[i % 4], 4.0 - 2.2 * i / max(of - 1, 1), MARKERS[i % 8])
+    return FitStyle(COLOURS[i % 8], DASHES[i % 4], 4.0 - 2.2 * i / max(of - 1, 1), MARKERS[i % 8])
 
 
-def blank(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
     """A white figure of so many inches, outside pyplot's state, in which nothing is cut off."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
@@ -43,13 +43,13 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def tidy(axes: Axes) -> Axes:
+def despine(axes: Axes) -> Axes:
     """Fewer lines: no frame above and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     return axes
 
 
-def ticks(axes: Axes, x: np.ndarray, colors: Any = GREY, **style: Any) -> int:
+def mark_half_missing_rows(axes: Axes, x: np.ndarray, colors: Any = GREY, **style: Any) -> int:
     """Rows (n, 2) of which one cell is missing, as ticks on the axis of the other; how many these are."""
     gone = np.isnan(x)
     for seen, (transform, marker) in enumerate(((axes.get_xaxis_transform(), "|"), (axes.get_yaxis_transform(), "_"))):
@@ -62,7 +62,7 @@ def ticks(axes: Axes, x: np.ndarray, colors: Any = GREY, **style: Any) -> int:
     return int((gone.sum(1) == 1).sum())
 
 
-def describe(figure: Figure, takeaway: str, reading: str) -> Figure:
+def set_title_and_caption(figure: Figure, takeaway: str, reading: str) -> Figure:
     """The takeaway as the figure's title, and how to read it as its label, for the caption below."""
     width = int(7.5 * figure.get_figwidth())  # characters that fit, at this size
     figure.suptitle(textwrap.fill(takeaway, width), fontsize=13, fontweight="bold")
@@ -70,7 +70,7 @@ def describe(figure: Figure, takeaway: str, reading: str) -> Figure:
     return figure
 
 
-def listed(names: Sequence[str], of: int) -> str:
+def join_names(names: Sequence[str], of: int) -> str:
     """em; em and svi; em, svi and vae; or how many fits of all these are."""
     if len(names) > 3:
         return f"{'All' if len(names) == of else f'{len(names)} of'} {of} fits"

@@ -26,7 +26,7 @@ def heatmap(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
     axes.get_figure().colorbar(image, ax=axes, label=_wrapped(panel.kind), pad=0.01)  # type: ignore[union-attr]
 
 
-def pictures(
+def pixel_heatmaps(
     part: SubFigure, place: Any, panel: Any, shares: Sequence[float], shape: tuple[int, int], across: int
 ) -> None:
     """One picture for each component, whose pixels are the columns."""

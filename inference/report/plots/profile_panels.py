@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,11 @@ import numpy as np
 from ...criticism.compare import DENSITY, measures
 from ...criticism.comparison import Comparison
 from ...criticism.component_summaries import component_profiles
-
-PIXEL = re.compile(r"(\d+)_(\d+)$")  # columns named so, and filling a rectangle, are a picture: pixel_0_0, pixel_0_1
+from .picture_shape import shape_from_names
 
 
 @dataclass(frozen=True)
-class Panel:
+class ProfilePanel:
     """Numbers of one kind, on one axis: values (k, m) of m columns, or, if these are the probabilities of the levels of
     one column, whose name is then the kind, (k, L)."""
 
@@ -35,11 +33,11 @@ class Panel:
         return np.ptp(self.values, axis=0) / (self.high - self.low)
 
 
-def panels(comparison: Comparison, model: Any) -> list[Panel]:
+def profile_panels(comparison: Comparison, model: Any) -> list[ProfilePanel]:
     """The first numbers that the model's profiles have for each column, those of one kind together."""
     rows = comparison.x
     names, words = rows.columns, rows.levels
-    made: list[Panel] = []
+    made: list[ProfilePanel] = []
     seen: set[int] = set()
     for profile in component_profiles(model):
         wanted = [i for i, column in enumerate(profile.columns) if column >= 0 and column not in seen]
@@ -49,7 +47,7 @@ def panels(comparison: Comparison, model: Any) -> list[Panel]:
         seen.update(columns)
         values = profile.values[:, wanted].numpy()
         if profile.levels is None:
-            made += _numbers(comparison, model, profile.kind, columns, values)
+            made += _number_panels(comparison, model, profile.kind, columns, values)
             continue
         levels = [profile.levels[i] for i in wanted]
         label = [str((words[c] or {})[v] if words[c] else v) for c, v in zip(columns, levels, strict=True)]
@@ -59,17 +57,21 @@ def panels(comparison: Comparison, model: Any) -> list[Panel]:
             alike = {label[i] for i in last}
             kind = f"probability of {alike.pop()}" if len(alike) == 1 else "probability"
             titles = [names[columns[i]] if kind != "probability" else f"{names[columns[i]]} = {label[i]}" for i in last]
-            made.append(Panel(kind, titles, values[:, last], 0, 1, list(count), probability=True))
+            made.append(ProfilePanel(kind, titles, values[:, last], 0, 1, list(count), probability=True))
             continue
         for c in count:
             own = [i for i, each in enumerate(columns) if each == c]
             made.append(
-                Panel(names[c], [label[i] for i in own], values[:, own], 0, 1, [c], probability=True, levels=True)
+                ProfilePanel(
+                    names[c], [label[i] for i in own], values[:, own], 0, 1, [c], probability=True, levels=True
+                )
             )
     return made
 
 
-def _numbers(comparison: Comparison, model: Any, kind: str, columns: list[int], values: np.ndarray) -> list[Panel]:
+def _number_panels(
+    comparison: Comparison, model: Any, kind: str, columns: list[int], values: np.ndarray
+) -> list[ProfilePanel]:
     """Numbers of discrete columns as they are; of continuous ones in standard deviations of the data."""
     if not np.isfinite(values).all():
         return []
@@ -81,22 +83,12 @@ def _numbers(comparison: Comparison, model: Any, kind: str, columns: list[int], 
             continue
         index = [columns[i] for i in own]
         part, title = values[:, own], kind
-        if continuous and picture([comparison.x.columns[c] for c in index]) is None:  # pixels have one unit
+        if continuous and shape_from_names([comparison.x.columns[c] for c in index]) is None:  # pixels have one unit
             moments = comparison.x.moments
             deviation = moments.covariance.diagonal().sqrt()[index].numpy()
             part = (part - moments.mean[index].numpy()) / np.where(deviation > 0, deviation, 1)
             title = f"{kind}, in standard deviations from the mean of all rows"
         low, high = (part.min(), part.max()) if continuous else (min(part.min(), 0.0), part.max())
         low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-        made.append(Panel(title, [comparison.x.columns[c] for c in index], part, float(low), float(high), index))
+        made.append(ProfilePanel(title, [comparison.x.columns[c] for c in index], part, float(low), float(high), index))
     return made
-
-
-def picture(names: list[str]) -> tuple[int, int] | None:
-    """Rows and columns of the picture whose pixels the columns are, row by row; None if they are none."""
-    found = [PIXEL.search(name) for name in names]
-    if len(names) < 9 or not all(found):
-        return None
-    at = [(int(match[1]), int(match[2])) for match in found if match]
-    down, across = (len({place[axis] for place in at}) for axis in (0, 1))
-    return (down, across) if min(down, across) > 2 and sorted(at) == at and len(set(at)) == down * across else None

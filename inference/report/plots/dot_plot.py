@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from .style import COLOURS, GREY, MARKERS, component_label, tidy
+from .style import COLOURS, GREY, MARKERS, component_label, despine
 
 REACH = 100.0  # largest over smallest number from which on an axis is logarithmic
 
 
-def dots(axes: Axes, panel: Any, shares: Sequence[float], key: bool = True) -> None:
+def dot_plot(axes: Axes, panel: Any, shares: Sequence[float], key: bool = True) -> None:
     """A line for each column, on which each component has its dot; a grey tick is the average of the components.
 
     key: whether to say which sign is which component.
@@ -27,7 +27,7 @@ def dots(axes: Axes, panel: Any, shares: Sequence[float], key: bool = True) -> N
         axes.plot(np.asarray(shares) @ panel.values, lines, "|", color=GREY, markersize=22, markeredgewidth=2, zorder=2)
     for j in range(k):
         axes.plot(
-            panel.values[j], lines + step * (j - (k - 1) / 2), sign(j), color=COLOURS[j % 8], markersize=8.5,
+            panel.values[j], lines + step * (j - (k - 1) / 2), component_marker(j), color=COLOURS[j % 8], markersize=8.5,
             markeredgecolor="white", markeredgewidth=0.7, label=component_label(j, shares), zorder=3, clip_on=False,
         )  # fmt: skip
     margin = 0.03 * (panel.high - panel.low)
@@ -43,11 +43,11 @@ def dots(axes: Axes, panel: Any, shares: Sequence[float], key: bool = True) -> N
     axes.set_xlabel(panel.kind)
     axes.grid(axis="x", color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)
-    tidy(axes).spines["left"].set_visible(False)
+    despine(axes).spines["left"].set_visible(False)
     if key:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, title="component")
 
 
-def sign(j: int) -> str:
+def component_marker(j: int) -> str:
     """The marker of component j: with the colour, unlike that of 63 others."""
     return MARKERS[(j + j // 8) % 8]

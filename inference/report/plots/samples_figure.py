@@ -10,8 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...criticism.comparison import Comparison
-from .pictures import ACROSS, array, comparison_shape, required_shape, scale_of, shades, sheet, some
-from .style import describe, listed
+from .drawn_rows import rows_to_draw, to_numpy
+from .picture_grid import ACROSS, picture_grid
+from .picture_shape import comparison_shape, required_shape, value_range, value_range_note
+from .style import join_names, set_title_and_caption
 
 
 def samples_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
@@ -19,16 +21,16 @@ def samples_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | N
     shape = comparison_shape(comparison, models)
     if shape is None:
         return None
-    x = array(some(comparison.x).x)
-    scale = scale_of(x)
+    x = to_numpy(rows_to_draw(comparison.x).x)
+    scale = value_range(x)
     gone = " Yellow is missing." if np.isnan(x[:ACROSS]).any() else ""
-    drawn = [(name, array(model.sample(ACROSS, seed=0))) for name, model in models.items()]
-    figure, _ = sheet([("data", x[:ACROSS]), *drawn], shape, scale, apart=True)
-    return describe(
+    drawn = [(name, to_numpy(model.sample(ACROSS, seed=0))) for name, model in models.items()]
+    figure, _ = picture_grid([("data", x[:ACROSS]), *drawn], shape, scale, apart=True)
+    return set_title_and_caption(
         figure,
-        f"{listed(list(models), len(models))} draw{'s' if len(models) == 1 else ''} rows like these",
+        f"{join_names(list(models), len(models))} draw{'s' if len(models) == 1 else ''} rows like these",
         "The first line are rows of the data, each other line rows drawn from a fitted model: the better it is, the "
-        f"harder they are to tell from real ones. {shades(scale)}{gone}",
+        f"harder they are to tell from real ones. {value_range_note(scale)}{gone}",
     )
 
 
@@ -38,15 +40,15 @@ def samples(model: Any, n: int = 48, shape: Sequence[int] | None = None, seed: i
     shape: (height, width) of a picture, by default that of columns named pixel_0_0, pixel_0_1, ... in the table that
     the model was fitted to. Raises ValueError where neither is known.
     """
-    x = array(model.sample(n, seed=seed))
+    x = to_numpy(model.sample(n, seed=seed))
     size = required_shape(model, shape, x.shape[1])
     ends = np.quantile(x, [0.01, 0.99])  # of noise without bounds, too, the pictures have contrast
-    scale = (float(ends[0]), float(ends[1])) if ends[0] < ends[1] else scale_of(x)
+    scale = (float(ends[0]), float(ends[1])) if ends[0] < ends[1] else value_range(x)
     across = math.ceil(n / math.ceil(n / ACROSS))
     lines = [("", x[start : start + across]) for start in range(0, n, across)]
-    figure, _ = sheet(lines, size, scale)
-    return describe(
+    figure, _ = picture_grid(lines, size, scale)
+    return set_title_and_caption(
         figure,
         f"{n} row{'s' if n > 1 else ''} drawn from the {type(model).__name__}",
-        f"Each picture is a row drawn from the model. {shades(scale)}",
+        f"Each picture is a row drawn from the model. {value_range_note(scale)}",
     )

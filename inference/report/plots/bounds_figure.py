@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from ....models import SupportsPosterior
 from ...criticism.comparison import Comparison
-from ...engines.convergence import best_pass
 from ...fitting.fit import SAME_OPTIMUM
-from .style import GREY, Line, blank, describe, line, listed, tidy
+from .held_out_panel import draw_held_out
+from .style import GREY, blank_figure, despine, fit_style, join_names, set_title_and_caption
 
 CLOSE = -6  # nats per row, power of ten: the axis is logarithmic above this distance from the best bound, linear below
-LEVEL = 0.01  # nats per row: less than this, held-out bounds neither rise nor fall
-EARLY = 0.2  # of the passes: the steep start, which would flatten the rest of the held-out bounds
 
 
 def bounds_figure(comparison: Comparison) -> Figure:
@@ -32,12 +28,12 @@ def bounds_figure(comparison: Comparison) -> Figure:
     }
     bests = {name: tops[kind] for name, kind in kinds.items()}
     held_out = {name: fit for name, fit in fits.items() if getattr(fit, "held_out", None) is not None}
-    figure = blank(14 if held_out else 10, 4.6)
+    figure = blank_figure(14 if held_out else 10, 4.6)
     panels = figure.subplots(1, 3 if held_out else 2)
     panels[1].sharey(panels[0])
-    close = _close([fit.bounds.numpy() - bests[name] for name, fit in fits.items()])
+    close = _linear_threshold([fit.bounds.numpy() - bests[name] for name, fit in fits.items()])
     for i, (name, fit) in enumerate(fits.items()):
-        style = line(i, len(fits))
+        style = fit_style(i, len(fits))
         below = fit.bounds.numpy() - bests[name]
         passes = np.arange(1, len(below) + 1)
         sampler = isinstance(fit.model, SupportsPosterior) and fit.model.is_sampled  # which has no way up
@@ -57,14 +53,14 @@ def bounds_figure(comparison: Comparison) -> Figure:
             label=f"{name}: {len(below)} pass{'es' if len(below) > 1 else ''}, {end}",
         )
     panels[0].set_ylabel("bound minus best bound\n(nats per row, log scale)")
-    _finish(panels[0], close, "passes over the rows", max(len(f.bounds) for f in fits.values()) > 20)
+    _style_axis(panels[0], close, "passes over the rows", max(len(f.bounds) for f in fits.values()) > 20)
     ends = [float(fit.times[-1]) for fit in fits.values()]
     starts = [float(fit.times[0]) for fit in fits.values()]
-    _finish(panels[1], close, "seconds", max(ends) > 20 * min(starts))
+    _style_axis(panels[1], close, "seconds", max(ends) > 20 * min(starts))
     panels[1].tick_params(labelleft=False)
     handles, labels = panels[0].get_legend_handles_labels()
     if held_out:
-        _held_out(panels[2], {name: line(i, len(fits)) for i, name in enumerate(fits)}, held_out)
+        draw_held_out(panels[2], {name: fit_style(i, len(fits)) for i, name in enumerate(fits)}, held_out)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(fits), 2), frameon=False)
     one_model = len({fit.model.free_parameters() for fit in fits.values()}) == 1
     said = []
@@ -74,7 +70,7 @@ def bounds_figure(comparison: Comparison) -> Figure:
         if kind:
             top = "the highest bound of log p(all rows)"
         of = sum(each == kind for each in kinds.values())
-        said.append(f"{listed(there, of)} reach{'' if len(there) > 1 else 'es'} {top}, {best:.6f} nats per row")
+        said.append(f"{join_names(there, of)} reach{'' if len(there) > 1 else 'es'} {top}, {best:.6f} nats per row")
     takeaway = ";\n".join(said)
     of = "all fits" if len(tops) == 1 else "its kind, with or without a posterior over the parameters"
     reading = (
@@ -86,55 +82,24 @@ def bounds_figure(comparison: Comparison) -> Figure:
             " On the right the bounds themselves, thick for the rows of the fit, thin for rows held out, from a fifth "
             "of the way on. A thin line that falls while the thick one rises: overfitting from there on."
         )
-    return describe(figure, takeaway, reading)
+    return set_title_and_caption(figure, takeaway, reading)
 
 
-def _held_out(axes: Axes, styles: dict[str, Line], fits: dict[str, Any]) -> None:
-    """Bounds of held-out rows, thin, and of the rows of the fit, thick, as they are; the best pass has a marker."""
-    shown: list[np.ndarray] = []
-    said = []
-    for name, fit in fits.items():
-        style, held, own = styles[name], fit.held_out.numpy(), fit.bounds.numpy()
-        passes, top = np.arange(1, len(held) + 1), best_pass(held.tolist())
-        axes.plot(passes[: len(own)], own, color=style.color, linestyle=style.dash, linewidth=style.width * 0.7)
-        axes.plot(passes, held, color=style.color, linewidth=1)
-        axes.plot(passes[top], held[top], style.marker, color=style.color, markersize=8, zorder=5)
-        start = int(EARLY * len(held))
-        shown += [held[min(start, top) :], own[min(start, len(own) - 1) :]]
-        rise = held[-1] - held[-1 - max(1, len(held) // 10)] if len(held) > 1 else 0.0  # of the last tenth
-        end = "still rising" if rise > LEVEL else "level at the end"
-        if held[top] - held[-1] > LEVEL:
-            end = f"best at pass {top + 1} of {len(held)}, then {held[top] - held[-1]:.2g} lower"
-        said.append(f"{name}: {end}")
-    tidy(axes).set_title("held out\n" + "\n".join(said), fontsize=10)
-    axes.plot([], [], color=GREY, linewidth=3, label="rows of the fit")
-    axes.plot([], [], color=GREY, linewidth=1, label="held out")
-    values = np.concatenate(shown)
-    values = values[np.isfinite(values)]
-    if len(values):
-        margin = 0.06 * float(np.ptp(values)) or 1.0
-        axes.set_ylim(values.min() - margin, values.max() + margin)
-    axes.set(xlabel="passes over the rows", ylabel="bound (nats per row)")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-
-
-def _close(below: list[np.ndarray]) -> int:
+def _linear_threshold(below: list[np.ndarray]) -> int:
     """The power of ten at which the axis becomes linear: no lower than what any run comes close."""
     apart = -np.concatenate(below)
     nearest = apart[apart > 0].min(initial=1.0)
     return max(CLOSE, int(np.floor(np.log10(nearest))))
 
 
-def _finish(axes: Axes, close: int, label: str, logarithmic: bool) -> None:
-    tidy(axes)
+def _style_axis(axes: Axes, close: int, label: str, logarithmic: bool) -> None:
+    despine(axes)
     axes.set_yscale("symlog", linthresh=10.0**close, linscale=0.5)
     axes.axhline(0, color=GREY, linewidth=1, zorder=0)
     lowest = min(axes.dataLim.y0, -10 * 10.0**close)
     decades = range(close, max(int(np.ceil(np.log10(-lowest))), close + 1) + 1)
     axes.set_yticks([0.0, *(-(10.0**k) for k in decades)])
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.yaxis.set_major_formatter(FuncFormatter(_tick_label))
     axes.minorticks_off()
     axes.set_ylim(1.3 * lowest, 0.6 * 10.0**close)
     axes.set_xlabel(label)
@@ -145,5 +110,5 @@ def _finish(axes: Axes, close: int, label: str, logarithmic: bool) -> None:
     axes.set_axisbelow(True)
 
 
-def _tick(value: float, _: int | None = None) -> str:
+def _tick_label(value: float, _: int | None = None) -> str:
     return "best" if value == 0 else f"$-10^{{{round(np.log10(-value))}}}$"

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from ...criticism.comparison import Comparison
 from ...criticism.evidence import evidence
-from .style import GREY, Line, blank, line, tidy
+from .style import GREY, FitStyle, blank_figure, despine, fit_style
 
 DRAWS = 100  # of a continuous z for each point, where log p(x) has no closed form
 HELD = (0.865, 0.393)  # the mass of a Gaussian within 2 and 1 s.d. in the plane
 
 
-def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tuple[Figure, str]:
+def density_curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tuple[Figure, str]:
     """One column: a histogram (bars at each count, for counts), each fit's density exp(bound) and its components'."""
     rows = comparison.x
     chunk = rows.sample(torch.Generator().manual_seed(0))
@@ -25,8 +25,8 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
     weights = np.ones(len(x)) if chunk.weights is None else chunk.weights.numpy()
     x, weights = x[~np.isnan(x)], weights[~np.isnan(x)]
     low, high = x.min(), x.max()
-    figure = blank(8.5, 4.8)
-    axes = tidy(figure.subplots())
+    figure = blank_figure(8.5, 4.8)
+    axes = despine(figure.subplots())
     if discrete:
         grid = np.arange(low, high + 1)
         counts = np.histogram(x, np.append(grid, high + 1) - 0.5, weights=weights)[0]
@@ -39,7 +39,7 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
         if len(x) <= 500:
             axes.plot(x, np.zeros_like(x), "|", color=GREY, markersize=9, clip_on=False)
     for i, (name, model) in enumerate(models.items()):
-        style = line(i, len(models))
+        style = fit_style(i, len(models))
         points = torch.as_tensor(grid[:, None], dtype=torch.float64)
         try:
             density = log_density(model, points).exp().numpy()
@@ -72,7 +72,7 @@ def curves(comparison: Comparison, models: dict[str, Any], discrete: bool) -> tu
     )
 
 
-def contours(axes: Axes, model: Any, rows: np.ndarray, style: Line) -> None:
+def density_contours(axes: Axes, model: Any, rows: np.ndarray, style: FitStyle) -> None:
     """Lines of equal density of a model without components, holding 39 % and 86 % of the rows."""
     low, high = rows.min(0), rows.max(0)
     margin = 0.05 * (high - low)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ....models import Rows, SupportsPosterior
 from ...criticism.comparison import Comparison
-from .style import GREY, blank, describe, line, listed, tidy
+from .style import GREY, blank_figure, despine, fit_style, join_names, set_title_and_caption
 
 DRAWS = 400
 LEVEL = 0.9
@@ -25,17 +25,17 @@ def posteriors_figure(comparison: Comparison, models: Mapping[str, Any]) -> Figu
     able = [name for name, model in models.items() if isinstance(model, SupportsPosterior) and not model.is_point]
     if not able:
         return None
-    drawn = {name: _quantities(model, comparison.x, name in able) for name, model in models.items()}
+    drawn = {name: _parameter_draws(model, comparison.x, name in able) for name, model in models.items()}
     judge = next((name for name in able if models[name].is_sampled), able[0])
     wanted = list(drawn[judge])[:MOST]
     shown = {name: own for name, own in drawn.items() if own.keys() == drawn[judge].keys()}
     centre = {what: (values.mean(), values.std()) for what, values in drawn[judge].items()}
-    figure = blank(9, 1.9 + 0.42 * len(wanted))
-    axes = tidy(figure.subplots())
+    figure = blank_figure(9, 1.9 + 0.42 * len(wanted))
+    axes = despine(figure.subplots())
     lines = np.arange(len(wanted))
     widths, ratios = {}, dict(zip(comparison.fits, comparison.frame()["sd_ratio"].tolist(), strict=True))
     for i, (name, own) in enumerate(shown.items()):
-        style, at = line(i, len(shown)), lines + 0.6 * ((i + 0.5) / len(shown) - 0.5)
+        style, at = fit_style(i, len(shown)), lines + 0.6 * ((i + 0.5) / len(shown) - 0.5)
         scaled = np.stack([(own[what] - centre[what][0]) / centre[what][1] for what in wanted])
         low, middle, high = np.quantile(scaled, [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2], axis=1)
         if name in able:
@@ -56,18 +56,18 @@ def posteriors_figure(comparison: Comparison, models: Mapping[str, Any]) -> Figu
         parts = [f"{name} {width:.2f}" for name, width in others.items()]
         takeaway = f"How wide the posteriors are, {judge} = 1: {', '.join(parts)}"
     else:
-        takeaway = f"What {listed(able, len(models))} know{'s' if len(able) == 1 else ''} of the parameters"
+        takeaway = f"What {join_names(able, len(models))} know{'s' if len(able) == 1 else ''} of the parameters"
     left = len(drawn[judge]) - len(wanted)
     reading = (
         f"A line is the central {100 * LEVEL:.0f} % of a fit's posterior, a mark its median, or where a fit without a "
         f"posterior is. The numbers are mean ± standard deviation of {judge}, in the units of the data."
         + (f" {left} more numbers are in posterior.nc." if left else "")
     )
-    return describe(figure, takeaway, reading)
+    return set_title_and_caption(figure, takeaway, reading)
 
 
 @torch.no_grad()
-def _quantities(model: Any, rows: Rows, has_posterior: bool) -> dict[str, np.ndarray]:
+def _parameter_draws(model: Any, rows: Rows, has_posterior: bool) -> dict[str, np.ndarray]:
     """Draws of each number by which the components are known; one value of each for a model of one point."""
     if has_posterior:
         theta = model.draw(DRAWS, seed=0)

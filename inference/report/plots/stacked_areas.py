@@ -1,0 +1,70 @@
+"""The probabilities of the components of each row, stacked."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import COLOURS, blank_figure, despine
+
+SURE = 0.95
+
+
+def stacked_areas(probabilities: dict[str, np.ndarray]) -> Figure:
+    first = next(iter(probabilities.values()))
+    components = max(p.shape[1] for p in probabilities.values())
+    figure = blank_figure(10, 1.7 * len(probabilities) + 1.3)
+    grid = figure.subplots(len(probabilities), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, p) in zip(grid, probabilities.items(), strict=True):
+        key = first if have_same_components(probabilities) else p
+        _areas(axes, p[np.lexsort((-key.max(1), key.argmax(1)))])
+        axes.set_title(f"{name}: {unsure_note(p)}", fontsize=11, loc="left")
+        axes.set_ylabel("probability")
+    which = "the first" if have_same_components(probabilities) else "each"
+    grid[-1].set_xlabel(f"rows, sorted by the component and certainty of {which} fit")
+    handles, labels = max((axes.get_legend_handles_labels() for axes in grid), key=lambda both: len(both[1]))
+    figure.legend(handles, labels, loc="outside right center", frameon=False, ncols=1 if components <= 10 else 2)
+    return figure
+
+
+def _areas(axes: Axes, p: np.ndarray) -> None:
+    """Stacked steps, one colour each; from the ninth component on the colours come again, hatched."""
+    edges = np.arange(len(p) + 1)
+    floor = np.zeros(len(p) + 1)
+    for j, share in enumerate(p.T):
+        top = floor + np.append(share, share[-1])
+        axes.fill_between(
+            edges, floor, top, step="post", facecolor=COLOURS[j % 8], hatch=("", "//", "..", "xx")[j // 8 % 4],
+            edgecolor="white", linewidth=0, label=f"component {j + 1}",
+        )  # fmt: skip
+        start, length = _longest_run(p.argmax(1) == j)
+        if length > 0.04 * len(p):
+            dark = COLOURS[j % 8] not in (COLOURS[4], COLOURS[5], COLOURS[6])
+            axes.text(
+                start + length / 2, 0.5, str(j + 1), ha="center", va="center", weight="bold", fontsize=13,
+                color="white" if dark else "black",
+            )  # fmt: skip
+        floor = top
+    axes.set(xlim=(0, len(p)), ylim=(0, 1), yticks=[0, 0.5, 1])
+    despine(axes)
+
+
+def have_same_components(probabilities: dict[str, np.ndarray]) -> bool:
+    """Whether component j is the same in all fits, so that the rows can be in one order."""
+    return len({p.shape[1] for p in probabilities.values()}) == 1
+
+
+def _longest_run(mine: np.ndarray) -> tuple[int, int]:
+    """Start and length of the longest run of True."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], mine.astype(int), [0]])))
+    starts, lengths = changes[::2], np.diff(changes)[::2]
+    if len(starts) == 0:
+        return 0, 0
+    longest = int(lengths.argmax())
+    return int(starts[longest]), int(lengths[longest])
+
+
+def unsure_note(p: np.ndarray) -> str:
+    count = int((p.max(1) < SURE).sum())
+    return f"{count} of {len(p)} rows unsure (no component above {SURE})"
