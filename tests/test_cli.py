@@ -219,7 +219,7 @@ def test_bad_files_are_refused_in_one_sentence_and_nothing_is_written(run, tmp_p
         (["--model", "vae", "--device", "abacus"], ["--device is 'abacus', expected one that torch has here"]),
         (["--engines", "em", "--batch-size", "7"], ["--batch-size is 7, but em takes no gradient steps"]),
         (["--engines", "em", "--learning-rate", "7"], ["--learning-rate is 7.0, but em takes no gradient steps"]),
-        (["--device", "cpu"], ["--device is 'cpu', but --model gaussian has no network: take linear-vae or vae"]),
+        (["--device", "cpu"], ["--device is 'cpu', but --model gaussian has no network: use linear-vae or vae"]),
         (["--held-out", "nan"], ["--held-out is nan, expected a share"]),
         (["--held-out", "1.5"], ["--held-out is 1.5, expected a share"]),
         (["--variance-floor", "1"], ["variance_floor is for covariances without correlations", "not for 'full'"]),
@@ -248,7 +248,7 @@ def test_bad_options_are_refused_in_one_sentence_and_nothing_is_written(run, tmp
 
 def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sys.modules["lowerbound.inference.fitting.fit"], "fit", lambda *a, **k: pytest.fail("fitted first")
+        sys.modules["lowerbound.inference.cli.run_fit"], "fit", lambda *a, **k: pytest.fail("fitted first")
     )
     (tmp_path / "file").write_text("x")
     assert refused(run("compare", "faithful", "--out", "file"), "is a file, expected a folder")
@@ -294,7 +294,7 @@ def mixed_table():
 def test_every_model_runs_from_end_to_end(run, tmp_path, model):
     mixed_table().to_csv("mixed.csv", index=False)
     data = EVERY_MODEL[model]
-    priors = ["--prior", "weak"] if "prior" in models_by_name.MODELS[model].takes else []
+    priors = ["--prior", "weak"] if "prior" in models_by_name.MODELS[model].options else []
     engine = models_by_name.MODELS[model].engines[0]
     result = run("compare", data, "--model", model, *priors, "--engines", f"{engine},svi", "--max-passes", 4, "--quiet")
     assert result.exit_code == 0, result.stderr
@@ -415,7 +415,7 @@ def test_an_interruption_is_one_line(run, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["lowerbound.inference.fitting.fit"], "fit", interrupted)
+    monkeypatch.setattr(sys.modules["lowerbound.inference.cli.run_fit"], "fit", interrupted)
     result = run("compare", "faithful", *QUICK)
     assert result.exit_code == 130 and result.stderr == "interrupted: nothing was written\n"
 
@@ -433,7 +433,7 @@ def test_an_interruption_says_what_is_kept(run, monkeypatch, tmp_path):
         result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--quiet")
     assert result.exit_code == 130 and result.stderr == "interrupted: run.ckpt was written\n"
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["lowerbound.inference.criticism.compare"], "compare", interrupted)
+        patch.setattr(sys.modules["lowerbound.inference.cli.fit_command"], "compare_fits", interrupted)
         result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--out", "fit.safetensors", "--quiet")
     assert result.exit_code == 130
     kept = "interrupted: run.ckpt and fit.safetensors were written\n"

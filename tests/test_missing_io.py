@@ -166,7 +166,7 @@ def test_a_comparison_is_of_the_seen_cells(em):
     frame = compare(GAPS, held_out=others, em=em).frame().to_dict("index")
     assert frame["em"]["log_likelihood"] == pytest.approx(float(by_hand(em.model, ARRAY).sum()), rel=1e-12)
     assert frame["em"]["held_out"] == pytest.approx(float(by_hand(em.model, others.to_numpy()).mean()), rel=1e-12)
-    facts = "272 rows, 2 columns: eruptions, waiting; 50 cells of 46 rows are missing (9.2 %)"  # 50 / 544
+    facts = "272 rows, 2 columns: eruptions, waiting; 50 values are missing in 46 rows (9.2 %)"  # 50 / 544
     assert str(compare(GAPS, em=em)).startswith(facts)
 
 
@@ -273,7 +273,7 @@ def test_two_columns_show_rows_with_one_on_its_axis(em):
         assert sorted(len(part) for part in ticks) == sorted(
             [(~gone[:, 0] & gone[:, 1]).sum(), (gone[:, 0] & ~gone[:, 1]).sum()]
         )
-        assert "Ticks on an axis are rows of which the other column is missing." in texts(figures)[name]
+        assert "Ticks on an axis are rows with the other column missing." in texts(figures)[name]
     assert "missing" not in texts(compare(GAPS.dropna(), em=em).plot())["data"]
 
 
@@ -286,13 +286,13 @@ def test_many_columns_show_rows_with_gaps_where_they_are_expected():
     gone = iris.isna().to_numpy().any(1)
     assert (len(dots), len(rings)) == ((~gone).sum(), gone.sum())
     assert np.isfinite(np.asarray(rings)).all()
-    assert "Rings are rows with missing cells" in texts(figures)["data"]
+    assert "Rings are rows with missing values" in texts(figures)["data"]
 
 
 def test_one_column_and_a_density_without_moments_have_figures():
     x = GAPS[["waiting"]]
     figures = compare(x, em=fit(GaussianMixture(2, 1), x, EM())).plot()
-    assert f"{x['waiting'].isna().sum()} rows have no value" in texts(figures)["data"]
+    assert f"{x['waiting'].isna().sum()} rows with a missing value are not shown" in texts(figures)["data"]
     bars = sum(patch.get_height() * patch.get_width() for patch in figures["data"].axes[0].patches)
     assert bars == pytest.approx(1)
     cauchy = fit(Mixture(FamilyOf(dist.Cauchy, 2, 2)), GAPS, EM(), max_passes=5)
@@ -376,7 +376,7 @@ def test_every_model_that_can_compares_a_file_with_gaps(run, name, model):  # no
     torn(table.astype(object)).to_csv("gaps.csv", index=False)
     result = run("compare", "gaps.csv", "--model", model, "--max-passes", 3, "--held-out", 0.2, "--engines", "em")
     assert result.exit_code == 0, result.stderr
-    assert " missing (" in result.stdout and "nan" not in result.stdout.lower()
+    assert " missing in " in result.stdout and "nan" not in result.stdout.lower()
     assert np.isfinite(pd.read_csv("report/comparison.csv")["held_out"].to_numpy()).all()
 
 

@@ -7,8 +7,7 @@ What a new thing here must offer: a model or an engine is one line in its table,
 A command is a function that `app` registers. It checks all options before the fit starts, and wraps its body in
 `errors_as_one_line`.
 
-What it may import: everything below `inference.cli`, and nothing may import it. torch and Pyro take seconds to import,
-so the functions import what needs them when they are called: `lowerbound --help` answers at once.
+What it may import: everything below `inference.cli`; nothing imports it.
 """
 
 from .app import app, main

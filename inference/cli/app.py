@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ... import __version__
+from ...datasets import load, names
 from .compare_command import compare
 from .error_lines import errors_as_one_line
 from .fit_command import fit
@@ -26,8 +28,6 @@ for command in (compare, fit, select, impute):
 def datasets() -> None:
     """List the built-in data sets."""
     with errors_as_one_line():
-        from ...datasets import load, names  # late: pandas takes a second to import
-
         width = max(map(len, names()))
         for name in names():
             table = load(name)
@@ -38,8 +38,6 @@ def datasets() -> None:
 
 def _version(asked: bool) -> bool:
     if asked:
-        from ... import __version__
-
         typer.echo(f"lowerbound {__version__}")
         raise typer.Exit
     return asked

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..criticism.compare import compare as compare_fits
 from .common_options import (
     BatchSize,
     Components,
@@ -72,8 +73,10 @@ def compare(
             raise ValueError(f"--held-out is {held_out!r}, expected a share of the rows such as 0.2")
         rows, rows_held_out, every_row = read_rows(data, models, held_out, seed)
 
-        from ..criticism.compare import compare as compare_fits
-        from ..report.write_report import require_report_folder, write_report
+        from ..report.write_report import (  # late: matplotlib takes a second to import
+            require_report_folder,
+            write_report,
+        )
 
         unfitted = {name: build_model(name, every_row, options, device) for name in models}
         require_report_folder(out)

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...models import BayesianMixture, KMeans, Mixture
+from ..engines.contract import Engine
+from ..engines.em import EM
+from ..engines.nuts import NUTS
+from ..engines.svi import SVI
 from .models_by_name import MODELS
 from .name_options import join_with_or
 
@@ -19,26 +24,20 @@ class EngineOptions:
     learning_rate: float | None = None
 
 
-def _em(options: EngineOptions = EngineOptions()) -> Any:
-    from ..engines.em import EM
-
+def _em(options: EngineOptions = EngineOptions()) -> Engine:
     return EM()
 
 
-def _svi(elbo: Any, options: EngineOptions = EngineOptions()) -> Any:
-    from ..engines.svi import SVI
-
+def _svi(elbo: Any, options: EngineOptions = EngineOptions()) -> Engine:
     return SVI(elbo=elbo, batch_size=options.batch_size, learning_rate=options.learning_rate)
 
 
-def _nuts(options: EngineOptions = EngineOptions()) -> Any:
-    from ..engines.nuts import NUTS
-
+def _nuts(options: EngineOptions = EngineOptions()) -> Engine:
     return NUTS()
 
 
 BAYESIAN = ("vb", "vb-svi", "nuts")  # these engines fit a posterior over the parameters
-ENGINES: dict[str, Callable[..., Any]] = {
+ENGINES: dict[str, Callable[..., Engine]] = {
     "em": _em,
     "vb": _em,
     "vb-svi": partial(_svi, "sampled"),
@@ -66,8 +65,6 @@ def require_engine_options(
 
 def model_for_engine(model: Any, name: str, engine: str) -> Any:
     """The model that this engine fits: a `BayesianMixture` of the same family for the engines in `BAYESIAN`."""
-    from ...models import BayesianMixture, KMeans, Mixture
-
     if engine not in BAYESIAN:
         return model
     if not isinstance(model, Mixture) or isinstance(model, KMeans):

@@ -7,6 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ...models.abilities import HasComponents
+from ..criticism.compare import compare as compare_fits
+from ..engines.processes import is_first, job, local_device, together
+from ..fitting.shard import share
+from ..report.comparison_text import components_text
+from ..report.output_folder import require_writable
 from .common_options import (
     BatchSize,
     Components,
@@ -60,11 +66,6 @@ def fit(
     """Fit a model by one engine, print its components, and save it to a file. Started by torchrun, each process reads
     its own part of the rows."""
     with errors_as_one_line(single_process=False, files=(checkpoint, out)):
-        from ...models.abilities import HasComponents
-        from ..criticism.compare import compare as compare_fits
-        from ..engines.processes import is_first, job, local_device, together
-        from ..fitting.shard import share
-        from ..report.comparison_text import components_text
 
         def prepare() -> tuple[Any, Any, str, EngineOptions]:
             chosen = engine or look_up(model, MODELS, "--model").engines[0]
@@ -98,8 +99,6 @@ def fit(
 
 def _require_output_file(out: Path) -> None:
     """Raise OSError, in one sentence, if no file can be written there."""
-    from ..report.output_folder import require_writable
-
     if out.is_dir():
         raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
     if not out.parent.is_dir():

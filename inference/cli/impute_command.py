@@ -21,6 +21,7 @@ from .common_options import (
 )
 from .engines_by_name import EngineOptions
 from .error_lines import errors_as_one_line
+from .imputation_files import imputation_summary, require_output_files, uncertainty_file, write_imputed
 from .models_by_name import MODELS, build_model, model_options, require_model_options
 from .name_options import look_up
 from .read_rows import read_rows
@@ -49,8 +50,6 @@ def impute(
         options = model_options(components, covariance, prior, None, None, variance_floor)
         require_model_options([model], options)
         unfitted = build_model(model, rows, options, None)
-
-        from .imputation_files import imputation_summary, require_output_files, uncertainty_file, write_imputed
 
         require_output_files(out, data)
         fitted = run_fit(

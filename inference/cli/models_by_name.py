@@ -1,7 +1,4 @@
-"""The models that `--model` accepts. A new model is one line in `MODELS`.
-
-torch takes seconds to import, so the models are imported by the functions that build them.
-"""
+"""The models that `--model` accepts. A new model is one line in `MODELS`."""
 
 from __future__ import annotations
 
@@ -10,6 +7,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...models import (
+    PPCA,
+    BernoulliMixture,
+    CategoricalMixture,
+    ExponentialMixture,
+    GammaMixture,
+    GaussianMixture,
+    KMeans,
+    MultinomialMixture,
+    NegativeBinomialMixture,
+    PoissonMixture,
+    Rows,
+    StudentTMixture,
+    linear_vae,
+)
+from .column_kinds import category_counts
+from .models_for_columns import mixed_mixture, vae_for_columns
 from .name_options import join_with_or, look_up
 
 
@@ -29,7 +43,7 @@ class ModelOptions:
 class ModelEntry:
     """A model of the command line: how to build it, and what it accepts."""
 
-    build: Callable[[Any, ModelOptions], Any]  # from rows and options
+    build: Callable[[Rows, ModelOptions], Any]
     options: frozenset[str]  # names of the fields of ModelOptions that it reads
     categories: bool = False  # whether columns may hold categories
     missing: bool = True  # whether values may be missing
@@ -37,80 +51,46 @@ class ModelEntry:
     batch_size: int | None = None  # of SVI by default; None of models without a network
 
 
-def _mixture(name: str, rows: Any, options: ModelOptions) -> Any:
+def _mixture(constructor: Callable[..., Any], rows: Rows, options: ModelOptions) -> Any:
     """A mixture whose only options are the components and the prior."""
-    from ...models import (
-        BernoulliMixture,
-        ExponentialMixture,
-        GammaMixture,
-        MultinomialMixture,
-        NegativeBinomialMixture,
-        PoissonMixture,
-    )
-
-    mixtures: dict[str, Any] = {
-        "bernoulli": BernoulliMixture,
-        "exponential": ExponentialMixture,
-        "gamma": GammaMixture,
-        "multinomial": MultinomialMixture,
-        "negative-binomial": NegativeBinomialMixture,
-        "poisson": PoissonMixture,
-    }
-    return mixtures[name](options.components or COMPONENTS, rows.features, prior=options.prior)
+    return constructor(options.components or COMPONENTS, rows.features, prior=options.prior)
 
 
-def _student(rows: Any, options: ModelOptions) -> Any:
-    from ...models import StudentTMixture
-
+def _student(rows: Rows, options: ModelOptions) -> Any:
     k, covariance = options.components or COMPONENTS, options.covariance or "full"
     return StudentTMixture(k, rows.features, covariance=covariance, prior=options.prior)
 
 
-def _gaussian(rows: Any, options: ModelOptions) -> Any:
-    from ...models import GaussianMixture
-
+def _gaussian(rows: Rows, options: ModelOptions) -> Any:
     k, covariance = options.components or COMPONENTS, options.covariance or "full"
     return GaussianMixture(k, rows.features, covariance, options.prior, variance_floor=options.variance_floor or 0.0)
 
 
-def _categorical(rows: Any, options: ModelOptions) -> Any:
-    from ...models import CategoricalMixture
-    from .column_kinds import category_counts
-
+def _categorical(rows: Rows, options: ModelOptions) -> Any:
     return CategoricalMixture(options.components or COMPONENTS, category_counts(rows), options.prior)
 
 
-def _kmeans(rows: Any, options: ModelOptions) -> Any:
-    from ...models import KMeans
-
+def _kmeans(rows: Rows, options: ModelOptions) -> Any:
     return KMeans(options.components or COMPONENTS, rows.features)
 
 
-def _mixed(rows: Any, options: ModelOptions) -> Any:
-    from .models_for_columns import mixed_mixture
-
+def _mixed(rows: Rows, options: ModelOptions) -> Any:
     return mixed_mixture(rows, options.components or COMPONENTS, options.covariance or "full", options.prior)
 
 
-def _ppca(rows: Any, options: ModelOptions) -> Any:
-    from ...models import PPCA
-
+def _ppca(rows: Rows, options: ModelOptions) -> Any:
     return PPCA(rows.features, _latent(rows, options))
 
 
-def _linear_vae(rows: Any, options: ModelOptions) -> Any:
-    from ...models import linear_vae
-
+def _linear_vae(rows: Rows, options: ModelOptions) -> Any:
     return linear_vae(rows.features, _latent(rows, options))
 
 
-def _vae(rows: Any, options: ModelOptions) -> Any:
-    from .models_for_columns import vae_for_columns
-
+def _vae(rows: Rows, options: ModelOptions) -> Any:
     return vae_for_columns(rows, _latent(rows, options), options.hidden or HIDDEN, options.variance_floor)
 
 
-def _latent(rows: Any, options: ModelOptions) -> int:
+def _latent(rows: Rows, options: ModelOptions) -> int:
     """How many latent dimensions: as asked for, else half the columns and at most `LATENT`."""
     return options.latent or min(LATENT, (rows.features + 1) // 2)
 
@@ -126,12 +106,12 @@ _NETWORKS = {"engines": ("svi-analytic",), "batch_size": BATCH, "missing": False
 MODELS: dict[str, ModelEntry] = {
     "gaussian": ModelEntry(_gaussian, _DENSITIES | {"variance_floor"}),
     "student": ModelEntry(_student, _DENSITIES),
-    "gamma": ModelEntry(partial(_mixture, "gamma"), _COUNTS),
-    "exponential": ModelEntry(partial(_mixture, "exponential"), _COUNTS),
-    "poisson": ModelEntry(partial(_mixture, "poisson"), _COUNTS),
-    "negative-binomial": ModelEntry(partial(_mixture, "negative-binomial"), _COUNTS),
-    "multinomial": ModelEntry(partial(_mixture, "multinomial"), _COUNTS, missing=False),
-    "bernoulli": ModelEntry(partial(_mixture, "bernoulli"), _COUNTS),
+    "gamma": ModelEntry(partial(_mixture, GammaMixture), _COUNTS),
+    "exponential": ModelEntry(partial(_mixture, ExponentialMixture), _COUNTS),
+    "poisson": ModelEntry(partial(_mixture, PoissonMixture), _COUNTS),
+    "negative-binomial": ModelEntry(partial(_mixture, NegativeBinomialMixture), _COUNTS),
+    "multinomial": ModelEntry(partial(_mixture, MultinomialMixture), _COUNTS, missing=False),
+    "bernoulli": ModelEntry(partial(_mixture, BernoulliMixture), _COUNTS),
     "categorical": ModelEntry(_categorical, _COUNTS, categories=True),
     "mixed": ModelEntry(_mixed, _DENSITIES, categories=True),
     "kmeans": ModelEntry(_kmeans, frozenset({"components"}), missing=False),
@@ -160,7 +140,7 @@ def model_options(
     return ModelOptions(components, covariance, look_up(prior, PRIORS, "--prior"), latent, sizes, variance_floor)
 
 
-def build_model(name: str, rows: Any, options: ModelOptions, device: str | None) -> Any:
+def build_model(name: str, rows: Rows, options: ModelOptions, device: str | None) -> Any:
     """The model of that name, not yet fitted; a model with a network on the device."""
     model = MODELS[name].build(rows, options)
     if device is None or MODELS[name].batch_size is None:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from ...data.read_file import read, split
+from ...models import Rows
+from ..fitting.shard import share
+from .column_kinds import with_categories
 from .models_by_name import MODELS
 from .name_options import join_with_or
 
 
-def read_rows(data: str, models: Sequence[str], held_out: float, seed: int) -> tuple[Any, Any, Any]:
+def read_rows(data: str, models: Sequence[str], held_out: float, seed: int) -> tuple[Rows, Rows | None, Rows]:
     """Read a data set and split off the rows held out.
 
     Returns the rows to fit, the rows held out (None if held_out is 0), and all rows, which know every category.
     Raises ValueError if one of the models does not accept categories or missing values and the table has some.
     """
-    from ...data.read_file import read, split
-    from ...models import Rows
-    from ..fitting.shard import share
-
     table = read(data)
     if all(model == "categorical" for model in models):
-        from .column_kinds import with_categories
-
         table = with_categories(table)
     rest, others = split(table, held_out, seed) if held_out else (table, None)
     rows, every_row = Rows(rest, missing=True), Rows(table, missing=True)
@@ -31,7 +28,7 @@ def read_rows(data: str, models: Sequence[str], held_out: float, seed: int) -> t
     return rows, None if others is None else Rows(others, missing=True), every_row
 
 
-def _require_accepted(rows: Any, models: Sequence[str], file: str) -> None:
+def _require_accepted(rows: Rows, models: Sequence[str], file: str) -> None:
     """Raise ValueError for the first model that does not accept the categories or missing values of the rows."""
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
     missing = bool(rows.gaps.cells)

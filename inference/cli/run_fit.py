@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...models import Rows
+from ..fitting.fit import fit
+from ..fitting.fit_result import Fit
 from .engines_by_name import ENGINES, EngineOptions
 from .models_by_name import MODELS
 
@@ -14,7 +17,7 @@ from .models_by_name import MODELS
 def run_fit(
     name: str,
     model: Any,
-    rows: Any,
+    rows: Rows,
     engine: str,
     options: EngineOptions,
     *,
@@ -23,10 +26,8 @@ def run_fit(
     seed: int,
     quiet: bool,
     checkpoint: Path | None = None,
-) -> Any:
+) -> Fit:
     """The fit of a model, which is called `name` on the command line, with progress bars on a terminal."""
-    from ..fitting.fit import fit  # late: torch takes seconds to import
-
     if options.batch_size is None:
         options = replace(options, batch_size=MODELS[name].batch_size)
     return fit(

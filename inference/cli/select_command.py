@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..criticism.select import select as select_models
+from ..report.output_folder import require_writable
 from .common_options import Data, MaxPasses, Models, Prior, Quiet, Seed
 from .engines_by_name import ENGINES, model_for_engine
 from .error_lines import errors_as_one_line
@@ -61,8 +63,6 @@ def select(
         engine_built = look_up(engine, ENGINES, "--engine")()
         rows, *_ = read_rows(data, models, 0.0, seed)
 
-        from ..criticism.select import select as select_models
-
         candidates = {
             label: model_for_engine(build_model(name, rows, own, None), name, engine)
             for name in models
@@ -87,8 +87,6 @@ def select(
 
 def require_selection_folder(out: Path) -> None:
     """Raise OSError, in one sentence, if the folder cannot be written to or holds a selection.csv of another kind."""
-    from ..report.output_folder import require_writable
-
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"cannot write the selection to {out}: {there} is a file, expected a folder")

@@ -1,4 +1,4 @@
-"""The comparison as a table in plain text."""
+"""A comparison in plain text: the table of scores, and the tables of components."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from .score_table import DISTANCES, has_unmatched, pair_lines, score_lines
 from .summary_lines import data_summary, restart_count, restarts_summary
 from .text_table import WIDTH, markdown_table, named_lines, split_columns
 
-MOST = 12  # numbers of a component that a table has here
+MOST_NUMBERS = 12  # of a component
+UNRELIABLE = 0.7  # Pareto k above which an estimate by importance weighting is not reliable
 
-
-UNRELIABLE = 0.7  # Pareto k
-
-UNMATCHED = "Fits without components that can be matched, one to one, have no distance."
+UNMATCHED = "Fits have no distance if their components cannot be matched one to one."
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """What `print(comparison)` shows: the scores of each fit, why each stopped, and how far apart they are."""
+    """What `print(comparison)` shows: the scores of each fit, why each stopped, and the distances between them."""
     names = list(comparison.fits)
     parts = [data_summary(comparison)]
     lines, note = score_lines(comparison)
@@ -32,14 +30,11 @@ def comparison_text(comparison: Comparison) -> str:
     k = frame["pareto_k"].tolist() if "pareto_k" in frame else [math.nan] * len(names)
     doubtful = [name for name, value in zip(names, k, strict=True) if value > UNRELIABLE]
     if doubtful:
-        parts.append(f"Pareto k above {UNRELIABLE}: the log evidence of {', '.join(doubtful)} is not to be relied on.")
+        parts.append(f"Pareto k above {UNRELIABLE}: the log evidence of {', '.join(doubtful)} is not reliable.")
     parts.append(named_lines("Why each stopped", {name: fit.reason for name, fit in comparison.fits.items()}))
     if any(restart_count(fit) > 1 for fit in comparison.fits.values()):
-        parts.append(
-            named_lines(
-                "How often each optimum was found", {n: restarts_summary(f) for n, f in comparison.fits.items()}
-            )
-        )
+        found = {name: restarts_summary(fit) for name, fit in comparison.fits.items()}
+        parts.append(named_lines("How often each optimum was found", found))
     between = pair_lines(comparison)
     if between:
         parts.append(markdown_table(["between fits", *(title for _, title, _ in DISTANCES)], between))
@@ -49,10 +44,10 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def components_text(comparison: Comparison, rest: str) -> str:
-    """The components of each fit, the first numbers of each; `rest` says where the others are."""
+    """The components of each fit with their first numbers; `rest` says where the other numbers are."""
     parts = []
     for table in component_tables(comparison):
-        header, lines, left = written(table, WIDTH, MOST)
+        header, lines, left = written(table, WIDTH, MOST_NUMBERS)
         widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
         for block in split_columns(widths):
             wanted = [0, *block]
@@ -63,12 +58,12 @@ def components_text(comparison: Comparison, rest: str) -> str:
 
 
 def omitted_note(count: int, rest: str) -> str:
-    """What to say of numbers that a table leaves out."""
+    """The sentence about the numbers that a table leaves out."""
     return f"{count} more numbers of each component: {rest}."
 
 
 def _split_fits(lines: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[str]]:
-    """The names of the fits whose columns fit beside each other."""
+    """Group the fits so that the columns of each group fit beside each other."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     widths = [widths[0], *(max(width, len(name)) for name, width in zip(names, widths[1:], strict=True))]
-    return [[names[i - 1] for i in run] for run in split_columns(widths)]
+    return [[names[i - 1] for i in group] for group in split_columns(widths)]

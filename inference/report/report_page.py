@@ -1,4 +1,4 @@
-"""The page of a report."""
+"""The page of a report: its sections, tables and figures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
+from ... import __version__
 from ..criticism.comparison import Comparison
 from ..criticism.component_summaries import called, written
 from .comparison_text import UNMATCHED, omitted_note
@@ -18,25 +19,17 @@ from .summary_lines import data_summary, restart_count, restarts_summary
 SECTIONS = {
     "data": "The data and the components",
     "samples": "Rows drawn from each model",
-    "profiles": "What the components are",
-    "reconstructions": "What the latent variables keep of a row",
-    "latent": "The rows among the latent variables",
-    "posteriors": "What is known of the parameters",
-    "responsibilities": "The rows",
-    "bounds": "The way up",
+    "profiles": "Parameters of the components",
+    "reconstructions": "Reconstructions of rows",
+    "latent": "Rows in the latent space",
+    "posteriors": "Posteriors of the parameters",
+    "responsibilities": "Responsibilities",
+    "bounds": "Convergence of the bound",
 }
-
-
 FULL = {False: "comparison.csv and pairs.csv", True: "comparison.csv, pairs.csv and components.csv"}
-
-
-ORDER = "In decreasing weight; fits in one table are matched, component by component. In the units of the data."
-
-
-WIDE = 120  # characters that stand side by side on a page
-
-
-MOST = 30  # numbers of a component that its table has
+ORDER = "Components are in decreasing order of weight, matched between the fits of a table, in the units of the data."
+PAGE_WIDTH = 120  # characters of a table; a wider one has a line for each number
+MOST_NUMBERS = 30  # of a component
 
 
 def report_body(
@@ -46,10 +39,15 @@ def report_body(
     texts: dict[str, tuple[str, str]],
     posterior: str | None,
 ) -> str:
+    """The body of the page.
+
+    tables: those of `component_tables`. images: PNG bytes by the name of the figure; texts: title and caption.
+    posterior: the fit whose draws are in posterior.nc, if there are some.
+    """
     names = list(comparison.fits)
     lines, note = score_lines(comparison)
-    apart = pair_lines(comparison)
-    note_apart = UNMATCHED if has_unmatched(comparison) else ""
+    distances = pair_lines(comparison)
+    unmatched = UNMATCHED if has_unmatched(comparison) else ""
     fits = comparison.fits.items()
     parts = [
         html_paragraph(data_summary(comparison), "lead"),
@@ -57,8 +55,8 @@ def report_body(
             "Scores",
             html_table(["", *names], lines),
             html_paragraph(note, "quiet"),
-            html_table(["between fits", *(title for _, title, _ in DISTANCES)], apart) if apart else "",
-            html_paragraph(note_apart, "quiet"),
+            html_table(["between fits", *(title for _, title, _ in DISTANCES)], distances) if distances else "",
+            html_paragraph(unmatched, "quiet"),
         ),
         *(_figure_section(name, images, texts) for name in ("data", "samples", "profiles")),
         _components_section(tables),
@@ -67,7 +65,7 @@ def report_body(
             for name in ("reconstructions", "latent", "posteriors", "responsibilities", "bounds")
         ),
         html_section(
-            "What was run",
+            "Models and engines",
             html_table(
                 ["", "model", "engine", "seed"],
                 [[name, called(fit.model), repr(fit.engine), str(fit.seed)] for name, fit in fits],
@@ -79,9 +77,9 @@ def report_body(
             else "",
             html_paragraph(", ".join(f"{name} {number}" for name, number in _versions().items()) + ".", "quiet"),
         ),
-        html_section("Words", html_definitions(GLOSSARY)),
-        html_paragraph(f"Numbers in full: {FULL[bool(tables)]} beside this page.", "quiet"),
-        html_paragraph(f"Draws of the parameters of {posterior}, for arviz.from_netcdf: posterior.nc.", "quiet")
+        html_section("Glossary", html_definitions(GLOSSARY)),
+        html_paragraph(f"All digits of these numbers: {FULL[bool(tables)]}, in the folder of this page.", "quiet"),
+        html_paragraph(f"Draws of the parameters of {posterior}: posterior.nc, which arviz.from_netcdf reads.", "quiet")
         if posterior is not None
         else "",
     ]
@@ -89,15 +87,17 @@ def report_body(
 
 
 def _figure_section(name: str, images: dict[str, bytes], texts: dict[str, tuple[str, str]]) -> str:
+    """The section of one figure; empty if the report does not have it."""
     return html_section(SECTIONS[name], html_image(images[name], *texts[name])) if name in images else ""
 
 
 def _components_section(tables: list[pd.DataFrame]) -> str:
+    """The section with the tables of components; empty if there are none."""
     if not tables:
         return ""
     parts = [html_paragraph(ORDER, "quiet")]
     for frame in tables:
-        header, lines, left = written(frame, WIDE, MOST)
+        header, lines, left = written(frame, PAGE_WIDTH, MOST_NUMBERS)
         parts.append(html_table(header, lines, headings=header.count("component") + header.count("fit")))
         if left:
             parts.append(html_paragraph(omitted_note(left, "components.csv"), "quiet"))
@@ -105,7 +105,6 @@ def _components_section(tables: list[pd.DataFrame]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    from ... import __version__
-
+    """The versions of the package and of what it computes with."""
     packages = {name: version(name) for name in ("torch", "pyro-ppl", "numpy")}
     return {"lowerbound": __version__, "Python": platform.python_version(), **packages}

@@ -1,4 +1,4 @@
-"""A selection as a table in plain text."""
+"""A selection in plain text: the table of candidates, with the best marked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..criticism.selection import CRITERIA, Selection
 from .summary_lines import data_summary
 from .text_table import format_number, markdown_table, named_lines, split_columns
 
-# one column of the table each: column of Selection.frame(), what it is called, how its numbers are written
+# one column of the table each: a column of Selection.frame(), its title, the format of its numbers
 COLUMNS = (
     ("log_likelihood", "log-likelihood", "{:.2f}"),
     ("free_parameters", "parameters", "{:.0f}"),
@@ -25,7 +25,7 @@ DOUBTFUL = "? best optimum found once: more restarts may find a better one"
 
 
 def selection_text(selection: Selection) -> str:
-    """What `print(selection)` shows: the scores of each candidate, the best marked, and what to be careful about."""
+    """What `print(selection)` shows: the scores of each candidate, the best ones marked, and warnings."""
     frame, winners = selection.frame(), selection.winners()
     doubtful = selection.doubtful()
     columns = [column for column in COLUMNS if not frame[column[0]].isna().to_numpy().all()]
@@ -61,7 +61,7 @@ def selection_text(selection: Selection) -> str:
 
 
 def _cell(line: dict[Any, Any], name: str, column: str, form: str, winners: dict[str, str], doubtful: list[str]) -> str:
-    """One number, with its error or mark; blank where there is none."""
+    """One number of the table with its standard error or mark; empty for NaN."""
     value = float(line[column])
     if math.isnan(value):
         return ""

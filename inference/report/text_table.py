@@ -1,4 +1,4 @@
-"""Tables in plain text, no wider than a terminal."""
+"""Plain text: numbers, tables and named lines, no wider than a terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-WIDTH = 80  # columns that every terminal has; tables with more fits are split
+WIDTH = 80  # characters that every terminal has; wider tables are split
 
 
 def format_number(value: Any, form: str) -> str:
-    """A number as the tables write it; n/a for what could not be computed, <1e-15 for what is rounding."""
+    """Write a number for a table: n/a for NaN, <1e-15 where only rounding is left."""
     value = float(value)
     if math.isnan(value):
         return "n/a"
@@ -27,12 +27,13 @@ def format_number(value: Any, form: str) -> str:
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    table = Table(box=box.MARKDOWN)  # plain characters, which every terminal and every issue shows
+    """Write a table in Markdown: the first column to the left, the others to the right."""
+    table = Table(box=box.MARKDOWN)  # plain characters, which every terminal shows
     for i, name in enumerate(header):
         table.add_column(name, justify="right" if i else "left", no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    # markup off: a fit may be called [svi]; colours off and as wide as it needs, whatever the terminal
+    # markup off because a fit may be named [svi]; no colors and any width, whatever the terminal
     console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, emoji=False, highlight=False)
     with console.capture() as capture:
         console.print(table)
@@ -40,18 +41,19 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
 
 
 def named_lines(title: str, sentences: dict[str, str]) -> str:
+    """Write a title and below it one sentence for each name, aligned."""
     width = max(map(len, sentences))
     return "\n".join([title, *(f"  {name:<{width}}  {sentence}" for name, sentence in sentences.items())])
 
 
 def split_columns(widths: Sequence[int]) -> list[list[int]]:
-    """Which columns, 1 and on, fit beside column 0 at a time."""
-    runs: list[list[int]] = []
+    """Group the columns from 1 on so that each group fits beside column 0 in `WIDTH` characters."""
+    groups: list[list[int]] = []
     room = 0
     for i, width in enumerate(widths[1:], 1):
-        if not runs or width + 3 > room:
-            runs.append([])
+        if not groups or width + 3 > room:
+            groups.append([])
             room = WIDTH - widths[0] - 4
-        runs[-1].append(i)
+        groups[-1].append(i)
         room -= width + 3
-    return runs
+    return groups

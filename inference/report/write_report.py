@@ -1,11 +1,9 @@
-"""The report: a folder with one page that stands alone, its figures as PNG and its numbers as CSV."""
+"""The report: a folder with one HTML page, its figures as PNG files and its numbers as CSV files."""
 
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,11 @@ from ..criticism.comparison import Comparison
 from ..criticism.component_summaries import component_tables
 from ..criticism.to_arviz import to_arviz
 from .html import GENERATOR, html_page
-from .output_folder import require_writable
+from .output_folder import replace_files, require_writable
 from .plots.comparison_figures import figures
 from .report_page import report_body
 
-# all that a report may hold; the page last, so that it never speaks of what is not there yet
+# all files that a report may have; the page comes last, so that it never refers to a file that is not yet there
 FILES = (
     "data.png", "samples.png", "profiles.png", "reconstructions.png", "latent.png", "posteriors.png", "bounds.png",
     "responsibilities.png", "comparison.csv", "pairs.csv", "components.csv", "posterior.nc", "index.html",
@@ -29,14 +27,39 @@ FILES = (
 
 
 def write_report(comparison: Comparison, out: str | Path, title: str = "Comparison of fits") -> Path:
-    """Write the folder `out` and return the path of its index.html.
+    """Write the report of a comparison to a folder: a page with tables and figures, and their numbers as CSV files.
 
-    index.html (no scripts, images inside), a NAME.png for each NAME that `figures` gives, comparison.csv
-    (`Comparison.frame()`), pairs.csv and components.csv (a line for each component of each fit). If some fit is of a
-    `BayesianMixture`, posterior.nc, for `arviz.from_netcdf`: `to_arviz` of the last sampler's, else of the last one,
-    without replicated data. All is made beside its place and moved there at the end. An earlier report is replaced and
-    other files are left alone. Raises OSError if `out` cannot be written, or holds files of these names that are not a
-    report's.
+    The folder holds index.html (without scripts, with the images inside), a file NAME.png for each figure NAME of
+    `lowerbound.inference.plots.figures`, comparison.csv (`Comparison.frame()`), pairs.csv (`Comparison.pairs()`) and,
+    if some fit has components, components.csv with one line for each component of each fit. If some fit is of a
+    `BayesianMixture`, posterior.nc holds its draws for `arviz.from_netcdf`: those of `to_arviz`, without replicated
+    data, of the last fit by a sampler, else of the last fit with a posterior.
+
+    All files are written to a scratch folder first and moved at the end. An earlier report in `out` is replaced; other
+    files there are kept.
+
+    Args:
+        comparison: what `compare` returns.
+        out: path of the folder, which is made if it does not exist.
+        title: heading of the page.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        OSError: if `out` cannot be written, or holds files of these names that do not belong to a report.
+
+    Example:
+        >>> import tempfile
+        >>> from lowerbound import datasets
+        >>> from lowerbound.inference import EM, compare, fit
+        >>> from lowerbound.models import GaussianMixture
+        >>> x = datasets.load("faithful")
+        >>> comparison = compare(x, em=fit(GaussianMixture(2, 2), x, EM(), max_passes=3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     index = write_report(comparison, f"{folder}/report", title="Old Faithful")
+        ...     print(index.name, sorted(path.name for path in index.parent.glob("*.csv")))
+        index.html ['comparison.csv', 'components.csv', 'pairs.csv']
     """
     out = Path(out)
     require_report_folder(out)
@@ -53,27 +76,12 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     if name is not None:
         files["posterior.nc"] = _netcdf(to_arviz(comparison.fits[name], comparison.x, posterior_predictive=False))
     files["index.html"] = html_page(title, report_body(comparison, tables, images, texts, name)).encode()
-    # inside a folder that exists, for it may be a file system of its own
-    scratch = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid.uuid4().hex[:8]}"
-    scratch.mkdir(parents=True)
-    try:
-        for name, content in files.items():
-            (scratch / name).write_bytes(content)
-        if out.is_dir():
-            for name in FILES:
-                if name in files:
-                    (scratch / name).replace(out / name)
-                else:
-                    (out / name).unlink(missing_ok=True)
-        else:
-            scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    replace_files(out, files, FILES)
     return out / "index.html"
 
 
 def require_report_folder(out: str | Path) -> None:
-    """Raise OSError, in one sentence, if a report cannot be written to the folder `out`; leaves nothing behind."""
+    """Raise OSError, in one sentence, if a report cannot be written to the folder `out`. Creates nothing."""
     out = Path(out)
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
@@ -82,30 +90,32 @@ def require_report_folder(out: str | Path) -> None:
     taken = [name for name in FILES if (out / name).exists()]
     if taken and not _is_report(out / "index.html"):
         raise FileExistsError(
-            f"cannot write the report to {out}: it holds {taken[0]}, not of a report: choose another folder"
+            f"cannot write the report to {out}: it holds {taken[0]}, which is not of a report: choose another folder"
         )
 
 
 def _is_report(index: Path) -> bool:
+    """Whether a page is that of an earlier report."""
     return index.is_file() and GENERATOR.encode() in index.read_bytes()[:1000]
 
 
 def _png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def _with_posterior(comparison: Comparison) -> str | None:
-    """The name of the fit of which there are draws to be kept; None if no fit has a posterior."""
+    """The fit whose draws the report keeps: the last by a sampler, else the last with a posterior; None without one."""
     models = {name: fit.model for name, fit in comparison.fits.items()}
-    drawn = [n for n, model in models.items() if isinstance(model, BayesianMixture) and not model.is_point]
-    sampled = [n for n in drawn if models[n].is_sampled]
-    return (sampled or drawn or [None])[-1]
+    posteriors = [n for n, model in models.items() if isinstance(model, BayesianMixture) and not model.is_point]
+    sampled = [n for n in posteriors if models[n].is_sampled]
+    return (sampled or posteriors or [None])[-1]
 
 
 def _netcdf(data: Any) -> bytes:
-    """A posterior as the bytes of a file."""
+    """A posterior as the bytes of a NetCDF file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "posterior.nc"
         data.to_netcdf(str(path), engine="h5netcdf")

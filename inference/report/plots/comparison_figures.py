@@ -1,4 +1,4 @@
-"""All figures of a comparison."""
+"""All figures of a comparison, by name."""
 
 from __future__ import annotations
 
@@ -18,23 +18,48 @@ from .samples_figure import samples_figure
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
-    """The figures by name, those that make sense: "data", "samples", "profiles", "reconstructions", "latent",
-    "posteriors", "bounds", "responsibilities".
+    """Draw the figures of a comparison that make sense for its data and models.
 
-    "data": one column: histogram and densities; else the rows, with the outlines of each fit's components. Columns of
-    categories are left out, and so is the figure if no others are there or no fit has an outline to draw.
-    "samples": where the columns are pixels (named pixel_0_0, pixel_0_1, ...): rows drawn from each fit, beside real
-    ones. "profiles": probabilities of categories, rates of counts, means: of components that "data" cannot show in
-    full. "reconstructions", "latent": of the fits with a continuous latent: what is left of a row that goes through it
-    and back, of pixels and of 2 to 4 columns of measurements; and where the rows lie in its two most active dimensions.
-    "posteriors": of the fits with a posterior over their parameters.
-    "bounds": always. "responsibilities": of the fits with a categorical posterior; left out if there is none.
-    `figure.get_suptitle()` is what a figure shows, `figure.get_label()` how to read it. Made without pyplot: save
-    them by `figure.savefig(path)`, or end a notebook's cell with one. Of many rows some are drawn, always the same.
+    The figures and when they are there:
+
+    - "data": columns of numbers. One column has a histogram with the density of each fit; more columns have the rows as
+      dots with the components of each fit outlined at 1 and 2 standard deviations. Columns of categories are left out.
+    - "samples": columns of pixels (named pixel_0_0, pixel_0_1, ...). Rows of the data above rows drawn from each fit.
+    - "profiles": models with components whose parameters "data" does not show in full. Probabilities of categories,
+      rates of counts, means of many columns.
+    - "reconstructions": models with a continuous latent variable; pixels, or 2 to 4 columns of measurements. Rows and
+      their reconstructions.
+    - "latent": models with a continuous latent variable. The posterior means of the rows in the two most active
+      dimensions.
+    - "posteriors": fits with a posterior over the parameters. 90 % intervals.
+    - "bounds": always. The bound of each fit against passes and seconds.
+    - "responsibilities": models with a categorical posterior. The component probabilities of the rows.
+
+    `figure.get_suptitle()` is the title of a figure, `figure.get_label()` a caption that says how to read it. Figures
+    are made without pyplot: save one by `figure.savefig(path)`, or let it be the last line of a notebook cell. Of a
+    large table a sample of rows is drawn, the same each time.
+
+    Args:
+        comparison: what `compare` returns.
+
+    Returns:
+        The matplotlib figures by name, in the order above.
+
+    Example:
+        >>> from lowerbound import datasets
+        >>> from lowerbound.inference import EM, compare, fit
+        >>> from lowerbound.inference.plots import figures
+        >>> from lowerbound.models import GaussianMixture
+        >>> x = datasets.load("faithful")
+        >>> drawn = figures(compare(x, em=fit(GaussianMixture(2, 2), x, EM(), max_passes=3)))
+        >>> list(drawn)
+        ['data', 'bounds', 'responsibilities']
+        >>> drawn["data"].get_suptitle()
+        'Components of em'
     """
-    with fixed_seed(0):  # of a table that draws its rows, and of models that draw
+    with fixed_seed(0):  # some tables draw their rows at random, and some models their figures
         models = relabelled(comparison)
-        made = {
+        drawn = {
             "data": data_figure(comparison, models),
             "samples": samples_figure(comparison, models),
             "profiles": profiles_figure(comparison, models),
@@ -44,4 +69,4 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
             "bounds": bounds_figure(comparison),
             "responsibilities": responsibilities_figure(comparison, models),
         }
-    return {name: figure for name, figure in made.items() if figure is not None}
+    return {name: figure for name, figure in drawn.items() if figure is not None}

@@ -1,4 +1,4 @@
-"""Components as ellipses, and the projection of many columns to two."""
+"""Components as ellipses, and the projection of many columns on two axes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from matplotlib.patheffects import withStroke
 from ...criticism.comparison import Comparison
 from .style import fit_style
 
-MATRIX_COLUMNS = 4  # up to here every pair of columns has a panel
+MATRIX_COLUMNS = 4  # of up to this many columns every pair has a panel; more are projected
 
 
 def project_columns(comparison: Comparison, columns: list[int]) -> tuple[list[str], np.ndarray | None, str]:
-    """Axis names, the (d, axes) projection of d columns on them (None: each is an axis), and what to say of it."""
+    """The names of the axes, the projection (d, axes) of d columns, and a sentence about it.
+
+    The projection is None if each column is an axis.
+    """
     d = len(columns)
     if d <= MATRIX_COLUMNS:
         return [comparison.x.columns[j] for j in columns], None, ""
@@ -31,7 +34,11 @@ def project_columns(comparison: Comparison, columns: list[int]) -> tuple[list[st
     )
 
 
-def draw_ellipses(axes: Axes, mean: np.ndarray, covariance: np.ndarray, i: int, of: int, numbered: bool) -> None:
+def draw_ellipses(axes: Axes, mean: np.ndarray, covariance: np.ndarray, i: int, of: int, one_panel: bool) -> None:
+    """Outline the components of fit i of `of` at 1 and 2 standard deviations; those of the first fit have numbers.
+
+    one_panel: whether there is one panel, with large numbers.
+    """
     style = fit_style(i, of)
     for j, (centre, spread) in enumerate(zip(mean, covariance, strict=True)):
         values, vectors = np.linalg.eigh(spread)
@@ -41,9 +48,9 @@ def draw_ellipses(axes: Axes, mean: np.ndarray, covariance: np.ndarray, i: int, 
             outline = Ellipse(
                 tuple(centre), deviations * width, deviations * height, angle=angle, fill=False, edgecolor=style.color
             )
-            outline.set(linestyle=style.dash, linewidth=style.width * thin * (1 if numbered else 0.7), zorder=3 + i)
+            outline.set(linestyle=style.dash, linewidth=style.width * thin * (1 if one_panel else 0.7), zorder=3 + i)
             axes.add_patch(outline)
         if i == 0:
             label = axes.annotate(str(j + 1), centre, ha="center", va="center", fontweight="bold", zorder=9)
-            label.set_fontsize(15 if numbered else 10)
+            label.set_fontsize(15 if one_panel else 10)
             label.set_path_effects([withStroke(linewidth=3, foreground="white")])

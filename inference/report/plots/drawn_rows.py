@@ -1,4 +1,4 @@
-"""A sample of the rows for a figure."""
+"""The rows that a figure draws, and tensors as arrays to draw."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DRAWN_ROWS = 2000
 
 
 def rows_to_draw(rows: Rows) -> Chunk:
-    """Rows of positive weight in random order with their labels, at most 2000, the same ones each time."""
+    """At most 2000 rows of positive weight with their labels, in random order, the same in each call."""
     generator = torch.Generator().manual_seed(0)
-    with fixed_seed(0):  # of a table that draws its rows
+    with fixed_seed(0):  # some tables draw their rows at random
         chunk = rows.sample(generator, DRAWN_ROWS)
     order = torch.randperm(len(chunk.x), generator=generator)
     if chunk.weights is not None:
@@ -25,5 +25,5 @@ def rows_to_draw(rows: Rows) -> Chunk:
 
 
 def to_numpy(x: Tensor) -> np.ndarray:
-    """Numbers to draw, from whatever precision and device."""
+    """A tensor of any precision and device as a float64 array."""
     return x.detach().cpu().double().numpy()

@@ -1,4 +1,4 @@
-"""Numbers of many columns as shades: lines of them, or pictures where the columns are pixels."""
+"""Numbers of many columns as shades: one line for each component, or one picture where the columns are pixels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from matplotlib.figure import SubFigure
 
 from .style import component_label
 
-SHADES = "Blues"  # white to dark blue, the same to colour-blind readers and in print
+SHADES = "Blues"  # white to dark blue, also for colour-blind readers and in grey print
 
 
 def heatmap(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
-    """One line for each component, one tile for each column."""
+    """Draw one line for each component with one tile for each column."""
     k, m = panel.values.shape
     image = axes.imshow(panel.values, cmap=SHADES, vmin=panel.low, vmax=panel.high, aspect="auto")
     axes.set_yticks(range(k), [component_label(j, shares) for j in range(k)])
@@ -27,11 +27,11 @@ def heatmap(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
 
 
 def pixel_heatmaps(
-    part: SubFigure, place: Any, panel: Any, shares: Sequence[float], shape: tuple[int, int], across: int
+    part: SubFigure, cell: Any, panel: Any, shares: Sequence[float], shape: tuple[int, int], across: int
 ) -> None:
-    """One picture for each component, whose pixels are the columns."""
+    """Draw one picture for each component, whose pixels are the columns."""
     k = len(panel.values)
-    grid = place.subgridspec(-(-k // across), across)
+    grid = cell.subgridspec(-(-k // across), across)
     made = []
     for j, value in enumerate(panel.values):
         axes = part.add_subplot(grid[j // across, j % across])
@@ -44,4 +44,5 @@ def pixel_heatmaps(
 
 
 def _wrapped(kind: str) -> str:
+    """A label with a new line after each comma."""
     return kind.replace(", ", ",\n")

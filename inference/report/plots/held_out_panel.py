@@ -11,16 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from ...engines.convergence import best_pass
 from .style import GREY, FitStyle, despine
 
-LEVEL = 0.01  # nats per row: less than this, held-out bounds neither rise nor fall
-
-
-EARLY = 0.2  # of the passes: the steep start, which would flatten the rest of the held-out bounds
+LEVEL = 0.01  # nats per row: held-out bounds that change by less are level
+EARLY = 0.2  # share of the passes whose steep rise is off the axis, where it would flatten the rest
 
 
 def draw_held_out(axes: Axes, styles: dict[str, FitStyle], fits: dict[str, Any]) -> None:
-    """Bounds of held-out rows, thin, and of the rows of the fit, thick, as they are; the best pass has a marker."""
+    """Draw the bounds of held-out rows, thin, and of the rows of the fit, thick; the best pass has a marker."""
     shown: list[np.ndarray] = []
-    said = []
+    endings = []
     for name, fit in fits.items():
         style, held, own = styles[name], fit.held_out.numpy(), fit.bounds.numpy()
         passes, top = np.arange(1, len(held) + 1), best_pass(held.tolist())
@@ -33,8 +31,8 @@ def draw_held_out(axes: Axes, styles: dict[str, FitStyle], fits: dict[str, Any])
         end = "still rising" if rise > LEVEL else "level at the end"
         if held[top] - held[-1] > LEVEL:
             end = f"best at pass {top + 1} of {len(held)}, then {held[top] - held[-1]:.2g} lower"
-        said.append(f"{name}: {end}")
-    despine(axes).set_title("held out\n" + "\n".join(said), fontsize=10)
+        endings.append(f"{name}: {end}")
+    despine(axes).set_title("held out\n" + "\n".join(endings), fontsize=10)
     axes.plot([], [], color=GREY, linewidth=3, label="rows of the fit")
     axes.plot([], [], color=GREY, linewidth=1, label="held out")
     values = np.concatenate(shown)

@@ -1,4 +1,4 @@
-"""Where the rows lie among the latent variables: posterior means in the two most active dimensions."""
+"""The rows in the latent space: their posterior means in the two most active dimensions."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from .latent_scatter import draw_latent_panel
 from .picture_shape import ValueRange, comparison_shape, known_shape, required_shape, value_range, value_range_note
 from .style import blank_figure, join_names, set_title_and_caption
 
-MOST_KINDS = 20  # colours and signs that one can tell apart
+MOST_LABELS = 20  # of which colours and markers can be distinguished
 
 
 def latent_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
-    """A map of the rows for each fit with a continuous latent; None if there is none."""
-    models = with_continuous_latent(models)
-    if not models:
+    """A map of the rows for each model with a continuous latent variable; None if there is none."""
+    able = with_continuous_latent(models)
+    if not able:
         return None
     rows = rows_to_draw(comparison.x).x
-    found = {name: LatentMeans.of(model, rows) for name, model in models.items()}
-    shape = comparison_shape(comparison, models)
-    across = 2 if len(models) == 4 else min(len(models), 3)
-    down = -(-len(models) // across)
+    found = {name: LatentMeans.of(model, rows) for name, model in able.items()}
+    shape = comparison_shape(comparison, able)
+    across = 2 if len(able) == 4 else min(len(able), 3)
+    down = -(-len(able) // across)
     side = {1: 7.0, 2: 5.6}.get(across, 4.8)
     figure = blank_figure(side * across + 0.2, side * down + 0.7)
     grid = figure.subplots(down, across, squeeze=False)
-    for axes in grid.flat[len(models) :]:
+    for axes in grid.flat[len(able) :]:
         axes.remove()
     for axes, (name, latents) in zip(grid.flat, found.items(), strict=False):
         draw_latent_panel(axes, latents, latents.shown, to_numpy(rows), shape)
-        if len(models) > 1:
+        if len(able) > 1:
             axes.set_title(name, fontsize=12, loc="left", fontweight="bold")
-    return set_title_and_caption(figure, _takeaway(found), _reading(found.values(), to_numpy(rows) if shape else None))
+    return set_title_and_caption(
+        figure, _title(found), _caption(list(found.values()), to_numpy(rows) if shape else None)
+    )
 
 
 def latent_map(
@@ -50,13 +52,34 @@ def latent_map(
     dimensions: Sequence[int] | None = None,
     shape: Sequence[int] | None = None,
 ) -> Figure:
-    """Where the rows of x lie in two latent dimensions: their posterior means, `model.transform(x)`, of at most 2000.
+    """Draw the rows of x in two latent dimensions: their posterior means, `model.transform(x)`.
 
-    colors: (n,) a label of each row, of at most 20 kinds, for dots coloured by them; without, and where the rows are
-    pictures, some of them are drawn at their places. dimensions: two of them, from 0; by default those whose posterior
-    means vary most. shape: (height, width) of a picture, by default that of columns named pixel_0_0, pixel_0_1, ...
-    Grey circles: 1 and 2 standard deviations of the prior. A single latent dimension has a histogram. Raises TypeError
-    for a model without a continuous latent, ValueError for labels or dimensions that do not fit.
+    Of a table with more than 2000 rows a sample of 2000 is drawn. Rows that are pictures are drawn as pictures where
+    they do not overlap, unless colors are given. Grey circles are 1 and 2 standard deviations of the prior. A model
+    with one latent dimension has a histogram.
+
+    Args:
+        model: a fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
+        x: rows, as for `fit`.
+        colors: (n,) a label of each row, with at most 20 different labels; dots are coloured by it.
+        dimensions: two latent dimensions, counted from 0; by default the two whose posterior means vary most.
+        shape: (height, width) of a picture; by default known if the columns are named pixel_0_0, pixel_0_1, ...
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TypeError: if the model has no continuous latent variable.
+        ValueError: if colors, dimensions or shape do not match x and the model.
+
+    Example:
+        >>> from lowerbound import datasets
+        >>> from lowerbound.inference.plots import latent_map
+        >>> from lowerbound.models import PPCA
+        >>> x = datasets.load("iris")
+        >>> figure = latent_map(PPCA.closed_form(x, 2), x)
+        >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
+        ('latent dimension 1', 'latent dimension 2')
     """
     require_continuous_latent(model, "latent_map")
     kinds, codes = (None, None) if colors is None else np.unique(np.asarray(colors), return_inverse=True)
@@ -65,8 +88,8 @@ def latent_map(
         if codes.shape != (len(rows),):
             raise ValueError(f"colors has shape {codes.shape}, expected ({len(rows)},): a label of each row")
         rows = as_rows(x, labels=codes, model=model)
-    if kinds is not None and len(kinds) > MOST_KINDS:
-        raise ValueError(f"colors has {len(kinds)} different labels, expected at most {MOST_KINDS}")
+    if kinds is not None and len(kinds) > MOST_LABELS:
+        raise ValueError(f"colors has {len(kinds)} different labels, expected at most {MOST_LABELS}")
     size = known_shape(model, rows.columns) if shape is None else required_shape(model, shape, rows.features)
     chunk = rows_to_draw(rows)
     latents = LatentMeans.of(model, chunk.x)
@@ -77,37 +100,42 @@ def latent_map(
     draw_latent_panel(figure.subplots(), latents, shown, values, size if kinds is None else None, labels)
     pictures = values if size and kinds is None else None
     return set_title_and_caption(
-        figure, _takeaway({f"the {type(model).__name__}": latents}), _reading([latents], pictures)
+        figure, _title({f"the {type(model).__name__}": latents}), _caption([latents], pictures)
     )
 
 
-def _takeaway(found: dict[str, LatentMeans]) -> str:
-    idle = {name: latents for name, latents in found.items() if latents.used < len(latents.activity)}
-    if not idle:
+def _title(found: dict[str, LatentMeans]) -> str:
+    """How many latent dimensions are active in each fit."""
+    unused = {name: latents for name, latents in found.items() if latents.used < len(latents.activity)}
+    if not unused:
         one = len(found) == 1
-        every = next(iter(found.values())).activity
-        which = "its latent dimension" if one and len(every) == 1 else "all latent dimensions"
-        where = f"Where {join_names(list(found), len(found))} put{'s' if one else ''} the rows"
-        return f"{where}: {which} in use"
-    if len(idle) > 3:
-        return f"{join_names(list(idle), len(found))} leave latent dimensions unused"
-    said = [f"{latents.used} of {len(latents.activity)} latent dimensions" for latents in idle.values()]
-    words = ", ".join(f"{name} uses {each}" for name, each in zip(idle, said, strict=True))
+        activity = next(iter(found.values())).activity
+        which = "its latent dimension" if one and len(activity) == 1 else "all latent dimensions"
+        return _capitalized(f"{join_names(list(found), len(found))} use{'s' if one else ''} {which}")
+    if len(unused) > 3:
+        return f"{join_names(list(unused), len(found))} leave latent dimensions unused"
+    counts = [f"{latents.used} of {len(latents.activity)} latent dimensions" for latents in unused.values()]
+    words = ", ".join(f"{name} uses {each}" for name, each in zip(unused, counts, strict=True))
+    return _capitalized(words)
+
+
+def _capitalized(words: str) -> str:
+    """A capital letter for "the"; names of fits stay as they are."""
     return words[0].upper() + words[1:] if words.startswith("the ") else words
 
 
-def _reading(found: Any, pictures: np.ndarray | None) -> str:
-    found = list(found)
-    beyond = max(len(latents.activity) for latents in found) > 2
+def _caption(found: list[LatentMeans], pictures: np.ndarray | None) -> str:
+    """How to read the map. pictures: the rows, if they are drawn as pictures."""
+    more_than_two = max(len(latents.activity) for latents in found) > 2
     plane = any(len(latents.activity) > 1 for latents in found)
-    said = "Each dot is a row at its posterior mean"
+    caption = "Each dot is a row at its posterior mean"
     if pictures is not None and plane:
-        said += ", some of them drawn there as pictures: rows that the model takes for alike lie together"
-    said += f". A dimension is in use if these means vary, by more than {ACTIVE}"
-    said += "; of more than two the two that vary most are drawn." if beyond else "."
+        caption += ", and some are drawn there as pictures: rows that are similar under the model are close"
+    caption += f". A dimension is in use if the variance of these means is above {ACTIVE}"
+    caption += "; of more than two dimensions the two with the largest variance are drawn." if more_than_two else "."
     if plane:
-        said += " The circles are 1 and 2 standard deviations of the prior."
+        caption += " The circles are 1 and 2 standard deviations of the prior."
     if any(latents.kl is not None for latents in found):
-        said += " KL is how far the posteriors are from the prior in a dimension, mean over rows."
+        caption += " KL is the mean over rows of KL(posterior, prior) in a dimension."
     scale: ValueRange | None = None if pictures is None or not plane else value_range(pictures)
-    return said + (f" {value_range_note(scale)}" if scale else "")
+    return caption + (f" {value_range_note(scale)}" if scale else "")

@@ -1,4 +1,4 @@
-"""Posterior means of rows in a continuous latent space, and which dimensions are in use."""
+"""The posterior means of rows in a continuous latent space, and which dimensions are active."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .drawn_rows import to_numpy
 
 @dataclass(frozen=True)
 class LatentMeans:
-    """Posterior means (n, q) of rows, and the mean KL(q(z_j | x) || p(z_j)) (q,) of each dimension, if known, nats."""
+    """Posterior means (n, q) of rows, and the mean over rows of KL(q(z_j | x) || p(z_j)), (q,) in nats, if known."""
 
     means: np.ndarray
     kl: np.ndarray | None
 
     @classmethod
     def of(cls, model: Any, x: torch.Tensor) -> LatentMeans:
-        """Those that a model has of these rows."""
+        """Compute them for these rows under a model."""
         posterior = model.posterior(x)
-        apart = divergence(posterior)
-        known = apart is not None and apart.shape[1] == model.latent
-        return cls(to_numpy(posterior.mean), to_numpy(apart).mean(0) if apart is not None and known else None)
+        kl = divergence(posterior)
+        by_dimension = kl is not None and kl.shape[1] == model.latent
+        return cls(to_numpy(posterior.mean), to_numpy(kl).mean(0) if kl is not None and by_dimension else None)
 
     @property
     def activity(self) -> np.ndarray:
-        """(q,) how much the posterior means of the rows differ: their variance, of at most about 1."""
+        """(q,) the variance over rows of the posterior means, at most about 1."""
         return self.means.var(0)
 
     @property
@@ -41,21 +41,21 @@ class LatentMeans:
 
     @property
     def shown(self) -> list[int]:
-        """The two most active dimensions; the only two in their own order."""
+        """The two most active dimensions, the more active first; if there are only two, dimensions 0 and 1."""
         return sorted(self.order[:2]) if self.means.shape[1] == 2 else self.order[:2]
 
     @property
     def used(self) -> int:
-        """How many dimensions tell rows apart (Burda, Grosse & Salakhutdinov 2016)."""
+        """The number of active dimensions (Burda, Grosse & Salakhutdinov, 2016)."""
         return int((self.activity > ACTIVE).sum())
 
-    def name(self, j: int) -> str:
-        """What dimension j is called on an axis."""
+    def label(self, j: int) -> str:
+        """The label of dimension j on an axis."""
         return f"latent dimension {j + 1}" + ("" if self.kl is None else f" (KL {self.kl[j]:.2g} nats)")
 
 
 def require_dimensions(model: Any, dimensions: Sequence[int], exactly: int | None = None) -> list[int]:
-    """The latent dimensions named. Raises ValueError for others than there are, or another number of them."""
+    """Check latent dimensions. Raises ValueError for one that does not exist, and for a wrong number of them."""
     found = [int(j) for j in dimensions]
     wrong = [j for j in found if not 0 <= j < model.latent]
     if wrong or not found or len(set(found)) < len(found) or exactly not in (None, len(found)):

@@ -1,4 +1,4 @@
-"""Points along latent dimensions, and how the dimensions are labeled."""
+"""Points along latent dimensions, the labels of dimensions, and checks of steps and extent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .latent_means import LatentMeans
 
 
 def points_along(latent: int, given: dict[int, np.ndarray]) -> torch.Tensor:
-    """z (n, latent), 0 but in the dimensions given."""
+    """z (n, latent) with these values (n,) in some dimensions and 0 in the others."""
     z = torch.zeros(len(next(iter(given.values()))), latent, dtype=torch.float64)
     for j, values in given.items():
         z[:, j] = torch.from_numpy(values)
@@ -17,6 +17,7 @@ def points_along(latent: int, given: dict[int, np.ndarray]) -> torch.Tensor:
 
 
 def require_steps(steps: int, extent: float) -> None:
+    """Raise ValueError unless steps is at least 2 and extent is positive and finite."""
     if not isinstance(steps, int) or steps < 2:
         raise ValueError(f"steps is {steps!r}, expected a whole number of at least 2")
     if not 0 < extent < float("inf"):
@@ -24,5 +25,6 @@ def require_steps(steps: int, extent: float) -> None:
 
 
 def dimension_label(j: int, latents: LatentMeans | None) -> str:
-    known = latents is not None and latents.kl is not None
-    return f"dimension {j + 1}" + (f"\nKL {latents.kl[j]:.2g} nats" if known else "")  # type: ignore[reportOptionalSubscript, reportOptionalMemberAccess]
+    """The label of dimension j, with its KL on a second line if known."""
+    kl = None if latents is None else latents.kl
+    return f"dimension {j + 1}" + ("" if kl is None else f"\nKL {kl[j]:.2g} nats")

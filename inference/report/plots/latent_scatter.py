@@ -1,4 +1,4 @@
-"""The panels of a latent map: rows as dots, pictures or colored labels in two latent dimensions."""
+"""One panel of a latent map: rows as dots, pictures or coloured labels in two latent dimensions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .picture_grid import draw_picture
 from .picture_shape import value_range
 from .style import COLOURS, GREY, despine
 
-SIDES = 16  # pictures that fit along a map
+PICTURES_ACROSS = 16  # pictures that fit side by side in a panel
 
 
 def draw_latent_panel(
@@ -27,6 +27,11 @@ def draw_latent_panel(
     shape: tuple[int, int] | None,
     kinds: np.ndarray | None = None,
 ) -> None:
+    """Draw rows x at their posterior means in the shown dimensions, one or two.
+
+    shape: (height, width) of the rows as pictures, some of which are drawn. kinds: (n,) labels, which
+    are drawn in colour instead.
+    """
     despine(axes)
     if len(shown) == 1:
         _draw_histogram(axes, latents, shown[0])
@@ -34,10 +39,10 @@ def draw_latent_panel(
     at = latents.means[:, shown]
     for radius in (1, 2):
         axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=GREY, linewidth=1.2, zorder=3))
-    reach = max(2.1, float(np.abs(at).max())) * (1.06 if shape is None else 1 + 1.2 / SIDES)
+    reach = max(2.1, float(np.abs(at).max())) * (1.06 if shape is None else 1 + 1.2 / PICTURES_ACROSS)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.set_title("circles: 1 and 2 s.d. of the prior", loc="right", fontsize=9, color="#555555")
-    axes.set(xlabel=latents.name(shown[0]), ylabel=latents.name(shown[1]))
+    axes.set(xlabel=latents.label(shown[0]), ylabel=latents.label(shown[1]))
     if kinds is not None:
         _draw_labels(axes, at, kinds)
         return
@@ -55,24 +60,24 @@ def draw_latent_panel(
 
 
 def _draw_pictures(axes: Axes, at: np.ndarray, x: np.ndarray, shape: tuple[int, int], reach: float) -> None:
-    """Rows as pictures in their places, as many as do not overlap."""
+    """Draw rows as pictures at their positions, as many as do not overlap."""
     scale = value_range(x)
-    side = 2 * reach / SIDES
+    side = 2 * reach / PICTURES_ACROSS
     width, height = (side, side * shape[0] / shape[1]) if shape[0] <= shape[1] else (side * shape[1] / shape[0], side)
-    taken = np.empty((0, 2))
-    for place_at, values in zip(at, x, strict=True):
-        if (np.abs(taken - place_at) < [1.04 * width, 1.04 * height]).all(1).any():
+    drawn = np.empty((0, 2))
+    for center, values in zip(at, x, strict=True):
+        if (np.abs(drawn - center) < [1.04 * width, 1.04 * height]).all(1).any():
             continue
-        taken = np.vstack([taken, place_at])
-        left, low = place_at - [width / 2, height / 2]
+        drawn = np.vstack([drawn, center])
+        left, low = center - [width / 2, height / 2]
         draw_picture(axes, values.reshape(shape), left, low, width, scale)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
 
 
 def _draw_labels(axes: Axes, at: np.ndarray, kinds: np.ndarray) -> None:
-    """Dots by their label, each kind with its colour and sign, and its name in its middle."""
+    """Draw dots with a colour and a marker for each label, and the label at the median of its dots."""
     names = np.unique(kinds)
-    # of more kinds than the house has colours, as many as a map has, no two alike
+    # more labels than COLOURS need a colour map, in which all colours differ
     hues = COLOURS if len(names) <= len(COLOURS) else [colormaps["tab20"](j % 20) for j in range(len(names))]
     for j, name in enumerate(names):
         mine = at[kinds == name]
@@ -87,11 +92,12 @@ def _draw_labels(axes: Axes, at: np.ndarray, kinds: np.ndarray) -> None:
 
 
 def _draw_histogram(axes: Axes, latents: LatentMeans, j: int) -> None:
+    """Draw the posterior means of a single dimension as a histogram under the prior."""
     means = latents.means[:, j]
     reach = max(3.0, float(np.abs(means).max()))
     grid = np.linspace(-reach, reach, 400)
     axes.hist(means, bins=max(10, min(60, int(2 * np.sqrt(len(means))))), density=True, color="#dcdcdc", label="rows")
     density = np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi)
     axes.plot(grid, density, color=GREY, linewidth=2, label="prior")
-    axes.set(xlabel=latents.name(j), ylabel="density of posterior means")
+    axes.set(xlabel=latents.label(j), ylabel="density of posterior means")
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""What the components are: probabilities of categories, rates of counts, means of many columns."""
+"""The parameters of the components: probabilities of categories, rates of counts, means of many columns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from .profile_panels import ProfilePanel, profile_panels
 from .style import blank_figure, join_names, set_title_and_caption
 
 MOST_FITS = 3
-SAME = 0.02  # of the axis: fits whose numbers differ by less are drawn once
-NEAR = 0.2  # of the axis: fits whose numbers differ by less see nearly the same
+SAME = 0.02  # share of the axis: fits whose numbers differ by less are drawn once
+NEAR = 0.2  # share of the axis: fits whose numbers differ by less find nearly the same components
 
 
 def profiles_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
-    """Each fit's components, those of fits that look the same once. None for continuous data of up to 4 columns and for
-    a single column of counts, which the data figure shows in full, and for models without components."""
+    """The components of each fit; fits that look the same are drawn once.
+
+    None for models without components, for continuous data of up to 4 columns and for a single column of counts, which
+    the data figure shows in full.
+    """
     rows = comparison.x
     drawn = {name: profile_panels(comparison, model) for name, model in models.items()}
     drawn = {name: found for name, found in drawn.items() if found}
@@ -55,11 +58,11 @@ def profiles_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | 
     if len(groups) > len(shown):
         notes[f"The first {len(shown)} of {len(groups)} fits that differ are shown."] = None
     notes["Components are numbered as in the tables; percentages are their shares of the rows."] = None
-    return set_title_and_caption(figure, _takeaway(groups, drawn), " ".join(notes))
+    return set_title_and_caption(figure, _title(groups, drawn), " ".join(notes))
 
 
 def _group_equal_fits(drawn: dict[str, list[ProfilePanel]]) -> dict[str, list[str]]:
-    """Fits by the first of those that look the same."""
+    """Group the fits that look the same, by the first of each group."""
     groups: dict[str, list[str]] = {}
     for name, found in drawn.items():
         like = next((other for other in groups if _look_the_same(drawn[other], found)), name)
@@ -68,34 +71,36 @@ def _group_equal_fits(drawn: dict[str, list[ProfilePanel]]) -> dict[str, list[st
 
 
 def _on_one_scale(fits: list[list[ProfilePanel]]) -> list[list[ProfilePanel]]:
-    """The panels of several fits, those of the same columns with the same axis."""
-    ends: dict[tuple, list[float]] = {}
+    """The panels of several fits with one axis for panels of the same columns."""
+    limits: dict[tuple, list[float]] = {}
     for panel in itertools.chain(*fits):
-        ends.setdefault((panel.kind, *panel.columns), []).extend((panel.low, panel.high))
+        limits.setdefault((panel.kind, *panel.columns), []).extend((panel.low, panel.high))
     return [
-        [replace(p, low=min(ends[p.kind, *p.columns]), high=max(ends[p.kind, *p.columns])) for p in found]
+        [replace(p, low=min(limits[p.kind, *p.columns]), high=max(limits[p.kind, *p.columns])) for p in found]
         for found in fits
     ]
 
 
 def _look_the_same(ours: list[ProfilePanel], theirs: list[ProfilePanel], within: float = SAME) -> bool:
-    """Whether nothing would be drawn further away than this share of the axis."""
+    """Whether all numbers of two fits are closer than this share of the axis."""
     if [(p.kind, p.values.shape) for p in ours] != [(p.kind, p.values.shape) for p in theirs]:
         return False
     return all(np.abs(a.values - b.values).max() < within * (a.high - a.low) for a, b in zip(ours, theirs, strict=True))
 
 
 def _names(group: list[str]) -> str:
+    """The first fit of a group, and the fits that look the same."""
     return f"{group[0]} (the same: {', '.join(group[1:])})" if len(group) > 1 else group[0]
 
 
-def _takeaway(groups: dict[str, list[str]], drawn: dict[str, list[ProfilePanel]]) -> str:
+def _title(groups: dict[str, list[str]], drawn: dict[str, list[ProfilePanel]]) -> str:
+    """Whether the fits agree, and in which columns the components differ most."""
     found = next(iter(drawn.values()))
     k = len(found[0].values)
     if len(groups) > 1:
         who = join_names(list(groups), len(groups))
         near = all(_look_the_same(found, drawn[other], NEAR) for other in groups)
-        return f"{who} see {f'nearly the same {k}' if near else 'different'} components"
+        return f"{who} find {f'nearly the same {k}' if near else 'different'} components"
     apart: dict[str, float] = {}
     for panel in found:
         for name, spread in zip(panel.names, panel.spread, strict=True):
@@ -103,7 +108,7 @@ def _takeaway(groups: dict[str, list[str]], drawn: dict[str, list[ProfilePanel]]
             apart[column] = max(float(spread), apart.get(column, 0.0))
     unlike = ""
     if k > 1 and 2 < len(apart) <= MOST_DOTS:
-        unlike = f", most unlike in {' and '.join(sorted(apart, key=lambda column: -apart[column])[:2])}"
+        unlike = f", which differ most in {' and '.join(sorted(apart, key=lambda column: -apart[column])[:2])}"
     names = list(drawn)
     who = f"{join_names(names, len(names))} agree on" if len(names) > 1 else f"{names[0]} finds"
     return f"{who} {k} component{'s' if k > 1 else ''}{unlike}"

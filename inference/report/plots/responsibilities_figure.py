@@ -1,4 +1,4 @@
-"""How sure each fit is of the component of each row."""
+"""The responsibilities: how certain each fit is of the component of each row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from .stacked_areas import SURE, have_same_components, stacked_areas, unsure_not
 from .style import COLOURS, blank_figure, despine, mark_half_missing_rows, set_title_and_caption
 
 DRAWN_ROWS = 2000
-
-# from component 2 over grey to component 1, in the first two colours of Okabe & Ito
+# from component 2 over grey to component 1
 SCALE = LinearSegmentedColormap.from_list("two components", [COLOURS[1], "#d9d9d9", COLOURS[0]])
 
 
 def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
     """Two components in two columns: the rows, coloured by the probability of component 1. Otherwise: the rows side by
-    side, the probabilities of their components stacked. None without a categorical posterior."""
+    side with the probabilities of their components stacked.
+
+    None without a categorical posterior.
+    """
     x = comparison.x.sample(torch.Generator().manual_seed(0), DRAWN_ROWS).x
     probabilities = {}
     for name, model in models.items():
@@ -37,23 +39,24 @@ def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> F
         p.shape[1] == 2 for p in probabilities.values()
     ):
         figure = _scatter(probabilities, x.numpy(), comparison.x.columns)
-        reading = (
-            f"Each dot is a row: blue circles belong to component 1, orange crosses to component 2, larger ones "
-            f"outlined in black have no component above {SURE}."
-            + " Ticks on an axis are rows of which the other column is missing."
-            * bool(x.isnan().any())
+        caption = (
+            "Each dot is a row: blue circles belong to component 1, orange crosses to component 2. Larger ones with a "
+            f"black outline have no component above {SURE}."
         )
+        if bool(x.isnan().any()):
+            caption += " Ticks on an axis are rows with the other column missing."
     else:
         figure = stacked_areas(probabilities)
-        reading = (
-            "Each row is a thin column, its height shared among the components by their probabilities, sorted by the "
-            f"component and certainty of {'the first' if have_same_components(probabilities) else 'each'} fit. Clean blocks: sure; "
-            "mixed colours: unsure."
+        which = "the first" if have_same_components(probabilities) else "each"
+        caption = (
+            "Each row is a thin column, divided among the components by their probabilities. Rows are sorted by "
+            f"component and certainty in {which} fit. A column of one colour is certain, of several colours uncertain."
         )
-    return set_title_and_caption(figure, _takeaway(comparison, probabilities), reading)
+    return set_title_and_caption(figure, _title(comparison, probabilities), caption)
 
 
 def _scatter(probabilities: dict[str, np.ndarray], x: np.ndarray, columns: list[str]) -> Figure:
+    """One panel for each fit: rows in two columns, coloured by the probability of component 1."""
     across = 2 if len(probabilities) == 4 else min(len(probabilities), 3)
     down = -(-len(probabilities) // across)
     figure = blank_figure(4.2 * across + 1.2, 3.9 * down + 0.6)
@@ -63,18 +66,18 @@ def _scatter(probabilities: dict[str, np.ndarray], x: np.ndarray, columns: list[
         axes.remove()
     for axes, (name, p) in zip(shown, probabilities.items(), strict=True):
         unsure = p.max(1) < SURE
-        seen = ~np.isnan(x).any(1)
+        complete = ~np.isnan(x).any(1)
         for component, marker in ((0, "o"), (1, "X")):
-            mine = seen & (p.argmax(1) == component)
+            members = complete & (p.argmax(1) == component)
             for part, style in (
-                (mine & ~unsure, {"s": 22, "linewidths": 0}),
-                (mine & unsure, {"s": 60, "linewidths": 1, "edgecolors": "black"}),
+                (members & ~unsure, {"s": 22, "linewidths": 0}),
+                (members & unsure, {"s": 60, "linewidths": 1, "edgecolors": "black"}),
             ):
                 axes.scatter(*x[part].T, c=p[part, 0], cmap=SCALE, vmin=0, vmax=1, marker=marker, alpha=0.9, **style)
         mark_half_missing_rows(axes, x, p[:, 0], cmap=SCALE, vmin=0, vmax=1, linewidths=1.5)
         despine(axes).set_title(f"{name}\n{unsure_note(p)}", fontsize=10)
         axes.label_outer()
-    for axes in shown[-across:]:  # those with no panel below
+    for axes in shown[-across:]:  # panels with no panel below
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(columns[0])
     for axes in grid[:, 0]:
@@ -83,13 +86,14 @@ def _scatter(probabilities: dict[str, np.ndarray], x: np.ndarray, columns: list[
     return figure
 
 
-def _takeaway(comparison: Comparison, probabilities: dict[str, np.ndarray]) -> str:
+def _title(comparison: Comparison, probabilities: dict[str, np.ndarray]) -> str:
+    """How many rows are certain, or whether the fits agree."""
     divergence = furthest(comparison, "posterior_kl")
     if len(probabilities) == 1:
         name, p = next(iter(probabilities.items()))
-        return f"{name} is sure of {int((p.max(1) >= SURE).sum())} of {len(p)} rows"
-    if not np.isfinite(divergence):  # no pair matches, or one is certain where another is not
-        return "How sure each fit is of the component of each row"
+        return f"{name} is certain of {int((p.max(1) >= SURE).sum())} of {len(p)} rows"
+    if not np.isfinite(divergence):  # no pair matches, or one fit has probability 0 where another has not
+        return "How certain each fit is of the component of each row"
     if divergence < 0.01:
         return f"The fits agree: posteriors {format_number(divergence, '{:.1g}')} nats apart on average"
     return f"The fits assign rows differently: posteriors {format_number(divergence, '{:.2g}')} nats apart on average"

@@ -1,4 +1,4 @@
-"""The criteria of a selection, as distances from the best: against the number of components, or by candidate."""
+"""The criteria of a selection as distances from the best, against the number of components or by candidate."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from .selection_panel import draw_panel
 from .style import GREY, FitStyle, blank_figure, fit_style, set_title_and_caption
 
 NUMBERED = re.compile(r"^(.*?)[\s,;:]*\bK ?= ?(\d+)$")
-
-
-READING = (
-    "0, at the bottom, is the best candidate of each panel, marked with a star; the higher, the worse. Bars: plus and "
-    "minus one standard error of the difference from the best, over rows. Triangles at the edge are candidates far off."
+CAPTION = (
+    "0 is the best candidate of each panel, marked with a star; larger is worse. Bars are plus and minus one standard "
+    "error, over rows, of the difference from the best. Triangles at the edge are candidates beyond the axis."
 )
 
 
 def selection_figure(selection: Selection, criterion: str | None = None) -> Figure:
-    """One panel for each criterion: BIC, ICL, rows held out; lines against K where all names end in K=1, K=2, ..., else
-    a line of its own for each candidate. Degenerate ones are crosses."""
+    """One panel for each criterion, such as BIC, ICL and rows held out; or for one criterion.
+
+    If all names end in K=1, K=2, ..., the distances are lines against K; else each candidate has a line of its own.
+    Degenerate candidates are crosses. Raises ValueError if no candidate has a score by the criterion.
+    """
     if criterion is not None:
-        selection.best(criterion)  # raises for what there is not
+        selection.best(criterion)  # raises for a criterion without a score
     winners = selection.winners() if criterion is None else {criterion: selection.best(criterion)}
     if not winners:
-        selection.best()  # raises, with the reasons
+        selection.best()  # raises with the reasons
     names = [str(name) for name in selection.frame().index]
     found = [NUMBERED.match(name) for name in names]
     groups: dict[str, list[tuple[float, str]]] = {}
     numbered = all(found)
     for i, (name, match) in enumerate(zip(names, found, strict=True)):
-        group, place = (match[1], float(match[2])) if numbered and match else ("", float(i))
-        groups.setdefault(group, []).append((place, name))
+        group, position = (match[1], float(match[2])) if numbered and match else ("", float(i))
+        groups.setdefault(group, []).append((position, name))
     height = 4.4 if numbered else 1.8 + 0.32 * len(names)
     figure = blank_figure(1.5 + 4.2 * len(winners), height)
     panels = figure.subplots(1, len(winners), squeeze=False, sharey=not numbered)[0]
@@ -47,14 +48,14 @@ def selection_figure(selection: Selection, criterion: str | None = None) -> Figu
     handles = _legend_handles(selection, groups)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
-    return set_title_and_caption(figure, _takeaway(winners), READING + _reasons(selection))
+    return set_title_and_caption(figure, _title(winners), CAPTION + _reasons(selection))
 
 
 def _legend_handles(selection: Selection, groups: dict[str, list[tuple[float, str]]]) -> list[Line2D]:
-    """What the lines and signs are, those that there are."""
+    """The legend of the lines and markers that are drawn."""
 
-    def sign(style: FitStyle, marker: str, label: str, **look) -> Line2D:
-        return Line2D([], [], color=style.color, linestyle="none", marker=marker, label=label, **look)
+    def entry(style: FitStyle, marker: str, label: str, **options) -> Line2D:
+        return Line2D([], [], color=style.color, linestyle="none", marker=marker, label=label, **options)
 
     handles = []
     if len(groups) > 1:
@@ -65,20 +66,21 @@ def _legend_handles(selection: Selection, groups: dict[str, list[tuple[float, st
             )
     grey = FitStyle(GREY, "solid", 1.0, "o")
     if selection.doubtful():
-        handles.append(sign(grey, "o", "hollow: best optimum found once", markerfacecolor="white"))
+        handles.append(entry(grey, "o", "hollow: best optimum found once", markerfacecolor="white"))
     if selection.degenerate:
-        handles.append(sign(grey, "x", "cross: degenerate (collapsed)", markeredgewidth=2.5))
+        handles.append(entry(grey, "x", "cross: degenerate (collapsed)", markeredgewidth=2.5))
     return handles
 
 
-def _takeaway(winners: dict[str, str]) -> str:
+def _title(winners: dict[str, str]) -> str:
+    """The best candidates, each with its criteria."""
     by: dict[str, list[str]] = {}
     for criterion, name in winners.items():
         by.setdefault(name, []).append("rows held out" if criterion == "held_out" else CRITERIA[criterion])
-    said = [f"{textwrap.shorten(name, 48)} by {' and '.join(criteria)}" for name, criteria in by.items()]
-    return f"Best: {'; '.join(said)}"
+    sentences = [f"{textwrap.shorten(name, 48)} by {' and '.join(criteria)}" for name, criteria in by.items()]
+    return f"Best: {'; '.join(sentences)}"
 
 
 def _reasons(selection: Selection) -> str:
-    """What became of the degenerate ones, for the caption."""
+    """Why candidates are degenerate, for the caption."""
     return "".join(f" {name}: {reason}." for name, reason in selection.degenerate.items())

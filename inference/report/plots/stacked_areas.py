@@ -1,4 +1,4 @@
-"""The probabilities of the components of each row, stacked."""
+"""The component probabilities of each row as stacked areas."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 
 from .style import COLOURS, blank_figure, despine
 
-SURE = 0.95
+SURE = 0.95  # a row is certain if a component has this probability
 
 
 def stacked_areas(probabilities: dict[str, np.ndarray]) -> Figure:
+    """One panel for each fit: the rows side by side, sorted by component, with their probabilities stacked."""
     first = next(iter(probabilities.values()))
     components = max(p.shape[1] for p in probabilities.values())
     figure = blank_figure(10, 1.7 * len(probabilities) + 1.3)
@@ -29,7 +30,7 @@ def stacked_areas(probabilities: dict[str, np.ndarray]) -> Figure:
 
 
 def _areas(axes: Axes, p: np.ndarray) -> None:
-    """Stacked steps, one colour each; from the ninth component on the colours come again, hatched."""
+    """Draw stacked steps (n, k), one colour for each component; from the ninth on, colours repeat with hatches."""
     edges = np.arange(len(p) + 1)
     floor = np.zeros(len(p) + 1)
     for j, share in enumerate(p.T):
@@ -51,13 +52,13 @@ def _areas(axes: Axes, p: np.ndarray) -> None:
 
 
 def have_same_components(probabilities: dict[str, np.ndarray]) -> bool:
-    """Whether component j is the same in all fits, so that the rows can be in one order."""
+    """Whether all fits have the same number of components, so that component j is matched and rows have one order."""
     return len({p.shape[1] for p in probabilities.values()}) == 1
 
 
-def _longest_run(mine: np.ndarray) -> tuple[int, int]:
+def _longest_run(flags: np.ndarray) -> tuple[int, int]:
     """Start and length of the longest run of True."""
-    changes = np.flatnonzero(np.diff(np.concatenate([[0], mine.astype(int), [0]])))
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
     starts, lengths = changes[::2], np.diff(changes)[::2]
     if len(starts) == 0:
         return 0, 0
@@ -66,5 +67,6 @@ def _longest_run(mine: np.ndarray) -> tuple[int, int]:
 
 
 def unsure_note(p: np.ndarray) -> str:
+    """How many rows have no component above `SURE`, in words."""
     count = int((p.max(1) < SURE).sum())
     return f"{count} of {len(p)} rows unsure (no component above {SURE})"

@@ -1,4 +1,4 @@
-"""What a latent dimension means: what the decoder gives as it goes from one end of the prior to the other."""
+"""Latent traversals: what the decoder gives as one latent dimension varies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ....data.rows import as_rows
+from ....models.abilities import RemembersTable
 from .drawn_rows import rows_to_draw, to_numpy
 from .latent_means import LatentMeans, require_dimensions
 from .latent_models import decode_mean, require_continuous_latent
@@ -22,7 +23,7 @@ from .picture_shape import known_shape, model_value_range, required_shape, value
 from .style import blank_figure, despine, set_title_and_caption
 
 MOST_DIMENSIONS = 10
-MOST_LINES = 40  # columns of a line plot, of rows that are no pictures
+MOST_COLUMNS = 40  # of a table that is drawn as lines
 
 
 def traversals(
@@ -33,15 +34,38 @@ def traversals(
     shape: Sequence[int] | None = None,
     extent: float = 2.5,
 ) -> Figure:
-    """A strip for each latent dimension: the mean of p(x | z) as it goes from -extent to extent standard deviations of
-    the prior in so many steps, the others at 0.
+    """Draw the mean of p(x | z) as one latent dimension varies and the others are 0, for each dimension.
 
-    dimensions: which, from 0; by default the most active first, at most 10. x: rows by which to tell how active they
-    are (variance of the posterior means) and on whose scale to draw; without, by how much they change the pictures.
-    shape: (height, width) of a picture, by default that of columns named pixel_0_0, pixel_0_1, ... in the table that
-    the model was fitted to. Other tables, of up to 40 columns, have lines: the columns across, their means up, in
-    standard deviations where x is given. Raises TypeError for a model without a continuous latent, ValueError for
-    columns without a known shape.
+    Rows that are pictures have one row of pictures for each dimension. Other tables, of up to 40 columns, have one
+    panel of lines for each dimension, with the columns across and their means up.
+
+    Args:
+        model: a fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
+        x: rows, as for `fit`. They tell how active each dimension is (the variance of its posterior means) and the
+            scale of the drawing: lines are in standard deviations of x. Without them, the activity of a dimension is
+            how much it changes the means, and lines are in the units of the data.
+        dimensions: latent dimensions, counted from 0; by default the 10 most active ones, most active first.
+        steps: number of values of the dimension.
+        shape: (height, width) of a picture; by default known if the columns that the model was fitted to are named
+            pixel_0_0, pixel_0_1, ...
+        extent: the dimension varies from -extent to extent standard deviations of the prior.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        TypeError: if the model has no continuous latent variable.
+        ValueError: if there are more than 40 columns and the shape is unknown, or if dimensions, steps, shape or extent
+            are not possible.
+
+    Example:
+        >>> from lowerbound import datasets
+        >>> from lowerbound.inference.plots import traversals
+        >>> from lowerbound.models import PPCA
+        >>> x = datasets.load("digits").iloc[:200]
+        >>> figure = traversals(PPCA.closed_form(x, 2), x, steps=5)
+        >>> len(figure.axes[0].images)
+        10
     """
     require_continuous_latent(model, "traversals")
     require_steps(steps, extent)
@@ -49,51 +73,53 @@ def traversals(
     latents = None if rows is None else LatentMeans.of(model, rows)
     ends = np.linspace(-extent, extent, steps)
     chosen = list(range(model.latent)) if dimensions is None else require_dimensions(model, dimensions)
-    made = {j: decode_mean(model, points_along(model.latent, {j: ends})) for j in chosen}
+    means = {j: decode_mean(model, points_along(model.latent, {j: ends})) for j in chosen}
     if dimensions is None:
-        activity = {j: float(made[j].var(0).sum() if latents is None else latents.activity[j]) for j in chosen}
+        activity = {j: float(means[j].var(0).sum() if latents is None else latents.activity[j]) for j in chosen}
         chosen = sorted(chosen, key=lambda j: -activity[j])[:MOST_DIMENSIONS]
-        made = {j: made[j] for j in chosen}
+        means = {j: means[j] for j in chosen}
     size = known_shape(model) if shape is None else None
-    if size is None and (shape is not None or model.features > MOST_LINES):
+    if size is None and (shape is not None or model.features > MOST_COLUMNS):
         size = required_shape(model, shape, model.features)
     if size is None:
-        return _lines(model, made, ends, rows, latents)
-    whole = np.concatenate(list(made.values()))
-    scale = model_value_range(model, whole) if rows is None else value_range(to_numpy(rows))
-    figure, axes = picture_grid([(dimension_label(j, latents), pictures) for j, pictures in made.items()], size, scale)
+        return _lines(model, means, ends, rows, latents)
+    scale = (
+        model_value_range(model, np.concatenate(list(means.values()))) if rows is None else value_range(to_numpy(rows))
+    )
+    figure, axes = picture_grid([(dimension_label(j, latents), pictures) for j, pictures in means.items()], size, scale)
     middles = [float(np.mean(image.get_extent()[:2])) for image in axes.images[:steps]]
     axes.set_xticks(middles, [f"{end:.2g}" if abs(end) > 1e-9 else "0" for end in ends])
     axes.set_xlabel("standard deviations of the prior")
     return set_title_and_caption(
         figure,
-        _takeaway(model, chosen),
-        f"Each line is a latent dimension, {_order(dimensions, latents)}: what the decoder gives as it goes from one "
-        f"end of the prior to the other, all others at 0. A line of equal pictures: a dimension not in use. "
+        _title(model, chosen),
+        f"Each row of pictures is a latent dimension, {_order(dimensions, latents)}: the mean of p(x | z) as the "
+        f"dimension varies and all others are 0. If the pictures of a row are equal, the dimension is not in use. "
         f"{value_range_note(scale)}",
     )
 
 
 def _lines(
-    model: Any, made: dict[int, np.ndarray], ends: np.ndarray, rows: torch.Tensor | None, latents: LatentMeans | None
+    model: Any, means: dict[int, np.ndarray], ends: np.ndarray, rows: torch.Tensor | None, latents: LatentMeans | None
 ) -> Figure:
-    """A panel for each dimension: the columns across, their means up, a line for each step."""
+    """A panel for each dimension with the columns across, their means up, and a line for each step."""
     d = model.features
-    names = [f"column {j}" for j in range(d)] if model.schema is None else list(model.schema.columns)
+    schema = model.schema if isinstance(model, RemembersTable) else None
+    names = [f"column {j}" for j in range(d)] if schema is None else list(schema.columns)
     loc, unit = np.zeros(d), np.ones(d)
     if rows is not None:
         x = to_numpy(rows)
         loc, unit = x.mean(0), np.where(x.std(0) > 0, x.std(0), 1)
-    across = min(len(made), 2 if d > 6 else 3)
-    down = -(-len(made) // across)
+    across = min(len(means), 2 if d > 6 else 3)
+    down = -(-len(means) // across)
     figure = blank_figure(max(4.6 if d > 6 else 3.6, 0.2 * d) * across + 1.4, 2.6 * down + 1.2)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    shown = list(grid.flat[: len(made)])
-    for axes in grid.flat[len(made) :]:
+    shown = list(grid.flat[: len(means)])
+    for axes in grid.flat[len(means) :]:
         axes.remove()
     colours, span = colormaps["cividis"], Normalize(ends[0], ends[-1])
-    for axes, (j, means) in zip(shown, made.items(), strict=True):
-        for end, values in zip(ends, means, strict=True):
+    for axes, (j, lines) in zip(shown, means.items(), strict=True):
+        for end, values in zip(ends, lines, strict=True):
             axes.plot(
                 range(d), (values - loc) / unit, color=colours(span(end)), marker="o", markersize=4, linewidth=1.3
             )
@@ -106,19 +132,21 @@ def _lines(
     figure.colorbar(ScalarMappable(span, colours), ax=shown, label="latent dimension,\nin s.d. of the prior")
     return set_title_and_caption(
         figure,
-        _takeaway(model, list(made)),
-        "Each line is a row that the decoder gives, the columns across: dark with a latent dimension at its lower end, "
-        "light at its upper end, all others at 0. Where the lines are apart, the dimension changes the column.",
+        _title(model, list(means)),
+        "Each line is the mean of p(x | z), with the columns across: dark for the smallest value of the dimension, "
+        "light for the largest, all others at 0. Where the lines differ, the dimension changes the column.",
     )
 
 
 def _order(dimensions: Sequence[int] | None, latents: LatentMeans | None) -> str:
+    """The order of the dimensions, in words."""
     if dimensions is not None:
-        return "in the order asked for"
-    return "the most active first" if latents is not None else "that which changes most first"
+        return "in the order given"
+    return "the most active first" if latents is not None else "the one that changes the pictures most first"
 
 
-def _takeaway(model: Any, chosen: list[int]) -> str:
+def _title(model: Any, chosen: list[int]) -> str:
+    """Which dimensions are shown, in words."""
     q = model.latent
     which = f"{len(chosen)} of the {q} latent dimensions" if len(chosen) < q else f"the {q} latent dimensions"
     if q == 1:
