@@ -423,7 +423,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_sentence():
         latent_map(model, arrays, colors=np.arange(300) % 30)
     with pytest.raises(ValueError, match="colors has shape"):
         latent_map(model, arrays, colors=[0, 1])
-    with pytest.raises(ValueError, match="see traversals"):
+    with pytest.raises(ValueError, match="use traversals"):
         latent_grid(bernoulli(1))
     with pytest.raises(ValueError, match="steps is 1"):
         traversals(bernoulli(), steps=1)

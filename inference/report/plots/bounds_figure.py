@@ -84,7 +84,8 @@ def bounds_figure(comparison: Comparison) -> Figure:
     if held_out:
         caption += (
             " On the right are the bounds themselves, thick for the rows of the fit and thin for rows held out, "
-            "without the first fifth of the passes. Where a thin line falls while the thick one rises, the model overfits."
+            "without the first fifth of the passes. Where a thin line falls while the thick one rises, the "
+            "model overfits."
         )
     return set_title_and_caption(figure, title, caption)
 

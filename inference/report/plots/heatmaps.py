@@ -32,15 +32,15 @@ def pixel_heatmaps(
     """Draw one picture for each component, whose pixels are the columns."""
     k = len(panel.values)
     grid = cell.subgridspec(-(-k // across), across)
-    made = []
+    drawn = []
     for j, value in enumerate(panel.values):
         axes = part.add_subplot(grid[j // across, j % across])
         image = axes.imshow(value.reshape(shape), cmap=SHADES, vmin=panel.low, vmax=panel.high)
         axes.set_title(component_label(j, shares), fontsize=10)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        made.append((axes, image))
-    part.colorbar(made[0][1], ax=[axes for axes, _ in made], label=_wrapped(panel.kind), shrink=0.7, pad=0.02)
+        drawn.append((axes, image))
+    part.colorbar(drawn[0][1], ax=[axes for axes, _ in drawn], label=_wrapped(panel.kind), shrink=0.7, pad=0.02)
 
 
 def _wrapped(kind: str) -> str:

@@ -65,7 +65,7 @@ def latent_grid(
     size = required_shape(model, shape, model.features)
     rows = None if x is None else rows_to_draw(as_rows(x, model=model)).x
     latents = None if rows is None else LatentMeans.of(model, rows)
-    ends = np.linspace(-extent, extent, steps)
+    positions = np.linspace(-extent, extent, steps)
     if dimensions is not None:
         i, j = require_dimensions(model, dimensions, 2)
     elif model.latent == 2:
@@ -73,9 +73,11 @@ def latent_grid(
     elif latents is not None:
         i, j = latents.shown
     else:
-        change = [decode_mean(model, points_along(model.latent, {k: ends})).var(0).sum() for k in range(model.latent)]
+        change = [
+            decode_mean(model, points_along(model.latent, {k: positions})).var(0).sum() for k in range(model.latent)
+        ]
         i, j = np.argsort(-np.asarray(change), kind="stable")[:2].tolist()
-    across, up = (each.ravel() for each in np.meshgrid(ends, ends))
+    across, up = (each.ravel() for each in np.meshgrid(positions, positions))
     means = decode_mean(model, points_along(model.latent, {i: across, j: up}))
     scale = model_value_range(model, means) if rows is None else value_range(to_numpy(rows))
     tall = size[0] / size[1]  # height of a picture of width 1

@@ -60,8 +60,8 @@ def samples(model: Any, n: int = 48, shape: Sequence[int] | None = None, seed: i
     """
     x = to_numpy(model.sample(n, seed=seed))
     size = required_shape(model, shape, x.shape[1])
-    ends = np.quantile(x, [0.01, 0.99])  # quantiles, so that pictures with unbounded noise have contrast, too
-    scale = (float(ends[0]), float(ends[1])) if ends[0] < ends[1] else value_range(x)
+    limits = np.quantile(x, [0.01, 0.99])  # quantiles, so that pictures with unbounded noise have contrast, too
+    scale = (float(limits[0]), float(limits[1])) if limits[0] < limits[1] else value_range(x)
     across = math.ceil(n / math.ceil(n / ACROSS))
     lines = [("", x[start : start + across]) for start in range(0, n, across)]
     figure, _ = picture_grid(lines, size, scale)

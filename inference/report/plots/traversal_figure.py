@@ -71,9 +71,9 @@ def traversals(
     require_steps(steps, extent)
     rows = None if x is None else rows_to_draw(as_rows(x, model=model)).x
     latents = None if rows is None else LatentMeans.of(model, rows)
-    ends = np.linspace(-extent, extent, steps)
+    positions = np.linspace(-extent, extent, steps)
     chosen = list(range(model.latent)) if dimensions is None else require_dimensions(model, dimensions)
-    means = {j: decode_mean(model, points_along(model.latent, {j: ends})) for j in chosen}
+    means = {j: decode_mean(model, points_along(model.latent, {j: positions})) for j in chosen}
     if dimensions is None:
         activity = {j: float(means[j].var(0).sum() if latents is None else latents.activity[j]) for j in chosen}
         chosen = sorted(chosen, key=lambda j: -activity[j])[:MOST_DIMENSIONS]
@@ -82,13 +82,13 @@ def traversals(
     if size is None and (shape is not None or model.features > MOST_COLUMNS):
         size = required_shape(model, shape, model.features)
     if size is None:
-        return _lines(model, means, ends, rows, latents)
+        return _lines(model, means, positions, rows, latents)
     scale = (
         model_value_range(model, np.concatenate(list(means.values()))) if rows is None else value_range(to_numpy(rows))
     )
     figure, axes = picture_grid([(dimension_label(j, latents), pictures) for j, pictures in means.items()], size, scale)
     middles = [float(np.mean(image.get_extent()[:2])) for image in axes.images[:steps]]
-    axes.set_xticks(middles, [f"{end:.2g}" if abs(end) > 1e-9 else "0" for end in ends])
+    axes.set_xticks(middles, [f"{position:.2g}" if abs(position) > 1e-9 else "0" for position in positions])
     axes.set_xlabel("standard deviations of the prior")
     return set_title_and_caption(
         figure,
@@ -100,7 +100,11 @@ def traversals(
 
 
 def _lines(
-    model: Any, means: dict[int, np.ndarray], ends: np.ndarray, rows: torch.Tensor | None, latents: LatentMeans | None
+    model: Any,
+    means: dict[int, np.ndarray],
+    positions: np.ndarray,
+    rows: torch.Tensor | None,
+    latents: LatentMeans | None,
 ) -> Figure:
     """A panel for each dimension with the columns across, their means up, and a line for each step."""
     d = model.features
@@ -117,11 +121,11 @@ def _lines(
     shown = list(grid.flat[: len(means)])
     for axes in grid.flat[len(means) :]:
         axes.remove()
-    colours, span = colormaps["cividis"], Normalize(ends[0], ends[-1])
+    colours, span = colormaps["cividis"], Normalize(positions[0], positions[-1])
     for axes, (j, lines) in zip(shown, means.items(), strict=True):
-        for end, values in zip(ends, lines, strict=True):
+        for position, values in zip(positions, lines, strict=True):
             axes.plot(
-                range(d), (values - loc) / unit, color=colours(span(end)), marker="o", markersize=4, linewidth=1.3
+                range(d), (values - loc) / unit, color=colours(span(position)), marker="o", markersize=4, linewidth=1.3
             )
         despine(axes).set_title(dimension_label(j, latents).replace("\n", ", "), fontsize=10)
         axes.set_xticks(range(d), names, rotation=90 if d > 4 or max(map(len, names)) > 8 else 0, fontsize=9)
