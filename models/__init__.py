@@ -12,6 +12,7 @@ from .continuous.networks import Network
 from .continuous.ppca import PPCA
 from .continuous.vae import VAE, linear_vae
 from .contract import Collapse, LatentModel, Statistics, SupportsEM, SupportsPosterior
+from .families.abilities import AllowsFrozen, Conjugate, HasExpectedLogProb, SideBySide, TakesMissing
 from .families.bernoulli import Bernoulli
 from .families.categorical import Categorical
 from .families.exponential import Exponential
@@ -37,7 +38,7 @@ from .mixtures.constructors import (
     PoissonMixture,
     StudentTMixture,
 )
-from .mixtures.impute import Imputed
+from .mixtures.imputed import Imputed
 from .mixtures.kmeans import KMeans
 from .mixtures.mixture import Mixture
 from .mixtures.starts import seed
@@ -45,6 +46,7 @@ from .mixtures.starts import seed
 __all__ = [
     "PPCA",
     "VAE",
+    "AllowsFrozen",
     "BayesianMixture",
     "Bernoulli",
     "BernoulliDecoder",
@@ -54,6 +56,7 @@ __all__ = [
     "CategoricalDecoder",
     "CategoricalMixture",
     "Collapse",
+    "Conjugate",
     "ContinuousBernoulliDecoder",
     "ContinuousLatent",
     "ConvEncoder",
@@ -68,6 +71,7 @@ __all__ = [
     "Gaussian",
     "GaussianDecoder",
     "GaussianMixture",
+    "HasExpectedLogProb",
     "Imputed",
     "KMeans",
     "LatentModel",
@@ -85,11 +89,13 @@ __all__ = [
     "Product",
     "Profile",
     "Rows",
+    "SideBySide",
     "Statistics",
     "StudentT",
     "StudentTMixture",
     "SupportsEM",
     "SupportsPosterior",
+    "TakesMissing",
     "check_family",
     "linear_vae",
     "seed",

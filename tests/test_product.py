@@ -22,7 +22,7 @@ from lowerbound.models import (
     StudentT,
     seed,
 )
-from lowerbound.models.families.joint_distribution import SideBySide
+from lowerbound.models.families.joint_distribution import JointDistribution
 
 WEIGHTS = np.array([0.45, 0.55])
 LOC, SCALE = np.array([[0.0, 0.0], [2.0, 1.0]]), np.array([[1.0, 0.5], [0.7, 1.0]])
@@ -197,7 +197,7 @@ def test_a_loop_of_ones_own_trains_it():
 def test_side_by_side_is_a_distribution():
     loc, scale, rate = map(torch.tensor, (LOC, SCALE, RATE))
     parts = [dist.Normal(loc, scale).to_event(1), dist.Poisson(rate).to_event(1)]
-    joint = SideBySide(parts, [[2, 0], [1]])
+    joint = JointDistribution(parts, [[2, 0], [1]])
     assert (joint.batch_shape, joint.event_shape) == ((2,), (3,))
     x = torch.tensor([[1.0, 4.0, -1.0]], dtype=torch.float64)  # columns: second measurement, count, first measurement
     by_hand = stats.norm(LOC, SCALE).logpdf([-1.0, 1.0]).sum(1) + stats.poisson(RATE[:, 0]).logpmf(4)
@@ -218,7 +218,7 @@ def test_side_by_side_is_a_distribution():
     rows = torch.tensor([[0.5, 3.0, 1.0], [0.5, 3.5, 1.0], [0.5, -1.0, 1.0]]).double()
     assert joint.support.check(rows).tolist() == [True, False, False]
     assert joint.support.event_dim == 1 and not joint.support.is_discrete
-    assert SideBySide(parts[1:], [[0]]).support.is_discrete
+    assert JointDistribution(parts[1:], [[0]]).support.is_discrete
     assert isinstance(joint.support, constraints.Constraint)
 
 

@@ -24,7 +24,7 @@ from ..families.missing_values import ObservedValues
 from ..families.missing_values import log_density as log_prob
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..mixtures.e_step import allowed, sum_blocks
-from ..mixtures.impute import Imputed
+from ..mixtures.imputed import Imputed
 from ..mixtures.mixture import Mixture
 from ..mixtures.starts import draw_start
 from ..module import Recorded, local_params, on_the_cpu

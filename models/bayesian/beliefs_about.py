@@ -13,7 +13,6 @@ from torch.distributions import Dirichlet
 
 from ..families.categorical import Categorical
 from ..families.conjugate_priors import Priors
-from ..families.exponential_family import ExponentialFamily
 from ..families.family import Family
 from ..families.gaussian import Gaussian
 from ..families.product import Product
@@ -38,18 +37,12 @@ def beliefs_about(family: Family, prior: Any, conjugate: bool = True) -> Beliefs
     """
     if isinstance(prior, Mapping) and not conjugate:
         return NamedPriors(family, prior)
+    if family.is_conjugate:
+        return ConjugateBeliefs(family, prior, conjugate)
     raise TypeError(
         f"{type(family).__name__} has no conjugate prior, expected a family that has one, such as Gaussian, or a "
         "prior for each parameter, by name, and a guide, as in prior={...}, guide=AutoNormal"
     )
-
-
-@beliefs_about.register
-def _(family: ExponentialFamily, prior: Any, conjugate: bool = True) -> Beliefs:
-    free = isinstance(prior, Mapping) and not conjugate
-    if free or type(family).gain is ExponentialFamily.gain:
-        return beliefs_about.dispatch(Family)(family, prior, conjugate)
-    return ConjugateBeliefs(family, prior, conjugate)
 
 
 @beliefs_about.register
@@ -63,7 +56,7 @@ def _(family: Gaussian, prior: Any, conjugate: bool = True) -> Beliefs:
 def _(family: Categorical, prior: Any, conjugate: bool = True) -> Beliefs:
     """Of columns with different numbers of levels, those of each by itself."""
     if len(set(family.levels)) == 1:
-        return beliefs_about.dispatch(ExponentialFamily)(family, prior, conjugate)
+        return beliefs_about.dispatch(Family)(family, prior, conjugate)
     each: Any = prior
     if prior is not None or (family.priors and not family.priors.is_weak):
         given: Any = family.priors.distribution("probs") if prior is None else prior

@@ -74,7 +74,7 @@ class Guided(ByDraws):
         prior."""
         if not self.is_point:
             return super().view()
-        if lacking := self.beliefs.likelihood.lacking("expected_log_prob"):
+        if lacking := self.beliefs.likelihood.lacking_expected_log_prob():
             raise TypeError(f"EM() needs expected_log_prob(), which {lacking[0]} does not write: fit it by SVI()")
         return self.views()[0]
 

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from ...data.moments import Moments
 from ..families.family import Family
-from ..families.joint_distribution import SideBySide
+from ..families.joint_distribution import JointDistribution
 from .beliefs import Beliefs, Sites, Theta, remade
 
 
@@ -101,7 +101,7 @@ class ProductBeliefs(Beliefs):
 
     def predictive(self, z: Any = ...) -> Distribution:
         """The groups side by side: independent given z, as q(theta) is."""
-        return SideBySide([part.predictive(z) for part in self._parts], self._columns)
+        return JointDistribution([part.predictive(z) for part in self._parts], self._columns)
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """The sum of those of the groups."""

@@ -75,7 +75,7 @@ def _check(name: str, family: Family, x: Any, seed: int) -> None:
         gone = torch.rand(x.shape, generator=generator) < GONE
         gone[0] = True
         _check_missing(name, family, x.masked_fill(gone, torch.nan), r)
-    for path in family._names() if family.conditional else ():
+    for path in family._names() if family.allows_frozen else ():
         held = copy.deepcopy(family)
         held.start(x, r.flip(1))  # another value than the best for r
         _check_maximize(f"{name}, {path} frozen", held.freeze(path), x, r)

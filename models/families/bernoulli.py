@@ -16,6 +16,7 @@ from ...data.moments import Moments
 from ..kernels.joint_codes import BLOCK_ROWS, JointCodes
 from ..kernels.visit import Visit
 from ..module import require_size
+from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
@@ -24,16 +25,14 @@ from .probability_constraints import Probability
 CERTAIN = 700.0  # log odds beyond which exp leaves float64
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """Independent yes-or-no columns: x[d] | z = k ~ Bernoulli(probs[k, d]), x in {0, 1}.
 
     Parameter: `probs` (k, d), which maximum likelihood may put at exactly 0 or 1. prior: None, "weak" (a k-th of a row,
     spread evenly: Beta(1 + 1 / 2k, 1 + 1 / 2k)) or a `Beta` of each probability.
     """
 
-    repeatable = True
     expects = "0 or 1"
-    takes_missing = True
     probs: Tensor
     probs_unconstrained: Tensor
 

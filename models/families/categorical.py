@@ -16,6 +16,7 @@ from ...data.moments import Moments
 from ..kernels.joint_codes import BLOCK_ROWS, JointCodes
 from ..kernels.visit import Visit
 from ..module import require_size
+from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
@@ -23,7 +24,7 @@ from .probability_constraints import Simplexes, log_simplexes
 from .whole_numbers import not_counts
 
 
-class Categorical(ExponentialFamily):
+class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """Independent columns of categories: x[d] | z = k ~ Categorical(probs[k, d]), x[d] in 0 .. levels[d] - 1.
 
     levels: how many categories, one number for each column. Parameter: `probs` (k, d, largest of levels), 0 beyond the
@@ -33,8 +34,6 @@ class Categorical(ExponentialFamily):
     Goodman, Biometrika 61 (1974), 215-231.
     """
 
-    takes_missing = True
-    repeatable = True
     probs: Tensor
     probs_unconstrained: Tensor
     mask: Tensor
@@ -113,7 +112,7 @@ class Categorical(ExponentialFamily):
         alpha, own = self.priors.hyper("probs", "concentration"), self.mask
         normalizer = torch.lgamma(torch.where(own, alpha, 0.0).sum(-1)) - torch.where(own, alpha.lgamma(), 0.0).sum(-1)
         kernel = torch.where(own & (alpha > 1), (alpha - 1) * self._log_probs(), 0.0)
-        return normalizer.sum() * (self.components // self.copies) + self.per_copy(kernel)
+        return normalizer.sum() * (self.components // self.copies) + self.sum_per_copy(kernel)
 
     def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n s"]:
         """T(x), so that squared distances count the columns that differ, twice."""

@@ -14,6 +14,7 @@ from torch.distributions import AffineTransform, Distribution, Gamma, constraint
 
 from ...data.moments import Moments
 from ..module import require_size
+from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
@@ -21,16 +22,14 @@ from .family import Family, Profile
 ZERO = 1e-100  # mean over the average component's, below which a component has only rows of zeros
 
 
-class Exponential(ExponentialFamily):
+class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """Independent waiting times: x[d] | z = k ~ Exponential(rate[k, d]), density rate exp(-rate x).
 
     Parameter: `rate` (k, d), the inverse of the mean, in 1 / units of the column. prior: None, "weak" (a k-th of a row,
     spread as the data) or a `Gamma` of each rate.
     """
 
-    repeatable = True
     expects = "numbers of at least 0"
-    takes_missing = True
     rate: Tensor
     rate_unconstrained: Tensor
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution
 
-from ...data.moments import Moments
 from ..kernels.linear_pass import Linear, columns
 from ..kernels.visit import Summarize, Visit
+from .abilities import HasExpectedLogProb
 from .conjugate_priors import Priors
-from .family import Family
 
 NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
 
 
-class ExponentialFamily(Family):
+class ExponentialFamily(HasExpectedLogProb):
     """log p(x | k) = T(x) . eta[k] - A[k] + h(x), with T `statistics`, (eta, -A) `natural` and h `carrier`.
 
     Where columns are independent, A and h may be given for each column, which rows with missing cells need.
@@ -74,30 +70,10 @@ class ExponentialFamily(Family):
         terms = torch.where(total == 0, 0.0, total * eta)  # 0 log 0 = 0
         return terms.sum(-1) + weight * _summed(constant.reshape(len(constant), -1))
 
-    # beliefs about the parameters, for a family that has a conjugate prior: of the kinds that `priors` names
-
-    def weak_belief(self, data: Moments) -> dict[str, Distribution]:
-        """Priors of the parameters that say little more than the units of the data: the same for any number of members,
-        so that bounds of log p(all rows) can be compared."""
-        raise NotImplementedError(f"{type(self).__name__} does not write weak_belief(): it has no conjugate prior")
-
-    def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """What rows add to the hyperparameters of each parameter: posterior = prior + gain."""
-        raise NotImplementedError(f"{type(self).__name__} does not write gain(): it has no conjugate prior")
-
-    def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """The family at eta = E[eta], and A(E[eta]) - E[A] <= 0 of each member: E[log p(x | k)] is the log density of
-        the one plus the other. beliefs: the distributions of the parameters, by name."""
-        raise NotImplementedError(f"{type(self).__name__} does not write expected(): it has no conjugate prior")
-
-    def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
-        """E[p(x | k)] of each member: a distribution of batch shape (k,)."""
-        raise NotImplementedError(f"{type(self).__name__} does not write predictive(): it has no conjugate prior")
-
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta) under the prior: a density in the parameters; 0 without one."""
         terms = self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
-        return super().log_prior() + sum(map(self.per_copy, terms))
+        return super().log_prior() + sum(map(self.sum_per_copy, terms))
 
 
 @dataclass(frozen=True)

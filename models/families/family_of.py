@@ -16,8 +16,9 @@ from torch.distributions import Distribution, constraints, transform_to
 from ...data.moments import Moments
 from ..data_units import Located, ScaledCholesky
 from ..module import require_size
+from .abilities import AllowsFrozen, TakesMissing
 from .distribution_parameters import constraint_of, parameters_of
-from .family import Family, Profile
+from .family import Profile
 from .initial_values import best_guess
 from .missing_values import observed_log_prob
 
@@ -26,7 +27,7 @@ LONGEST = 2.0  # the longest step of the M-step in any unconstrained coordinate
 ROWS = 4096  # rows whose scores are held at a time
 
 
-class FamilyOf(Family):
+class FamilyOf(AllowsFrozen, TakesMissing):
     """Components of any Pyro distribution: x | z = k ~ distribution(parameters[k]), for each column by itself if it is
     one of numbers. FamilyOf(dist.Laplace, components=2, features=1) has parameters `loc` and `scale`, both (2, 1).
 
@@ -40,7 +41,6 @@ class FamilyOf(Family):
     """
 
     generalized = True
-    conditional = True
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from ..kernels.special_functions import (
     log_minus_digamma,
 )
 from ..module import require_size
+from .abilities import AllowsFrozen, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 
@@ -27,7 +28,7 @@ SHARPEST = 1e14  # largest concentration: a standard deviation of a ten-milliont
 WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
 
 
-class Gamma(ExponentialFamily):
+class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
     """Independent positive columns: x[d] | z = k ~ Gamma(concentration[k, d], rate[k, d]).
 
     Parameters: `concentration` (k, d), and `rate` (k, d) in 1 / units of the column; mean = concentration / rate, and
@@ -36,10 +37,7 @@ class Gamma(ExponentialFamily):
     `Gamma`s.
     """
 
-    repeatable = True
     expects = "positive numbers"
-    takes_missing = True
-    conditional = True
     concentration: Tensor
     rate: Tensor
     unit: Tensor

@@ -20,7 +20,7 @@ from ..kernels.fused_pass import FAR, FusedPass, log_density, moments, shift, sq
 from ..kernels.gaussian_conditional import Given
 from ..kernels.visit import Summarize, Visit
 from ..module import require_size
-from .family import Family
+from .abilities import AllowsFrozen, HasExpectedLogProb, SideBySide, TakesMissing
 from .normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, hyperparameters, weak
 
 ROUNDING = 2e-13  # a thousand eps: how far rounding may take sums of many squares, relative to their size
@@ -30,7 +30,7 @@ BLOCK_ROWS = 1 << 15
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
-class Gaussian(Family):
+class Gaussian(AllowsFrozen, TakesMissing, SideBySide, HasExpectedLogProb):
     """k Gaussians in d dimensions: x | z = k ~ N(loc[k], Sigma[k]).
 
     covariance: "full", "diag" or "spherical" for each component's own, "tied", "tied-diag" or "tied-spherical" for one
@@ -41,9 +41,6 @@ class Gaussian(Family):
     likelihood under that constraint, as a `GaussianDecoder` has it, where a column may be constant in a component.
     """
 
-    takes_missing = True
-    repeatable = True
-    conditional = True
     location_parameter = "loc"
     origin: Tensor
     unit: Tensor
@@ -255,7 +252,7 @@ class Gaussian(Family):
         if prior is None:
             return super().log_prior()
         location, covariance = prior.log_prob(self.loc, self.scales(), getattr(self, self.shape.name))
-        return self.per_copy(location) + self.per_copy(covariance)
+        return self.sum_per_copy(location) + self.sum_per_copy(covariance)
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Tensor:
         """Which components are too thin: smallest eigenvalue below 1e-10 when whitened by the average component, or

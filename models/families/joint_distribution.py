@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 
-class SideBySide(TorchDistribution):
+class JointDistribution(TorchDistribution):
     """Independent distributions, each over a group of the columns of one row."""
 
     arg_constraints = {}  # type: ignore[reportIncompatibleMethodOverride,reportAssignmentType]  # noqa: RUF012
@@ -39,9 +39,9 @@ class SideBySide(TorchDistribution):
             out[..., group] = value.to(out.dtype)
         return out
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> SideBySide:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> JointDistribution:
         """The same with more batch dimensions."""
-        return SideBySide([part.expand(batch_shape) for part in self.parts], self.columns)
+        return JointDistribution([part.expand(batch_shape) for part in self.parts], self.columns)
 
 
 class Columns(constraints.Constraint):

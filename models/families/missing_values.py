@@ -29,7 +29,6 @@ class ReadsRows(Protocol):
     def component(self, z: Any = ...) -> Any: ...
     def log_prob(self, x: Tensor) -> Tensor: ...
     def summarize(self, x: Tensor, responsibilities: Tensor) -> Tensor: ...
-    def visit_missing(self, x: Tensor) -> tuple[Tensor, Summarize]: ...
 
 
 def log_prob_and_sums(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Summarize]:
@@ -38,12 +37,13 @@ def log_prob_and_sums(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float
     gone = x.isnan().any(1)
     if not gone.any():
         return family.log_prob(x), lambda r: family.summarize(x, r)
-    torn, sums = family.visit_missing(x[gone])
+    takes_missing: Any = family
+    incomplete, sums = takes_missing.visit_missing(x[gone])
     if gone.all():
-        return torn, sums
+        return incomplete, sums
     whole = ~gone
     order = torch.cat([whole.nonzero(), gone.nonzero()]).squeeze(1).argsort()
-    log_prob = torch.cat([family.log_prob(x[whole]), torn])[order]
+    log_prob = torch.cat([family.log_prob(x[whole]), incomplete])[order]
     return log_prob, lambda r: sums(r[gone]) + family.summarize(x[whole], r[whole])
 
 

@@ -15,6 +15,7 @@ from torch.distributions import Dirichlet, Distribution
 from ...data.moments import Moments
 from ..kernels.special_functions import log_factorial
 from ..module import require_size
+from .abilities import Conjugate, SideBySide
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
@@ -22,7 +23,7 @@ from .probability_constraints import Simplexes, log_simplexes
 from .whole_numbers import COUNTS, not_counts
 
 
-class Multinomial(ExponentialFamily):
+class Multinomial(ExponentialFamily, Conjugate, SideBySide):
     """Counts over d categories, given their sum: x | z = k, sum(x) = n ~ Multinomial(n, probs[k]).
 
     Parameter: `probs` (k, d). The sum of a row is not modelled and may differ from row to row; rows that are drawn, and
@@ -30,7 +31,6 @@ class Multinomial(ExponentialFamily):
     in all, spread evenly) or a `Dirichlet`.
     """
 
-    repeatable = True
     expects = COUNTS
     probs: Tensor
     probs_unconstrained: Tensor

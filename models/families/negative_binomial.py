@@ -13,8 +13,9 @@ from torch.distributions import Distribution, Gamma, constraints
 
 from ..kernels.special_functions import digamma_deficit, log1p_deficit, log_factorial, log_gamma_ratio
 from ..module import require_size
+from .abilities import AllowsFrozen, TakesMissing
 from .conjugate_priors import Prior, Priors
-from .family import Family, Profile
+from .family import Profile
 from .gamma import WEAK_RATE
 from .whole_numbers import COUNTS, not_counts
 
@@ -23,7 +24,7 @@ POISSON = 1e8  # largest concentration, times a mean above 1: the variance is th
 NOISE = 1e-14  # slopes in nats below which there is nothing but rounding
 
 
-class NegativeBinomial(Family):
+class NegativeBinomial(AllowsFrozen, TakesMissing):
     """Independent overdispersed counts: x[d] | z = k ~ NegativeBinomial, variance = mean + mean^2 / concentration.
 
     Parameters: `mean` (k, d) and `concentration` (k, d), R's mu and size: Poisson counts whose rate is drawn from
@@ -39,8 +40,6 @@ class NegativeBinomial(Family):
 
     expects = COUNTS
     generalized = True
-    takes_missing = True
-    conditional = True
     location_parameter = "mean"
     mean: Tensor
     concentration: Tensor
@@ -133,7 +132,7 @@ class NegativeBinomial(Family):
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior: 0 without one."""
-        return super().log_prior() + sum(map(self.per_copy, self.priors.log_prob(concentration=self.concentration)))
+        return super().log_prior() + sum(map(self.sum_per_copy, self.priors.log_prob(concentration=self.concentration)))
 
     def _cells(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
         """log p of each cell but for -log x!."""

@@ -15,22 +15,21 @@ from torch.distributions import Distribution, Gamma, constraints
 from ...data.moments import Moments
 from ..kernels.special_functions import log_factorial
 from ..module import require_size
+from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .whole_numbers import COUNTS, not_counts
 
 
-class Poisson(ExponentialFamily):
+class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """Independent counts: x[d] | z = k ~ Poisson(rate[k, d]).
 
     Parameter: `rate` (k, d), counts per row. prior: None, "weak" (a k-th of a row, spread as the data) or a `Gamma` of
     each rate.
     """
 
-    repeatable = True
     expects = COUNTS
-    takes_missing = True
     rate: Tensor
     rate_unconstrained: Tensor
 

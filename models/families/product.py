@@ -13,12 +13,13 @@ from torch.distributions import Distribution
 
 from ...data.moments import Moments
 from ..kernels.visit import Summarize, Visit
+from .abilities import HasExpectedLogProb, SideBySide, TakesMissing
 from .family import Family, Profile
-from .joint_distribution import SideBySide
+from .joint_distribution import JointDistribution
 from .missing_values import log_prob_and_sums
 
 
-class Product(Family):
+class Product(TakesMissing, SideBySide, HasExpectedLogProb):
     """Groups of columns that are independent within a component: p(x | z = k) = product over groups g of p_g(x_g | k).
 
     families: one `Family` for each group, all with the same number of components; columns: the data columns of each
@@ -71,7 +72,7 @@ class Product(Family):
 
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): the groups side by side."""
-        return SideBySide([family.component(z) for family in self._families], self.columns)
+        return JointDistribution([family.component(z) for family in self._families], self.columns)
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(x): those of each group in turn."""

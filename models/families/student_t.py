@@ -15,7 +15,8 @@ from torch.distributions import Distribution, constraints
 from ...data.moments import Moments
 from ..kernels.special_functions import gamma_shape, log_gamma_ratio, log_minus_digamma
 from ..kernels.visit import Summarize, Visit
-from .family import Family, Profile
+from .abilities import AllowsFrozen, SideBySide, TakesMissing
+from .family import Profile
 from .gaussian import Gaussian
 from .normal_inverse_wishart import NormalInverseWishart
 
@@ -25,7 +26,7 @@ NOISE = 1e-14  # slopes in nats below which there is nothing but rounding
 START = 10.0  # degrees of freedom to begin with, where they are estimated
 
 
-class StudentT(Family):
+class StudentT(AllowsFrozen, TakesMissing, SideBySide):
     """k multivariate t distributions in d dimensions: x | z = k ~ t(dof[k], loc[k], Sigma[k]).
 
     A Gaussian whose covariance is divided by a second latent variable u ~ Gamma(dof / 2, dof / 2), one for each row: an
@@ -39,9 +40,6 @@ class StudentT(Family):
     times faster than EM's, above all towards the Gaussian; where it would go too far, EM's own.
     """
 
-    takes_missing = True
-    repeatable = True
-    conditional = True
     dof: Tensor
     normal: Gaussian
 

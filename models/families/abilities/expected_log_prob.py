@@ -1,0 +1,28 @@
+"""Ability: the expected log-likelihood from summed statistics, without another look at the rows."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..family import Family
+from ..hooks.density import not_written
+
+
+class HasExpectedLogProb(Family):
+    """A family whose statistics give the gradient of the bound (Fisher's identity) and MAP under any prior.
+
+    It writes `expected_log_prob`. A family that inherits this from a base class but cannot do it sets
+    `has_expected_log_prob = False`.
+    """
+
+    has_expected_log_prob = True
+
+    def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
+        """sum over rows of r log p(x | z = k), up to terms that no parameter changes; differentiable.
+
+        Args:
+            weight: sums of responsibilities, in rows.
+            total: sums of r T(x).
+        """
+        raise not_written(self, "expected_log_prob", "for an M-step under any prior")
