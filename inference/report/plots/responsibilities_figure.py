@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ...criticism.comparison import Comparison
 from ...criticism.component_summaries import furthest, measured
 from ..text_table import format_number
-from .stacked_areas import SURE, have_same_components, stacked_areas, unsure_note
+from .stacked_areas import CERTAIN, have_same_components, stacked_areas, uncertain_note
 from .style import COLOURS, blank_figure, despine, mark_half_missing_rows, set_title_and_caption
 
 DRAWN_ROWS = 2000
@@ -41,7 +41,7 @@ def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> F
         figure = _scatter(probabilities, x.numpy(), comparison.x.columns)
         caption = (
             "Each dot is a row: blue circles belong to component 1, orange crosses to component 2. Larger ones with a "
-            f"black outline have no component above {SURE}."
+            f"black outline have no component above {CERTAIN}."
         )
         if bool(x.isnan().any()):
             caption += " Ticks on an axis are rows with the other column missing."
@@ -65,17 +65,17 @@ def _scatter(probabilities: dict[str, np.ndarray], x: np.ndarray, columns: list[
     for axes in grid.flat[len(probabilities) :]:
         axes.remove()
     for axes, (name, p) in zip(shown, probabilities.items(), strict=True):
-        unsure = p.max(1) < SURE
+        uncertain = p.max(1) < CERTAIN
         complete = ~np.isnan(x).any(1)
         for component, marker in ((0, "o"), (1, "X")):
             members = complete & (p.argmax(1) == component)
             for part, style in (
-                (members & ~unsure, {"s": 22, "linewidths": 0}),
-                (members & unsure, {"s": 60, "linewidths": 1, "edgecolors": "black"}),
+                (members & ~uncertain, {"s": 22, "linewidths": 0}),
+                (members & uncertain, {"s": 60, "linewidths": 1, "edgecolors": "black"}),
             ):
                 axes.scatter(*x[part].T, c=p[part, 0], cmap=SCALE, vmin=0, vmax=1, marker=marker, alpha=0.9, **style)
         mark_half_missing_rows(axes, x, p[:, 0], cmap=SCALE, vmin=0, vmax=1, linewidths=1.5)
-        despine(axes).set_title(f"{name}\n{unsure_note(p)}", fontsize=10)
+        despine(axes).set_title(f"{name}\n{uncertain_note(p)}", fontsize=10)
         axes.label_outer()
     for axes in shown[-across:]:  # panels with no panel below
         axes.tick_params(labelbottom=True)
@@ -91,7 +91,7 @@ def _title(comparison: Comparison, probabilities: dict[str, np.ndarray]) -> str:
     divergence = furthest(comparison, "posterior_kl")
     if len(probabilities) == 1:
         name, p = next(iter(probabilities.items()))
-        return f"{name} is certain of {int((p.max(1) >= SURE).sum())} of {len(p)} rows"
+        return f"{name} is certain of {int((p.max(1) >= CERTAIN).sum())} of {len(p)} rows"
     if not np.isfinite(divergence):  # no pair matches, or one fit has probability 0 where another has not
         return "How certain each fit is of the component of each row"
     if divergence < 0.01:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from .style import COLOURS, blank_figure, despine
 
-SURE = 0.95  # a row is certain if a component has this probability
+CERTAIN = 0.95  # a row is certain if a component has this probability
 
 
 def stacked_areas(probabilities: dict[str, np.ndarray]) -> Figure:
@@ -20,7 +20,7 @@ def stacked_areas(probabilities: dict[str, np.ndarray]) -> Figure:
     for axes, (name, p) in zip(grid, probabilities.items(), strict=True):
         key = first if have_same_components(probabilities) else p
         _areas(axes, p[np.lexsort((-key.max(1), key.argmax(1)))])
-        axes.set_title(f"{name}: {unsure_note(p)}", fontsize=11, loc="left")
+        axes.set_title(f"{name}: {uncertain_note(p)}", fontsize=11, loc="left")
         axes.set_ylabel("probability")
     which = "the first" if have_same_components(probabilities) else "each"
     grid[-1].set_xlabel(f"rows, sorted by the component and certainty of {which} fit")
@@ -66,7 +66,7 @@ def _longest_run(flags: np.ndarray) -> tuple[int, int]:
     return int(starts[longest]), int(lengths[longest])
 
 
-def unsure_note(p: np.ndarray) -> str:
-    """How many rows have no component above `SURE`, in words."""
-    count = int((p.max(1) < SURE).sum())
-    return f"{count} of {len(p)} rows unsure (no component above {SURE})"
+def uncertain_note(p: np.ndarray) -> str:
+    """How many rows have no component above `CERTAIN`, in words."""
+    count = int((p.max(1) < CERTAIN).sum())
+    return f"{count} of {len(p)} rows uncertain (no component above {CERTAIN})"
