@@ -15,8 +15,8 @@ GLOSSARY = {
     "log prior or -KL of theta": "Log density of the parameters theta under their prior. For a fit with a posterior "
     "q(theta) over the parameters: -KL(q(theta), prior).",
     "bound of log evidence": "ELBO - KL(q(theta), prior) of a posterior q over the parameters theta, plus the "
-    "logarithm of the number of relabelings of its components. It is below log p(all rows) by the KL from q to the posterior. It "
-    "ranks models of any size with comparable priors.",
+    "logarithm of the number of relabelings of its components. It is below log p(all rows) by the KL from q to the "
+    "posterior. It ranks models of any size with comparable priors.",
     "Pareto k": "Whether importance weighting of draws from q(theta) is reliable: up to 0.5 yes, up to 0.7 roughly. It "
     "does not see regions that q never draws from; the sampler can.",
     "s.d. of theta": "Geometric mean over all parameters of the standard deviation under q divided by that of the "
