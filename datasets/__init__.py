@@ -1,4 +1,9 @@
-"""Small real tables for examples, tutorials and tests; README.md beside this file says where each is from."""
+"""Small real tables for examples, tutorials and tests.
+
+`load(name)` gives one as a DataFrame, `names()` lists them. README.md in this folder says where each comes from. A new
+table is a CSV file in this folder; one with columns of words also needs their order in `_WORDS`. This folder imports
+libraries only.
+"""
 
 from importlib.resources import files
 
@@ -18,13 +23,37 @@ _WORDS = {
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` knows, sorted: every CSV file of this folder, and the tables of scikit-learn."""
+    """The names that `load` takes, sorted: the CSV files of this folder, and some tables of scikit-learn.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> from lowerbound import datasets
+        >>> datasets.names()[:3]
+        ('binary_digits', 'carcinoma', 'deaths')
+    """
     shipped = [file.name.removesuffix(".csv") for file in _HERE.iterdir() if file.name.endswith(".csv")]
     return tuple(sorted([*shipped, *_SCIKIT_LEARN]))
 
 
 def load(name: str) -> pd.DataFrame:
-    """A fresh table, one row per observation, by its name: numbers, or in titanic words as pandas categories."""
+    """A table by its name, one row per observation.
+
+    Args:
+        name: one of `names()`.
+
+    Returns:
+        A new DataFrame of numbers; in titanic, of pandas categories.
+
+    Raises:
+        ValueError: no data set has this name.
+
+    Example:
+        >>> from lowerbound import datasets
+        >>> datasets.load("faithful").mean().round(2).to_dict()
+        {'eruptions': 3.49, 'waiting': 70.9}
+    """
     if name not in names():
         raise ValueError(f"no dataset is named {name!r}; the names are {', '.join(names())}")
     if name in _SCIKIT_LEARN:
@@ -35,8 +64,8 @@ def load(name: str) -> pd.DataFrame:
 
 
 def _iris() -> pd.DataFrame:
-    """The four measurements of iris in centimetres, species left out: it is what a mixture has to find."""
-    from sklearn.datasets import load_iris  # here, as below: a slow import that only these tables need
+    """Four measurements of iris flowers in centimetres, without the species, which a mixture has to find."""
+    from sklearn.datasets import load_iris  # imported late, here and below: slow, and only these tables need it
 
     table = pd.DataFrame(load_iris(return_X_y=True)[0])
     table.columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -44,7 +73,7 @@ def _iris() -> pd.DataFrame:
 
 
 def _digits() -> pd.DataFrame:
-    """The 64 pixels of handwritten digits, 0 to 16, row by row; which digit it is is left out, as with iris."""
+    """The 64 pixels of handwritten digits, 0 to 16, row by row, without the digits that they show."""
     from sklearn.datasets import load_digits
 
     table = pd.DataFrame(load_digits(return_X_y=True)[0])
@@ -58,7 +87,7 @@ def _binary_digits() -> pd.DataFrame:
 
 
 def _grey_digits() -> pd.DataFrame:
-    """The digits as shares of black, from 0 to 1: pixels divided by 16."""
+    """The digits in grey, from 0 to 1: pixels divided by 16."""
     return _digits() / 16
 
 

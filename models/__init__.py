@@ -5,6 +5,7 @@ from ..data.rows import Rows
 from .bayesian.bayesian_mixture import BayesianMixture
 from .bayesian.posterior_draws import PosteriorDraws
 from .conformance.check_family import check_family
+from .conformance.check_model import check_model
 from .continuous.continuous_latent import ContinuousLatent, Draws
 from .continuous.decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from .continuous.encoders import ConvEncoder, MLPEncoder
@@ -97,6 +98,7 @@ __all__ = [
     "SupportsPosterior",
     "TakesMissing",
     "check_family",
+    "check_model",
     "linear_vae",
     "seed",
 ]

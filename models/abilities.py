@@ -15,25 +15,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..data.schema import Schema
+# What the reading of tables asks of a model stands below, in `data`, and is listed here with the other abilities.
+from ..data.model_abilities import RemembersTable as RemembersTable
+from ..data.model_abilities import TakesMissingValues as TakesMissingValues
+from ..data.model_abilities import takes_missing as takes_missing
 from .contract import LatentModel, Statistics
 
 
 @runtime_checkable
-class RemembersTable(Protocol):
-    """A model that remembers the names of the columns and categories it was fitted to: new tables match by name."""
-
-    schema: Schema | None
-
-
-@runtime_checkable
-class TakesMissingValues(Protocol):
-    """A model whose rows may have missing values (NaN), which its bound integrates out."""
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether this very model takes them: a mixture does if its family does."""
-        ...
+class Imputes(TakesMissingValues, Protocol):
+    """A model that fills in missing values, or draws them, given the observed values of a row."""
 
     def impute(self, x: Any) -> Any:
         """The table with each missing value at its posterior mean, and its standard deviation."""
@@ -154,11 +145,6 @@ class HasConstants(Protocol):
     """A model with parameters that are frozen by what it is, such as the equal weights of k-means."""
 
     constants: tuple[str, ...]
-
-
-def takes_missing(model: Any) -> bool:
-    """Whether rows of this model may have missing values."""
-    return isinstance(model, TakesMissingValues) and model.takes_missing
 
 
 def is_module(model: Any) -> bool:

@@ -1,4 +1,27 @@
-"""The two contracts of the house: what every model offers, and what EM needs besides."""
+"""The contract of a model: what the author of a new one writes, and what comes for free.
+
+A latent variable model is an object with the methods of `LatentModel`. Nothing has to be inherited: the contract is a
+protocol, and `check_model(model, x)` tries it on rows.
+
+| write | it gives back | it is used by |
+| --- | --- | --- |
+| `model`, `guide` | a Pyro program for p(x, z), and one for q(z given x) | `SVI`, and any loop of Pyro's |
+| `posterior(x)` | q(z given x) as a distribution, batch shape (n,) | `elbo_gap`, `align`, pictures |
+| `bound(x)`, `objective(x)` | nats per row, (n,), without and with a gradient | every engine, `compare`, `select` |
+| `evidence(x)` | log p(x) of each row, or None without a closed form | `compare`, `evidence` |
+| `global_term()` | log p(theta) in nats, or 0 | every engine |
+| `sample(n, seed)` | n rows | `compare`, ArviZ, pictures |
+| `initialize(x, ...)` | nothing: it sets the first parameters | `fit` |
+| `parameters()` | the tensors that gradients move (from `torch.nn.Module`) | `SVI`, `gradient_norm` |
+| `free_parameters()` | their number | BIC, AIC |
+| `check()` | nothing: it raises `Collapse` at a singularity | `fit` |
+| for `EM`: `expect`, `maximize`, `remeasure`, `generalized` | see `SupportsEM` | `EM`, `OnlineEM`, SQUAREM |
+
+What comes for free: `fit` with restarts, validation and checkpoints, every engine, `compare`, `select`, `elbo_gap`,
+standard errors, the bootstrap, saving, the report and the command's tables. Two shorter ways: a `Family` in a `Mixture`
+(three methods), and `ContinuousLatent` for a vector z with a standard normal prior. What a model may offer beyond the
+contract, such as missing values, is in `abilities`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +36,20 @@ from torch.distributions import Distribution
 
 
 class Collapse(ArithmeticError):
-    """Parameters have run into a singularity, where the likelihood has no upper bound: as a rule a component has shrunk
-    onto a few rows, and `component` says which. `cure`: what to do about it."""
+    """Parameters have run into a singularity, where the likelihood has no upper bound.
+
+    As a rule a component has shrunk onto a few rows.
+
+    Args:
+        message: what happened.
+        component: the component that collapsed, from 0; None if it is not one of them.
+        cure: what to do about it.
+
+    Example:
+        >>> from lowerbound.models import Collapse
+        >>> print(Collapse("component 1 has collapsed", 1, "use fewer components"))
+        component 1 has collapsed: use fewer components
+    """
 
     def __init__(
         self,
@@ -32,11 +67,24 @@ class Collapse(ArithmeticError):
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the M-step needs to know of some rows. A monoid: it adds over chunks, passes and machines.
+    """What the M-step needs to know of some rows. Statistics add over chunks of rows, passes and processes.
 
-    weight: (k,) sums over rows of row weight times responsibility; total: (k, s) the same sums of T(x); bound: () sum
-    of row weight times the bound of each row, in nats (of several models side by side, of each); total_weight: () sum
-    of the row weights. Statistics of one model add only if they were taken at the same parameters.
+    Statistics of one model add only if they were taken at the same parameters.
+
+    Args:
+        weight: (k,) sums over rows of row weight times responsibility.
+        total: (k, s) the same sums of the sufficient statistics T(x).
+        bound: () sum of row weight times the bound of each row, in nats; (copies,) for models side by side.
+        total_weight: () sum of the row weights.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import GaussianMixture, seed
+        >>> x = torch.tensor([[0.0], [1.0], [5.0], [6.0]])
+        >>> model = seed(GaussianMixture(components=2, features=1), x)
+        >>> halves = model.expect(x[:2]) + model.expect(x[2:])
+        >>> bool(torch.allclose(halves.total, model.expect(x).total))
+        True
     """
 
     weight: Float[Tensor, " k"]
@@ -55,14 +103,27 @@ class Statistics:
 
 @runtime_checkable
 class LatentModel(Protocol):
-    """A model/guide pair whose guide is the E-step. All that SVI, `compare` and the report need.
+    """A Pyro model/guide pair whose guide is the E-step: all that SVI, `compare` and the report need.
 
-    `x` is whatever `lowerbound.inference.fit` takes: tensor, numpy array, DataFrame, memory-mapped array; (n, d).
+    In every method `x` is whatever `lowerbound.inference.fit` takes: (n, d) rows in a tensor, NumPy array, DataFrame or
+    memory-mapped array. `labels` are known components, (n,), -1 where unknown; a model without components ignores them.
+
+    Example:
+        >>> from lowerbound.models import GaussianMixture, LatentModel
+        >>> isinstance(GaussianMixture(2, 2), LatentModel)
+        True
     """
 
     def model(self, x: Any, weights=None, labels=None, rows: float | None = None) -> Any:
-        """Pyro model: plate("rows"): z ~ p(z); x ~ p(x | z). Local sites are scaled by weights * rows / len(x); the
-        prior enters once, outside the plate, so a minibatch of `rows` rows gives an unbiased bound of them all."""
+        """Pyro model: plate("rows"): z ~ p(z); x ~ p(x | z).
+
+        Args:
+            x: (n, d) rows.
+            weights: (n,) row weights, or None for ones.
+            labels: (n,) known components, or None.
+            rows: how many rows x stands for, by default n. Local sites are scaled by weights * rows / n; the prior
+                enters once, outside the plate. The bound of a minibatch is then unbiased for that of all rows.
+        """
         ...
 
     def guide(self, x: Any, weights=None, labels=None, rows: float | None = None) -> Any:
@@ -70,7 +131,7 @@ class LatentModel(Protocol):
         ...
 
     def posterior(self, x: Any) -> Distribution:
-        """q(z | x), with batch shape (n,)."""
+        """q(z | x), a distribution with batch shape (n,)."""
         ...
 
     def bound(self, x: Any, labels=None) -> Float[Tensor, " n"]:
@@ -82,11 +143,11 @@ class LatentModel(Protocol):
         ...
 
     def evidence(self, x: Any) -> Float[Tensor, " n"] | None:
-        """log p(x) of each row in nats, where it has a closed form; else None. No gradient."""
+        """log p(x) of each row in nats if it has a closed form, else None. No gradient."""
         ...
 
     def global_term(self) -> Float[Tensor, ""]:
-        """What the bound owes to the parameters: 0 (maximum likelihood), log p(theta) (MAP)."""
+        """The part of the bound that belongs to no row: 0 (maximum likelihood) or log p(theta) (MAP), in nats."""
         ...
 
     def sample(self, n: int, seed: int | None = None) -> Float[Tensor, "n d"]:
@@ -94,7 +155,8 @@ class LatentModel(Protocol):
         ...
 
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
-        """Learn the units of the data and draw starting parameters; `redraw=False` keeps those already set."""
+        """Learn the units of the data and draw starting parameters from `generator`; `redraw=False` keeps those that
+        are already set."""
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
@@ -111,25 +173,67 @@ class LatentModel(Protocol):
 
 
 @runtime_checkable
+class SupportsEM(LatentModel, Protocol):
+    """A latent model whose bound EM can raise: an E-step that sums statistics, and an M-step that reads the sum.
+
+    Example:
+        >>> from lowerbound.models import PPCA, SupportsEM
+        >>> isinstance(PPCA(features=4, latent=2), SupportsEM)
+        True
+    """
+
+    def expect(self, x: Any, weights=None, labels=None) -> Statistics:
+        """E-step of some rows: their bound and expected statistics at the present parameters."""
+        ...
+
+    def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
+        """M-step: the parameters that maximize the expected complete log-likelihood plus the log prior.
+
+        Args:
+            statistics: the sum of what `expect` returns over all rows.
+            length: the fraction of its step that a `generalized` model takes; 1 for all others.
+        """
+        ...
+
+    def remeasure(self, statistics: Statistics) -> Statistics:
+        """Statistics from before the last `maximize`, as they would be summed now, so that they can be averaged with
+        new ones. Raises TypeError if they say nothing about other parameters. As a rule the statistics themselves."""
+        ...
+
+    @property
+    def generalized(self) -> bool:
+        """Whether `maximize` takes an uphill step, which may be too long, instead of going to the maximum. The engine
+        then halves `length` until the bound does not fall."""
+        ...
+
+
+@runtime_checkable
 class SupportsBatch(Protocol):
-    """A model whose restarts may take the steps of EM together."""
+    """A model whose restarts may take the steps of EM together, in one tensor."""
 
     def batch(self, rows: Any, generators: Sequence[torch.Generator]) -> Any:
-        """This model, started on these rows, and a new start of its kind from each generator: a `Batch`, or None."""
+        """This model, started on these rows, and one new start from each generator: a `Batch`, or None if this model or
+        table does not allow it."""
         ...
 
 
 @runtime_checkable
 class SupportsPosterior(LatentModel, Protocol):
-    """A latent model with a distribution q over its parameters theta, of which its `evidence` is the predictive density
-    and its bound one of log p(all rows)."""
+    """A latent model with a distribution q over its parameters theta. Its `evidence` is the predictive density, and its
+    bound is one of log p(all rows).
+
+    Example:
+        >>> from lowerbound.models import BayesianMixture, Gaussian, SupportsPosterior
+        >>> isinstance(BayesianMixture(Gaussian(2, 2)), SupportsPosterior)
+        True
+    """
 
     def draw(self, draws: int, seed: int | None = None) -> dict[str, Tensor]:
         """Draws of the parameters by name, with the draw on dim 0."""
         ...
 
     def centre(self) -> LatentModel:
-        """The model without a posterior that has the mean of q for parameters."""
+        """The model without a posterior whose parameters are the mean of q."""
         ...
 
     def log_likelihood(self, theta: dict[str, Tensor], x: Any) -> Float[Tensor, "s n"]:
@@ -141,9 +245,11 @@ class SupportsPosterior(LatentModel, Protocol):
         ...
 
     def log_labellings(self, labels: Any = None) -> float:
-        """The logarithm of how many relabellings of q there are that are as good and do not overlap: what a bound of
-        log p(all rows) gains by the mixture of them all. labels: of the rows, (n,) with -1 where unknown. 0 where
-        labels mean something."""
+        """The logarithm of the number of relabellings of q that are as good and do not overlap.
+
+        A bound of log p(all rows) gains this much from the mixture of them all. labels: known components of the rows,
+        (n,), -1 where unknown. 0 where labels have a meaning.
+        """
         ...
 
     @property
@@ -154,30 +260,4 @@ class SupportsPosterior(LatentModel, Protocol):
     @property
     def is_point(self) -> bool:
         """Whether q is a single point."""
-        ...
-
-
-@runtime_checkable
-class SupportsEM(LatentModel, Protocol):
-    """A latent model whose bound EM can raise: an E-step that sums statistics and an M-step that reads their sum."""
-
-    def expect(self, x: Any, weights=None, labels=None) -> Statistics:
-        """E-step of some rows: their bound and expected statistics at the parameters as they stand."""
-        ...
-
-    def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
-        """M-step: the parameters that maximize the expected complete log-likelihood (plus log prior).
-
-        length: the fraction of its step that a `generalized` model is to take; others are never asked for less than 1.
-        """
-        ...
-
-    def remeasure(self, statistics: Statistics) -> Statistics:
-        """Statistics of before the last `maximize`, as they would be measured now, so that they can be averaged with or
-        compared to new ones. Raises TypeError where they say nothing at other parameters."""
-        ...
-
-    @property
-    def generalized(self) -> bool:
-        """Whether `maximize` takes a step uphill, which may be too long, instead of going to the maximum."""
         ...

@@ -53,10 +53,13 @@ def local_params(method: Method) -> Method:
     return isolated  # type: ignore[return-value]
 
 
-def constructor_call(part: Any) -> str:
-    """The call of the constructor that made a part which remembers its `arguments`: Gaussian(2, 3, prior='weak')."""
+def constructor_call(part: Any, show: Callable[[Any], str] = repr) -> str:
+    """The call of the constructor that made a part which remembers its `arguments`: Gaussian(2, 3, prior='weak').
+
+    show: writes one argument.
+    """
     positional, named = part.arguments
-    words = [*map(repr, positional), *(f"{name}={value!r}" for name, value in named.items())]
+    words = [*map(show, positional), *(f"{name}={show(value)}" for name, value in named.items())]
     return f"{type(part).__name__}({', '.join(words)})"
 
 

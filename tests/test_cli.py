@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import lowerbound
 from lowerbound import datasets
-from lowerbound.data.read_file import read, split
+from lowerbound.data.held_out import split
+from lowerbound.data.read_file import read
 from lowerbound.inference import EM, compare, fit, load
 from lowerbound.inference.cli import engines_by_name, models_by_name
 from lowerbound.inference.cli.app import app
@@ -179,7 +180,7 @@ def bad_files(folder):
         "folder.csv": ["a folder without .parquet files"],
         "ragged.csv": ["comma-separated", "line 3"],
         "semicolons.csv": ["comma-separated values: its columns are separated by ';'"],
-        "surplus.csv": ["more cells than its header"],
+        "surplus.csv": ["more values than its header"],
         "word.csv": ["columns 'name', 'kind' of word.csv hold categories", "--model categorical, mixed or vae"],
         "hole.csv": ["column 1 ('b') has no value in any row"],
         "index.csv": ["column 0", "no name"],

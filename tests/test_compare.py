@@ -13,8 +13,8 @@ from scipy.special import rel_entr
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, align, compare, evidence, fit
-from lowerbound.inference.criticism.compare import measures
-from lowerbound.inference.criticism.component_summaries import component_tables
+from lowerbound.inference.criticism.aligned_components import component_tables
+from lowerbound.inference.criticism.column_measures import column_measures
 from lowerbound.models import (
     PPCA,
     VAE,
@@ -143,8 +143,8 @@ def test_each_column_of_a_mixed_table_has_its_measure():
         "other": Product(Poisson(2, 1), Gaussian(2, 2)),
     }
     fits = {name: fit(Mixture(family), x, EM(), max_passes=3) for name, family in made.items()}
-    assert measures(fits["all"].model, Rows(x)) == [COUNTED, "a density", COUNTED]
-    assert measures(fits["nested"].model, Rows(x)) == [COUNTED, "a density", COUNTED]
+    assert column_measures(fits["all"].model, Rows(x)) == [COUNTED, "a density", COUNTED]
+    assert column_measures(fits["nested"].model, Rows(x)) == [COUNTED, "a density", COUNTED]
     compare(x, all=fits["all"], nested=fits["nested"])
     with pytest.raises(
         ValueError, match="all gives probabilities of discrete data and other a density in column 'c', e"

@@ -11,7 +11,7 @@ import pytest
 from reference import parameters_of, responsibilities
 
 from lowerbound import datasets
-from lowerbound.data.read_file import split
+from lowerbound.data.held_out import split
 from lowerbound.inference import EM, SVI, align, compare, evidence, fit
 from lowerbound.models import (
     PPCA,

@@ -160,7 +160,7 @@ def test_a_search_that_has_not_ended_says_so():
     model = random_linear(1)
     short, long = (gap_report(model, X[:20], samples=20, steps=steps) for steps in (20, 500))
     assert short.unsettled > 0.1 > 0.02 > abs(long.unsettled)
-    assert "the last tenth of the steps to the best q still won" in str(short) and "still won" not in str(long)
+    assert "its last tenth still gained" in str(short) and "still gained" not in str(long)
 
 
 # what it is, and what it leaves

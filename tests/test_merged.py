@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lowerbound.data.duplicate_rows import alike, cells, distinct, hashes
+from lowerbound.data.duplicate_rows import all_equal, comparable_values, number_distinct, row_hashes
 from lowerbound.inference import EM, fit
 from lowerbound.models import CategoricalMixture, Rows, seed
 
@@ -67,13 +67,13 @@ def test_only_tables_in_memory_and_only_where_it_pays(tmp_path):
 def test_nan_is_like_nan_and_minus_zero_like_zero():
     payload = np.array([0x7FF8000000000001], np.uint64).view(float)[0]
     x = torch.tensor([[np.nan, 0.0], [payload, -0.0], [-np.nan, 0.0], [1.0, np.nan]])
-    number, first = distinct(hashes(cells(x, None)))
+    number, first = number_distinct(row_hashes(comparable_values(x, None)))
     assert number.tolist() == [0, 0, 0, 1] and first.tolist() == [0, 3]
-    assert alike(x[:1], x[1:2]) and not alike(x[:1], x[3:])
+    assert all_equal(x[:1], x[1:2]) and not all_equal(x[:1], x[3:])
 
 
 def test_two_patterns_of_one_hash_are_not_taken_for_one(monkeypatch):
-    monkeypatch.setattr("lowerbound.data.duplicate_rows.hashes", lambda x: np.zeros(len(x), np.uint64))
+    monkeypatch.setattr("lowerbound.data.duplicate_rows.row_hashes", lambda x: np.zeros(len(x), np.uint64))
     rows = Rows(np.array([[0.0], [1.0]] * 5))
     assert rows.merged is rows
 
@@ -81,4 +81,4 @@ def test_two_patterns_of_one_hash_are_not_taken_for_one(monkeypatch):
 @pytest.mark.parametrize("step", [1, 2**-40])
 def test_hashes_of_many_codes_are_all_different(step):
     x = step * torch.cartesian_prod(*[torch.arange(8.0).double()] * 5)
-    assert len(np.unique(hashes(x))) == len(x)
+    assert len(np.unique(row_hashes(x))) == len(x)

@@ -496,9 +496,7 @@ def test_starts_are_seeded_and_whole_tables_start_as_before():
 
 
 def test_many_rows_are_sampled_for_the_start(monkeypatch):
-    from lowerbound.data import rows
-
-    monkeypatch.setattr(rows, "SAMPLE_ROWS", 50)
+    monkeypatch.setattr("lowerbound.data.row_reader.SAMPLE_ROWS", 50)
     found = fit(GaussianMixture(2, 2), torn(FAITHFUL, 0.2), EM(), max_passes=5)
     assert found.bounds.isfinite().all()
 

@@ -12,8 +12,8 @@ import torch
 from test_cli import refused, run  # noqa: F401 (a fixture)
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from lowerbound.data.model_abilities import takes_missing
 from lowerbound.data.read_file import read
-from lowerbound.data.rows import takes_missing
 from lowerbound.datasets import load as dataset
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fit, gap_report, load
 from lowerbound.inference.cli.column_kinds import category_counts
@@ -211,7 +211,7 @@ def test_models_that_take_whole_rows_say_so(em):
         with pytest.raises(ValueError, match=r"column . \('.*'\) is missing, and hard, a KMeans, .* x.dropna\(\)"):
             compare(GAPS, **fits)
         compare(GAPS.dropna(), **fits)
-    with pytest.raises(ValueError, match="holds NaN, expected finite numbers: drop or fill such cells, or take"):
+    with pytest.raises(ValueError, match="holds NaN, expected finite numbers: drop or fill such values, or use"):
         compare(GAPS, hard=centres)
     for model in (PPCA.closed_form(WHOLE, 1), linear_vae(2, 1)):
         for method in (evidence, gap_report):

@@ -11,12 +11,13 @@ import torch
 from reference import bits
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lowerbound.data import rows as rows_module
+from lowerbound.data import chunked_methods
 from lowerbound.data import shuffle as shuffle_module
 from lowerbound.data import table as table_module
+from lowerbound.data.held_out import split
 from lowerbound.data.open_table import as_table
-from lowerbound.data.read_ahead import ahead
-from lowerbound.data.read_file import read, split
+from lowerbound.data.read_ahead import read_ahead
+from lowerbound.data.read_file import read
 from lowerbound.inference import EM, SVI, OnlineEM, compare, fit
 from lowerbound.models import GaussianMixture, Mixture, Rows
 from lowerbound.models.families.categorical import Categorical
@@ -227,7 +228,7 @@ def test_rows_of_a_large_table_are_drawn_evenly(monkeypatch):
     weights = (torch.arange(3000) % 3 == 1).double()
     count, generator = torch.zeros(3000), torch.Generator().manual_seed(0)
     for _ in range(400):
-        drawn = shuffle_module.drawn(3000, weights, 1000, 100, generator)
+        drawn = shuffle_module.sample_row_numbers(3000, weights, 1000, 100, generator)
         assert len(drawn.unique()) == 100 and torch.equal(drawn, drawn.sort().values)
         count[drawn] += 1
     assert count[weights == 0].sum() == 0
@@ -241,22 +242,22 @@ def test_reading_ahead_keeps_order_and_errors_and_ends_with_the_iteration():
 
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
-        seen.extend(ahead(items()))
-    assert list(ahead(iter(range(5)))) == list(range(5))
+        seen.extend(read_ahead(items()))
+    assert list(read_ahead(iter(range(5)))) == list(range(5))
     found = []
     with pytest.raises(OSError, match="disk"):
-        for item in ahead(items()):
+        for item in read_ahead(items()):
             found.append(item)
     assert found == [0, 1, 2]
-    abandoned = ahead(iter(range(100)))
+    abandoned = read_ahead(iter(range(100)))
     assert next(abandoned) == 0
     abandoned.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
 def test_the_bound_of_many_rows_is_taken_in_chunks_and_names_their_rows(monkeypatch, tmp_path):
-    monkeypatch.setattr(rows_module, "CHUNK_ROWS", 300)
-    monkeypatch.setattr(rows_module, "EVALUATION_ROWS", 128)
+    monkeypatch.setattr(chunked_methods, "CHUNK_ROWS", 300)
+    monkeypatch.setattr(chunked_methods, "EVALUATION_ROWS", 128)
     model = fit(GaussianMixture(2, 3), X, EM(), max_passes=3).model
     expected = torch.cat([model.bound(part) for part in np.split(X, 10)])
     for kind in ("tensor", "mapped", "parquet", "frame"):
@@ -270,8 +271,8 @@ def test_the_bound_of_many_rows_is_taken_in_chunks_and_names_their_rows(monkeypa
 
 @pytest.mark.parametrize("scattered", [2000, 100])
 def test_rows_held_out_of_a_file_are_a_view(scattered, tmp_path, monkeypatch):
-    monkeypatch.setattr("lowerbound.data.read_file.SCATTERED_ROWS", scattered)
-    monkeypatch.setattr("lowerbound.data.read_file.CHUNK_ROWS", 64)
+    monkeypatch.setattr("lowerbound.data.held_out.SCATTERED_ROWS", scattered)
+    monkeypatch.setattr("lowerbound.data.held_out.CHUNK_ROWS", 64)
     table = mapped(X, tmp_path / "x.npy")
     rest, held = split(table, 0.2, 3)
     assert (len(rest), len(held)) == (800, 200)

@@ -12,9 +12,10 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import genpareto
 
 from lowerbound.inference import EM, SVI, compare, fit, reliability
-from lowerbound.inference.criticism.information_criteria import score
-from lowerbound.inference.criticism.relabellings import log_mean_density, log_permanent
-from lowerbound.inference.criticism.reliability import Reliability, pareto_smoothed
+from lowerbound.inference.criticism.candidate_scores import candidate_scores
+from lowerbound.inference.criticism.pareto_smoothing import pareto_smoothed
+from lowerbound.inference.criticism.permutation_averaged_density import log_permanent, log_permutation_averaged_density
+from lowerbound.inference.criticism.reliability import Reliability
 from lowerbound.inference.criticism.to_arviz import import_arviz
 from lowerbound.models import BayesianMixture, Categorical, Gaussian, Poisson, PosteriorDraws, Product, Rows, seed
 
@@ -235,7 +236,7 @@ def test_the_mean_density_of_relabellings_is_that_of_all_permutations(family, na
             sites = [*model.shares.posterior(moved), *model.beliefs.posterior(moved)]
             each.append(sum(site.log_prob(moved[name]) for name, site in sites))
     wanted = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
-    found = log_mean_density(model, theta, model.alike(named))
+    found = log_permutation_averaged_density(model, theta, model.alike(named))
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-9)
     torch.testing.assert_close(each[0], log_q)  # the first order changes nothing
 
@@ -273,7 +274,7 @@ def test_beyond_twelve_components_empty_ones_are_one(monkeypatch):
     made = fit(model, x, EM(), restarts=3).model
     assert int((made.shares.counts() < 1).sum()) == 9
     exact = reliability(made, x, draws=400)
-    monkeypatch.setattr("lowerbound.inference.criticism.reliability.MOST", 9)
+    monkeypatch.setattr("lowerbound.inference.criticism.reliability.MAX_COMPONENTS", 9)
     counted = reliability(made, x, draws=400)
     # the bounds of one mode and of the mixture of ten that do not overlap
     assert counted.elbo == pytest.approx(exact.elbo, abs=0.05)
@@ -287,4 +288,4 @@ def test_a_comparison_has_bounds_below_the_evidence_of_labelled_rows():
     wanted = log_evidence_over_z(x[:, 0], 3, 1.0, 0.1, 1.0, [0, -1, -1, -1, -1, -1])
     assert frame["bound"]["vb"] == pytest.approx(float(found.bounds[-1]) * 6 + math.log(2))
     assert frame["bound"]["vb"] < wanted + 1e-9
-    assert score(found, rows)["bound"] == pytest.approx(frame["bound"]["vb"])
+    assert candidate_scores(found, rows)["bound"] == pytest.approx(frame["bound"]["vb"])

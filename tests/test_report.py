@@ -12,7 +12,7 @@ from PIL import Image
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
-from lowerbound.inference.criticism.component_summaries import component_tables
+from lowerbound.inference.criticism.aligned_components import component_tables
 from lowerbound.inference.report import write_report as report_module
 from lowerbound.inference.report.comparison_text import components_text
 from lowerbound.inference.report.report_page import MOST_NUMBERS

@@ -202,5 +202,5 @@ def test_candidates_that_take_no_missing_cells_are_named_before_any_is_fitted():
     x[3, 0] = np.nan
     for names in (("a", "b"), ("b", "a")):
         models = {"a": KMeans(2, 2), "b": GaussianMixture(2, 2)}
-        with pytest.raises(ValueError, match=r"row 3, column 0 .*, and a, a KMeans, takes none that misses a cell"):
+        with pytest.raises(ValueError, match=r"row 3, column 0 .*, and a, a KMeans, does not take missing values"):
             select(x, {name: models[name] for name in names}, folds=None)

@@ -10,8 +10,8 @@ from scipy.special import logsumexp
 
 from lowerbound import datasets
 from lowerbound.inference import EM, bootstrap, fit, standard_errors
-from lowerbound.inference.criticism.bootstrap import resample
-from lowerbound.inference.criticism.observed_information import coordinates, parameters_of
+from lowerbound.inference.criticism.bootstrap import resample_weights
+from lowerbound.inference.criticism.named_parameters import count_coordinates, parameters_of
 from lowerbound.models import (
     PPCA,
     BernoulliMixture,
@@ -131,7 +131,7 @@ def test_a_mixture_has_the_errors_of_its_likelihood_written_out(frozen):
 @pytest.mark.parametrize("name", [name for name in TABLE if name != "kmeans"])
 def test_every_family_has_as_many_coordinates_as_free_parameters(name):
     model = TABLE[name].set(TABLE[name].model())
-    assert coordinates(parameters_of(model)) == model.free_parameters()
+    assert count_coordinates(parameters_of(model)) == model.free_parameters()
 
 
 @pytest.mark.parametrize("name", ["poisson", "student-diag", "gamma"])
@@ -259,12 +259,12 @@ def test_the_bootstrap_of_a_mixture_agrees_with_the_information():
 def test_resamples_are_of_rows_as_often_as_they_count():
     weights = np.array([0, 1, 2, 5, 0.5])
     rows = Rows(np.zeros((5, 1)), weights)
-    draws = np.stack([resample(rows, np.random.default_rng(seed)) for seed in range(2000)])
+    draws = np.stack([resample_weights(rows, np.random.default_rng(seed)) for seed in range(2000)])
     np.testing.assert_allclose(draws.sum(1), 8.5)
     assert (draws[:, 0] == 0).all()
     variance = 8 * (weights / 8.5) * (1 - weights / 8.5) * (8.5 / 8) ** 2  # of a multinomial of 8, scaled
     assert (np.abs(draws.mean(0) - weights) <= 4 * np.sqrt(variance / 2000)).all()
-    plain = resample(Rows(np.zeros((6, 1))), np.random.default_rng(0)).numpy()
+    plain = resample_weights(Rows(np.zeros((6, 1))), np.random.default_rng(0)).numpy()
     assert plain.sum() == 6 and (plain == plain.round()).all()
 
 
@@ -298,7 +298,7 @@ def test_components_that_labels_or_frozen_parameters_name_are_not_relabelled():
     found = bootstrap(fitted, y, repeats=30, labels=labels, seed=1).draws["family.loc"][..., 0]
     random, rows = np.random.default_rng(1), Rows(y, None, labels)
     for draw in found:
-        w = resample(rows, random).numpy()
+        w = resample_weights(rows, random).numpy()
         means = [np.average(y[labels == k, 0], weights=w[labels == k]) for k in (0, 1)]
         np.testing.assert_allclose(draw, means, atol=1e-9)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...models import Imputed, Rows
-from ..criticism.component_summaries import called
+from ..criticism.describe_model import describe_model
 from ..fitting.fit_result import Fit
 from ..report.output_folder import require_writable
 from ..report.summary_lines import missing_summary, restarts_summary
@@ -54,7 +54,7 @@ def imputation_summary(fitted: Fit, rows: Rows, imputed: Imputed) -> str:
     return "\n".join(
         [
             f"{len(rows)} rows, {rows.features} columns; {missing_summary(rows)}",
-            f"{called(fitted.model)}, {fitted.reason}; {restarts_summary(fitted)}",
+            f"{describe_model(fitted.model)}, {fitted.reason}; {restarts_summary(fitted)}",
             *lines,
         ]
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...data.read_file import read, split
+from ...data.held_out import split
+from ...data.read_file import read
 from ...models import Rows
 from ..fitting.shard import share
 from .column_kinds import with_categories

@@ -1,4 +1,4 @@
-"""The nonparametric bootstrap: how a fit would vary from sample to sample, by fitting resamples of its rows."""
+"""`bootstrap`: how a fit varies from sample to sample, by fits to resamples of its rows (nonparametric bootstrap)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,34 @@ from torch import Tensor
 
 from ...data.rows import as_rows
 from ...models import Rows
+from ...models.abilities import HasConstants
 from ..engines.data_bound import data_bound
 from ..fitting.fit import fit as fit_model
 from ..fitting.fit_result import Fit
 from .align import align
-from .observed_information import values_of
-from .standard_errors import Of, numbers, require_estimates, require_level
+from .estimate_table import Of, estimate_table, require_estimates, require_level
+from .named_parameters import values_of
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What came of the resamples, by the names a user types: weights, family.loc, ...
+    """Parameters of a fit and of fits to resamples, by the names a user types: what `bootstrap` returns.
 
-    estimates: of the fit itself. draws: (repeats, ...) of each, components aligned to those of the fit; repeats that
-    degenerated are not among them. failures: one sentence for each of these. unconverged: how many of the draws are of
-    fits that reached max_passes.
+    Attributes:
+        estimates: Values of the fit itself by name, such as "weights" and "family.loc".
+        draws: (repeats, ...) values of the fits to resamples, with components aligned to those of the fit. Fits that
+            degenerated are left out.
+        failures: One sentence for each fit that degenerated.
+        unconverged: How many of the draws are of fits that reached max_passes.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.inference import Bootstrap
+        >>> found = Bootstrap({"rate": torch.tensor(2.0)}, {"rate": torch.tensor([1.0, 2.0, 3.0])}, (), 0)
+        >>> found["rate"]
+        tensor(1.)
+        >>> [float(limit) for limit in found.interval("rate", 0.5)]
+        [1.5, 2.5]
     """
 
     estimates: dict[str, Tensor]
@@ -39,7 +52,7 @@ class Bootstrap:
 
     @property
     def errors(self) -> dict[str, Tensor]:
-        """Standard errors: the standard deviations of the draws."""
+        """Standard errors by name: the standard deviations of the draws."""
         return {name: draws.std(0) for name, draws in self.draws.items()}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -47,17 +60,34 @@ class Bootstrap:
         return self.draws[name].std(0)
 
     def interval(self, name: str, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """The percentile interval of each number of a parameter: it never leaves the parameter's range."""
+        """The percentile interval of each number of a parameter, which never leaves the parameter's range.
+
+        Args:
+            name: The name of the parameter.
+            level: The share of the draws inside the interval.
+
+        Returns:
+            Lower and upper limits, of the shape of the parameter.
+
+        Raises:
+            ValueError: `level` is no probability.
+        """
         require_level(level)
-        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        lower, upper = torch.quantile(self.draws[name].double(), ends, dim=0)
+        tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+        lower, upper = torch.quantile(self.draws[name].double(), tails, dim=0)
         return lower, upper
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row for each number that varies: estimate, standard_error, and the percentile interval from lower to
-        upper."""
+        """Estimates with standard errors and percentile intervals.
+
+        Args:
+            level: The share of the draws inside each interval.
+
+        Returns:
+            One row for each number that varies, with the columns estimate, standard_error, lower, upper.
+        """
         parts = {n: (value, self[n], *self.interval(n, level)) for n, value in self.estimates.items()}
-        return numbers(parts, {name: (draws != draws[0]).any(0) for name, draws in self.draws.items()})
+        return estimate_table(parts, {name: (draws != draws[0]).any(0) for name, draws in self.draws.items()})
 
     def __str__(self) -> str:
         done = len(next(iter(self.draws.values())))
@@ -83,14 +113,36 @@ def bootstrap(
 ) -> Bootstrap:
     """Fit `repeats` resamples of the rows, each from the parameters of the fit, so that each stays near its optimum.
 
-    A resample is the table itself with multinomial row weights. Of rows with weights w, which count as w rows each, as
-    many are drawn as they count, sum(w), each with probability w / sum(w): the bootstrap of the repeated rows. (Where
-    sum(w) is no whole number, the next one, scaled back to the same total.) Components are aligned to those of the fit,
-    row by row of the table, unless labels or frozen parameters say which is which. A probability of exactly 0 stays
-    there. of: as `standard_errors` takes it. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
+    A resample is the table itself with multinomial row weights. A row of weight w counts as w rows: sum(w) rows are
+    drawn, each with probability w_i / sum(w). If sum(w) is not a whole number, it is rounded, and the weights are
+    scaled back to the same total. Components are aligned to those of the fit, unless labels or frozen parameters say
+    which is which. A probability of exactly 0 stays 0. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
 
-    Raises what the last repeat raised if all of them degenerate, and ValueError for fewer than 2 repeats or for other
-    rows than those of the fit.
+    Args:
+        fit: What `fit` returned.
+        x: (n, d) rows of the fit.
+        repeats: The number of resamples, at least 2.
+        weights: (n,) row weights of the fit, or None.
+        labels: (n,) labels of the fit, -1 where unknown, or None.
+        seed: The same seed gives the same numbers.
+        max_passes: Passes over the rows after which the fit to a resample stops.
+        of: Other functions of the model by name, as `standard_errors` takes them; they need no gradient here.
+
+    Returns:
+        A `Bootstrap`: print it, or take its numbers from `frame()` and `draws`.
+
+    Raises:
+        TypeError: The model has a posterior over its parameters.
+        ValueError: There are fewer than 2 repeats, every parameter is frozen, or the rows are not those of the fit.
+        ArithmeticError: Fewer than 2 fits to resamples did not collapse; other errors of the last one pass through.
+
+    Example:
+        >>> from lowerbound.inference import EM, bootstrap, fit
+        >>> from lowerbound.models import PoissonMixture
+        >>> x = [[1.0], [3.0], [2.0], [2.0]]
+        >>> found = bootstrap(fit(PoissonMixture(1, 1), x, EM()), x, repeats=20)
+        >>> found.draws["family.rate"].shape
+        torch.Size([20, 1, 1])
     """
     if not isinstance(repeats, Integral) or repeats < 2:
         raise ValueError(f"repeats is {repeats!r}, expected a whole number of at least 2")
@@ -99,15 +151,15 @@ def bootstrap(
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):
         raise ValueError("every parameter of the fit is frozen, expected some that vary from resample to resample")
     rows = as_rows(x, weights, labels, fit.model)
-    found_there, bound = float(data_bound(fit.model, rows)), float(fit.bounds[-1])
-    if not abs(found_there - bound) <= 1e-6 * (1 + abs(bound)):
+    own_bound, bound = float(data_bound(fit.model, rows)), float(fit.bounds[-1])
+    if not abs(own_bound - bound) <= 1e-6 * (1 + abs(bound)):
         raise ValueError(
-            f"the fit ended at {bound:.6f} nats per row and has {found_there:.6f} on these rows, expected the rows, "
-            "weights and labels that it was made on"
+            f"the fit ended at {bound:.6f} nats per row and has {own_bound:.6f} on these rows, expected the rows, "
+            "weights and labels of the fit"
         )
-    named = rows.labels is not None and bool((rows.labels >= 0).any())
-    constants = {f"{name}_unconstrained" for name in getattr(fit.model, "constants", ())}
-    held = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
+    has_labels = rows.labels is not None and bool((rows.labels >= 0).any())
+    constants = {f"{name}_unconstrained" for name in _constants(fit.model)}
+    has_frozen = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
     random = np.random.default_rng(seed)
     found: dict[str, list[Tensor]] = {}
     failures: list[str] = []
@@ -115,14 +167,14 @@ def bootstrap(
     for _ in range(int(repeats)):
         try:
             again = fit_model(
-                fit.model, rows.weighted(resample(rows, random)), fit.engine, max_passes=max_passes, seed=seed
+                fit.model, rows.weighted(resample_weights(rows, random)), fit.engine, max_passes=max_passes, seed=seed
             )
         except (ArithmeticError, ValueError) as error:  # a collapse, or a column that is constant in the resample
             failures.append(str(error))
             last = error
             continue
         unconverged += not again.converged
-        model = again.model if named or held else _aligned(fit.model, again.model, rows)
+        model = again.model if has_labels or has_frozen else _aligned(fit.model, again.model, rows)
         for name, value in _values(model, of).items():
             found.setdefault(name, []).append(value)
     if len(failures) > repeats - 2:
@@ -132,17 +184,21 @@ def bootstrap(
     return Bootstrap(_values(fit.model, of), draws, tuple(failures), unconverged)
 
 
-def resample(rows: Rows, random: np.random.Generator) -> Float[Tensor, " n"]:
-    """Multinomial weights (n,) of the same total as those of the rows."""
+def resample_weights(rows: Rows, random: np.random.Generator) -> Float[Tensor, " n"]:
+    """Multinomial row weights with the same total as those of the rows."""
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights.numpy()
     total = weights.sum()
     size = max(round(total), 1)
     return torch.as_tensor(random.multinomial(size, weights / total) * (total / size))
 
 
+def _constants(model: Any) -> tuple[str, ...]:
+    return model.constants if isinstance(model, HasConstants) else ()
+
+
 @torch.no_grad()
 def _aligned(original: Any, model: Any, rows: Rows) -> Any:
-    """The model with the labelling of the original; as it is where it has no labels."""
+    """A copy of the model with components aligned to the original; the model itself if its latent is continuous."""
     try:
         order = align(original, model, rows)
     except TypeError:  # a continuous latent
@@ -153,5 +209,5 @@ def _aligned(original: Any, model: Any, rows: Rows) -> Any:
 
 
 def _values(model: Any, of: Of) -> dict[str, Tensor]:
-    """Parameters and other functions of the model; those that are frozen do not vary."""
+    """Copies of the parameters that are not frozen, and of other functions of the model."""
     return {name: value.detach().clone() for name, value in values_of(model, of).items()}

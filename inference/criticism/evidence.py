@@ -1,10 +1,10 @@
-"""log p(x) of each row: in closed form where there is one, else by importance weighting."""
+"""`evidence`: log p(x) of each row, in closed form where there is one, else by importance weighting."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -16,23 +16,38 @@ from torch.distributions import Categorical, Distribution
 from ...data.rows import as_rows
 from ...models import LatentModel
 from ...models.continuous.continuous_latent import evaluating
+from ...models.continuous.distribution_views import parameters_of, rebuilt
 from ...models.random_state import fixed_seed, gpus
-from .log_joint import log_joint
-from .movable_posterior import part
+from .log_joint_density import log_joint_density
 
 CELLS = 1 << 22  # rows x draws x columns taken at a time
-FEW = 10  # effective draws below which an importance-weighted estimate of a row is not to be relied on
+FEW = 10  # effective draws below which the estimate of a row is not reliable
 
 
 @dataclass(frozen=True, repr=False)
 class Evidence:
-    """log p(x) of each row in nats and how sure it is, and the ELBO that bounds it.
+    """log p(x) of each row in nats, its standard error, and the ELBO below it: what `evidence` returns.
 
-    log_evidence: (n,); in closed form if `exact`, else the log of the mean importance weight, which is below log p(x)
-    in the mean, by about half the square of its standard error. standard_error: (n,), 0 if exact. elbo, elbo_error:
-    (n,) the mean log weight, under the same draws, and its standard error. effective_samples: (n,) how many draws from
-    the posterior the weighted draws from q are worth, (sum w)^2 / sum w^2. samples: draws of z for each row; 0 for a
-    discrete z, which is summed over, with all errors 0.
+    `str()` says the mean and its standard error.
+
+    Attributes:
+        log_evidence: (n,) log p(x), in closed form if `exact`. Else the log of the mean importance weight, whose
+            expectation is below log p(x) by about half its squared standard error.
+        standard_error: (n,) the standard error of log_evidence from the draws; 0 if exact.
+        elbo: (n,) the mean log importance weight.
+        elbo_error: (n,) its standard error.
+        effective_samples: (n,) (sum_s w_s)^2 / sum_s w_s^2: the number of draws from p(z | x) that carry as much
+            information as the weighted draws from q.
+        samples: Draws of z for each row. 0 for a discrete z, which is summed over: all errors are then 0.
+        exact: Whether log_evidence is in closed form.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.inference import Evidence
+        >>> none = torch.zeros(2)
+        >>> found = Evidence(torch.tensor([-1.0, -2.0]), none, torch.tensor([-1.0, -2.0]), none, none, 0, True)
+        >>> print(found)
+        log p(x) = -1.500000 nats per row, in closed form
     """
 
     log_evidence: Float[Tensor, " n"]
@@ -45,12 +60,12 @@ class Evidence:
 
     @property
     def mean(self) -> float:
-        """Nats per row."""
+        """The mean of log_evidence over rows: nats per row."""
         return float(self.log_evidence.mean())
 
     @property
     def mean_error(self) -> float:
-        """The standard error of `mean` that comes of the draws."""
+        """The standard error of `mean` from the draws of z; that of sampling rows is not in it."""
         return float(self.standard_error.square().sum().sqrt()) / len(self.standard_error)
 
     def __str__(self) -> str:
@@ -74,19 +89,41 @@ def evidence(
 ) -> Evidence:
     """log p(x) of each row: in closed form where the model has one, else log((1 / S) sum_s p(x, z_s) / q(z_s | x)).
 
-    Runs the Pyro program `model.model` with z fixed to the draws, so that it depends on nothing but the program.
-    samples: S, draws of z for each row. q: what they are drawn from, with batch shape (n,), by default
-    model.posterior(x), the guide. closed_form: False takes the draws even where there is a closed form. The same seed
-    gives the same numbers. Burda, Grosse & Salakhutdinov, ICLR 2016, with their 5000 draws for a published figure.
+    The estimate runs the Pyro program `model.model` with z fixed to the draws, so that it depends on nothing but the
+    program. Burda, Grosse & Salakhutdinov, Importance weighted autoencoders, ICLR 2016, who report it with 5000 draws.
 
-    Raises ValueError for no draws or a q of another shape, TypeError for a discrete z that has no closed form.
+    Args:
+        model: A model; of a fit, pass `fitted.model`.
+        x: (n, d) rows, as `fit` takes them, without row weights.
+        samples: S, the draws of z for each row.
+        seed: The same seed gives the same numbers.
+        q: The distribution that z is drawn from, with batch shape (n,). None for the guide, model.posterior(x).
+        closed_form: False estimates log p(x) even where there is a closed form.
+
+    Returns:
+        An `Evidence` with one number for each row.
+
+    Raises:
+        TypeError: `model` is not a model, or its z is discrete and log p(x) has no closed form.
+        ValueError: `samples` is below 1, x has row weights, or q has another batch shape.
+
+    Example:
+        >>> from lowerbound.inference import EM, evidence, fit
+        >>> from lowerbound.models import PPCA
+        >>> x = [[0.0, 0.1], [1.0, 0.8], [2.0, 2.3], [3.0, 2.9]]
+        >>> model = fit(PPCA(2, 1), x, EM(), restarts=1, max_passes=20).model
+        >>> evidence(model, x).exact
+        True
+        >>> sampled = evidence(model, x, samples=100, closed_form=False)
+        >>> abs(sampled.mean - evidence(model, x).mean) < 0.01  # the guide of PPCA is the exact posterior
+        True
     """
     if not isinstance(samples, Integral) or samples < 1:
         raise ValueError(f"samples is {samples!r}, expected a whole number of draws of at least 1")
     require_model(model)
     rows = as_rows(x, model=model)
     if rows.weights is not None:
-        raise ValueError("got rows with weights, expected a plain table: what comes back is of each row, without them")
+        raise ValueError("got rows with weights, expected a plain table: the result is one number for each row")
     if q is not None and rows.in_batches is not None:
         raise ValueError("got a DataLoader and a q for each row, which a loader may shuffle: pass its dataset instead")
     if q is not None and tuple(q.batch_shape) != (len(rows),):
@@ -94,23 +131,24 @@ def evidence(
     parts = []
     with evaluating(model), fixed_seed(seed, gpus(model)):
         for chunk in rows.chunks(max(1, CELLS // (samples * max(rows.features, 256)))):
-            given = model.posterior(chunk.x) if q is None else part(q, chunk.numbers)
+            given = model.posterior(chunk.x) if q is None else _rows_of(q, chunk.numbers)
             closed = model.evidence(chunk.x) if closed_form else None
             if closed is not None and q is None and isinstance(given, Categorical):
                 none = torch.zeros_like(closed)
                 parts.append(Evidence(closed, none, model.bound(chunk.x), none, none + torch.inf, 0, True))
                 continue
-            found = _weigh(log_weights(model, chunk.x, given, samples))
+            found = _importance_estimate(log_weights(model, chunk.x, given, samples))
             if closed is not None:
                 closed = closed.double().cpu()
                 found = replace(found, log_evidence=closed, standard_error=torch.zeros_like(closed), exact=True)
             parts.append(found)
-    return joined(parts)
+    return concatenated(parts)
 
 
-def joined(parts: Sequence[Evidence]) -> Evidence:
-    """That of all rows, in turn."""
-    columns = [torch.cat([getattr(each, field.name) for each in parts]) for field in fields(Evidence)[:5]]
+def concatenated(parts: Sequence[Evidence]) -> Evidence:
+    """The evidence of the rows of all parts, in order."""
+    per_row = ((e.log_evidence, e.standard_error, e.elbo, e.elbo_error, e.effective_samples) for e in parts)
+    columns = [torch.cat(column) for column in zip(*per_row, strict=True)]
     return Evidence(*columns, samples=parts[0].samples, exact=parts[0].exact)
 
 
@@ -121,31 +159,35 @@ def log_weights(model: LatentModel, x: Tensor, q: Distribution, samples: int) ->
     parts = []
     for start in range(0, samples, size):
         z = q.sample((min(size, samples - start),))
-        parts.append((log_joint(model, x, z) - q.log_prob(z)).double().cpu())
+        parts.append((log_joint_density(model, x, z) - q.log_prob(z)).double().cpu())
     return torch.cat(parts)
 
 
 def require_model(model: Any) -> None:
-    """Raise TypeError for what is not a model, such as the fit of one."""
+    """Raise TypeError for what is not a model, such as a fit."""
     if not isinstance(model, LatentModel):
         raise TypeError(f"got a {type(model).__name__} as the model, expected a model: of a fit, pass fitted.model")
 
 
 def require_continuous(q: Distribution) -> None:
-    """Raise TypeError for a discrete z, which is not drawn but summed over."""
+    """Raise TypeError for a discrete z, which is summed over, not drawn."""
     if isinstance(q, Categorical):
         raise TypeError("q(z | x) is a Categorical, expected a continuous latent: elbo_gap sums over a discrete one")
 
 
-def _weigh(log_weights: Float[Tensor, "s n"]) -> Evidence:
-    """What draws with these weights tell of each row."""
+def _importance_estimate(log_weights: Float[Tensor, "s n"]) -> Evidence:
     s = len(log_weights)
     log_mean = torch.logsumexp(log_weights, 0) - math.log(s)
     relative = (log_weights - log_mean).exp()  # weights over their mean
-    # the logarithm turns the error of the mean weight into a relative one
+    # the error of a logarithm is the relative error of its argument
     errors = [values.var(0, unbiased=False).sqrt() / s**0.5 for values in (relative, log_weights)]
     effective = s / relative.square().mean(0)
     impossible = log_mean == -torch.inf  # under every draw
     errors[0] = torch.where(impossible, torch.inf, errors[0])
     effective = torch.where(impossible, 0.0, effective)
     return Evidence(log_mean, errors[0], log_weights.mean(0), errors[1], effective, samples=s, exact=False)
+
+
+def _rows_of(q: Distribution, rows: Tensor | None) -> Distribution:
+    """q of these rows, None for all."""
+    return rebuilt(q, {name: value[... if rows is None else rows] for name, value in parameters_of(q).items()})

@@ -1,4 +1,4 @@
-"""What a VAE loses, taken apart: by the family of q(z | x), by amortization, and in dimensions it does not use."""
+"""`gap_report`: what a VAE loses below log p(x), split into approximation and amortization, and unused dimensions."""
 
 from __future__ import annotations
 
@@ -10,30 +10,42 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.distributions import Distribution
 
 from ...data.rows import as_rows
 from ...models import LatentModel
 from ...models.continuous.continuous_latent import divergence, evaluating
-from ...models.continuous.distribution_views import parameters_of, rebuilt
 from ...models.random_state import fixed_seed, gpus
-from .evidence import CELLS, Evidence, evidence, joined, require_continuous, require_model
-from .log_joint import log_joint
-from .movable_posterior import Movable
+from .best_posterior import maximize_elbo
+from .evidence import CELLS, Evidence, concatenated, evidence, require_continuous, require_model
 
-SETTLED = 0.02  # nats per row that the search for the best q may still win in its last tenth
+UNCONVERGED = 0.02  # nats per row gained in the last tenth of the search, above which the report says so
 ACTIVE = 0.01  # variance over rows of a posterior mean above which a latent dimension is in use (Burda et al. 2016)
 
 
 @dataclass(frozen=True, repr=False)
 class GapReport:
-    """evidence - elbo = approximation + amortization, in nats, of each row (n,).
+    """evidence - elbo = approximation + amortization for each row, in nats: what `gap_report` returns.
 
-    encoder: log p(x) and the ELBO under the encoder's q(z | x); best: the same under the best q of its family, found
-    for each row alone, whose estimate of log p(x) is the surer one (see `Evidence`). divergence: (latent,) the mean
-    over rows of KL(q(z_j | x) || p(z_j)), or (1,) of the whole where the dimensions are not independent under q; None
-    where it has no closed form. unsettled: what the last tenth of the steps to the best q still won, nats per row.
-    activity: (latent,) the variance over rows of E_q[z_j | x].
+    Attributes:
+        encoder: log p(x) and the ELBO under the encoder's q(z | x).
+        best: The same under the best q of the encoder's family, optimized for each row alone. Its estimate of log p(x)
+            has the smaller error (see `Evidence`).
+        unsettled: Nats per row that the search for the best q still gained in the last tenth of its steps. Above 0.02
+            the search had not converged, and the approximation gap is too large by this much or more.
+        divergence: (latent,) the mean over rows of KL(q(z_j | x) || p(z_j)) in nats; (1,) for all dimensions together
+            where they are dependent under q; None where it has no closed form.
+        activity: (latent,) the variance over rows of E_q[z_j | x].
+
+    Example:
+        >>> from lowerbound.inference import EM, fit, gap_report
+        >>> from lowerbound.models import PPCA
+        >>> x = [[0.0, 0.1], [1.0, 0.8], [2.0, 2.3], [3.0, 2.9]]
+        >>> model = fit(PPCA(2, 1), x, EM(), restarts=1, max_passes=20).model
+        >>> report = gap_report(model, x, samples=20, steps=10)
+        >>> report.active
+        tensor([True])
+        >>> list(report.frame())
+        ['evidence', 'elbo', 'best_elbo', 'approximation', 'amortization']
     """
 
     encoder: Evidence
@@ -44,34 +56,34 @@ class GapReport:
 
     @property
     def evidence(self) -> Float[Tensor, " n"]:
-        """log p(x)."""
+        """(n,) log p(x) in nats, as estimated from the best q."""
         return self.best.log_evidence
 
     @property
     def elbo(self) -> Float[Tensor, " n"]:
-        """The ELBO of the model as it is."""
+        """(n,) the ELBO under the encoder's q, in nats."""
         return self.encoder.elbo
 
     @property
     def approximation(self) -> Float[Tensor, " n"]:
-        """evidence - best.elbo: what no encoder of this family could win."""
+        """(n,) evidence - best.elbo: the gap that no encoder with this family of q can close."""
         return self.evidence - self.best.elbo
 
     @property
     def amortization(self) -> Float[Tensor, " n"]:
-        """best.elbo - elbo: what one network for all rows loses against a q of each row's own."""
+        """(n,) best.elbo - elbo: the loss from one network for all rows, against a q optimized for each row."""
         return self.best.elbo - self.elbo
 
     @property
     def active(self) -> Bool[Tensor, " q"]:
-        """The latent dimensions in use: activity above 0.01 (Burda, Grosse & Salakhutdinov 2016)."""
+        """(latent,) which latent dimensions are in use: activity above 0.01 (Burda, Grosse & Salakhutdinov 2016)."""
         return self.activity > ACTIVE
 
     @property
     def warning(self) -> str | None:
         """One sentence if latent dimensions have collapsed onto the prior, else None."""
         unused = int((~self.active).sum())
-        if not unused or len(self.elbo) == 1:  # one row cannot say
+        if not unused or len(self.elbo) == 1:  # one row has no variance
             return None
         if unused == len(self.active):
             return (
@@ -84,7 +96,7 @@ class GapReport:
         )
 
     def frame(self) -> pd.DataFrame:
-        """One line for each row: evidence, elbo, best_elbo, approximation, amortization."""
+        """One line for each row, in nats: evidence, elbo, best_elbo, approximation, amortization."""
         columns = {
             "evidence": self.evidence,
             "elbo": self.elbo,
@@ -114,10 +126,10 @@ class GapReport:
             text.append(f"KL(q || p) of each, nats per row: {each}")
         if self.warning:
             text.append(self.warning)
-        if self.unsettled > SETTLED:
+        if self.unsettled > UNCONVERGED:
             text.append(
-                f"the last tenth of the steps to the best q still won {self.unsettled:.2g} nats per row, by which the "
-                "approximation gap above is too large, or more: take more steps"
+                f"the search for the best q has not converged: its last tenth still gained {self.unsettled:.2g} nats "
+                "per row, and the approximation gap above is too large by at least that: raise steps"
             )
         return "\n".join(text)
 
@@ -127,59 +139,56 @@ class GapReport:
 def gap_report(
     model: LatentModel, x: Any, samples: int = 1000, steps: int = 500, particles: int = 8, seed: int = 0
 ) -> GapReport:
-    """Where the bound of a model with a continuous latent variable is lost (Cremer, Li & Duvenaud, ICML 2018).
+    """log p(x) - ELBO of each row, split into the approximation gap and the amortization gap, for a continuous latent.
 
-    samples: draws of z with which each row's bounds and, where it has no closed form, its evidence are estimated; the
-    evidence from the best q, which needs the fewest. steps, particles: of Adam, for each row's own q, started at the
-    encoder's, and draws at each. Costs about n * (steps * particles + 2 * samples) evaluations of the decoder, so that
-    a few hundred rows say enough. The model is left as it is. Raises TypeError for a discrete latent: see `elbo_gap`.
+    The approximation gap is what the best q(z | x) of the encoder's family loses; the amortization gap is what the
+    encoder loses besides. Cremer, Li & Duvenaud, Inference suboptimality in variational autoencoders, ICML 2018.
+
+    It costs about n * (steps * particles + 2 * samples) evaluations of the decoder: take a few hundred rows. The model
+    is left as it is.
+
+    Args:
+        model: A model with a continuous latent variable, such as a `VAE`.
+        x: (n, d) rows, as `fit` takes them, without row weights.
+        samples: Draws of z for each row, which estimate its bounds and, where it has no closed form, log p(x).
+        steps: Steps of Adam for the best q of each row, from the encoder's q.
+        particles: Draws of z for each row in each step.
+        seed: The same seed gives the same numbers.
+
+    Returns:
+        A `GapReport`: print it, or take its numbers from `frame()`.
+
+    Raises:
+        TypeError: `model` is not a model, or its latent variable is discrete: use `elbo_gap`.
+        ValueError: `samples`, `steps` or `particles` is below 1.
+
+    Example:
+        >>> from lowerbound.inference import EM, fit, gap_report
+        >>> from lowerbound.models import PPCA
+        >>> x = [[0.0, 0.1], [1.0, 0.8], [2.0, 2.3], [3.0, 2.9]]
+        >>> model = fit(PPCA(2, 1), x, EM(), restarts=1, max_passes=20).model
+        >>> report = gap_report(model, x, samples=20, steps=10)
+        >>> float(report.amortization.abs().max()) < 0.01  # the guide of PPCA is the exact posterior
+        True
     """
     for name, value in (("samples", samples), ("steps", steps), ("particles", particles)):
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
     require_model(model)
     rows = as_rows(x, model=model)
-    own, better, means, divergences, won = [], [], [], [], 0.0
+    own, best, means, divergences, gained = [], [], [], [], 0.0
     with evaluating(model), fixed_seed(seed, gpus(model)):
         for chunk in rows.chunks(max(1, CELLS // (particles * max(rows.features, 256)))):
             q = model.posterior(chunk.x)
             require_continuous(q)
-            best, last = best_q(model, chunk.x, q, steps, particles)
-            won += last
-            own.append(evidence(model, chunk.x, samples, seed + len(own)))  # errors of chunks are independent
-            better.append(evidence(model, chunk.x, samples, seed + len(better), best))
+            best_q, gain = maximize_elbo(model, chunk.x, q, steps, particles)
+            gained += gain
+            # seeds differ between chunks: their errors are independent
+            own.append(evidence(model, chunk.x, samples, seed + len(own)))
+            best.append(evidence(model, chunk.x, samples, seed + len(best), best_q))
             means.append(q.mean)
             divergences.append(divergence(q))
     closed = None if divergences[0] is None else torch.cat(divergences).double().mean(0).cpu()
     mean = torch.cat(means).double().cpu()
     activity = mean.var(0, correction=min(1, len(mean) - 1))
-    return GapReport(joined(own), joined(better), won / len(mean), closed, activity)
-
-
-def best_q(model: LatentModel, x: Tensor, q: Distribution, steps: int, particles: int) -> tuple[Distribution, float]:
-    """The q(z | x) of each row with the highest ELBO in the family of `q`, by Adam from there, its steps falling from a
-    tenth of a prior standard deviation to a ten-thousandth; and what the ELBO of all rows rose by from the last tenth
-    but one of the steps to the last."""
-
-    def held_still(q: Distribution) -> Distribution:
-        return rebuilt(q, {name: value.detach() for name, value in parameters_of(q).items()})
-
-    losses = []
-    movable = Movable(q)
-    free = list(movable.free.values())
-    # eps: near the top steps shrink with the slope, in nats, instead of keeping their size
-    optimizer = torch.optim.Adam(free, lr=0.1, eps=0.1)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 0.1 * 0.001 ** (step / steps)
-        current = movable.distribution()
-        z = current.rsample((particles,))
-        # q's own density held still: the gradient has the same mean, and no noise where q is the posterior (Roeder, Wu
-        # & Duvenaud, NeurIPS 2017, "sticking the landing")
-        loss = -(log_joint(model, x, z) - held_still(current).log_prob(z)).mean(0).sum()
-        for tensor, slope in zip(free, torch.autograd.grad(loss, free), strict=True):
-            tensor.grad = slope
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    tenth = max(1, steps // 10)
-    before, last = losses[-2 * tenth : -tenth] or losses[:1], losses[-tenth:]
-    return movable.distribution(), sum(before) / len(before) - sum(last) / len(last)
+    return GapReport(concatenated(own), concatenated(best), gained / len(mean), closed, activity)

@@ -1,4 +1,4 @@
-"""KL divergences in closed form."""
+"""`kl`: KL divergences in closed form, between categorical distributions and between Gaussians."""
 
 from __future__ import annotations
 
@@ -10,19 +10,45 @@ from torch.distributions import Categorical, Distribution, Independent, Multivar
 
 
 def kl(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p) = E_q[log q - log p] in nats, with the broadcast batch shape of q and p.
+    """KL(q || p) = E_q[log q - log p] in nats, in closed form.
 
-    Categorical: sum of q (log q - log p), where 0 log 0 = 0 and a category that only p forbids makes it infinite.
-    Gaussians, diagonal (`Normal`, `Independent`) or with full covariance (`MultivariateNormal`), in any pairing:
-    (log |S_p| - log |S_q| - d + tr(inv(S_p) S_q) + (m_p - m_q)' inv(S_p) (m_p - m_q)) / 2, by triangular solves with
-    Cholesky factors, no inverse or determinant formed. Raises TypeError for other pairs, ValueError for events of
-    different size.
+    Categorical distributions:
+
+        sum_k q_k (log q_k - log p_k),
+
+    with 0 log 0 = 0; it is infinite if p excludes a category that q does not. Gaussians N(m_q, S_q) and N(m_p, S_p) in
+    d dimensions, diagonal or full, in any pairing:
+
+        (log |S_p| - log |S_q| - d + tr(S_p^-1 S_q) + (m_p - m_q)' S_p^-1 (m_p - m_q)) / 2,
+
+    by triangular solves with Cholesky factors, so that no inverse and no determinant is formed. Bishop, Pattern
+    Recognition and Machine Learning (2006), 1.6.1.
+
+    Args:
+        q: A `Categorical`, `Normal`, `Independent(Normal, 1)` or `MultivariateNormal`.
+        p: A distribution of the same kind, of the same number of categories or dimensions. Batch shapes broadcast.
+
+    Returns:
+        The divergences, with the broadcast batch shape of q and p.
+
+    Raises:
+        TypeError: There is no closed form here for this pair.
+        ValueError: q and p have different numbers of categories or dimensions.
+
+    Example:
+        >>> import torch
+        >>> from torch.distributions import Categorical, Normal
+        >>> from lowerbound.inference import kl
+        >>> kl(Categorical(torch.tensor([0.5, 0.5])), Categorical(torch.tensor([0.25, 0.75])))
+        tensor(0.1438)
+        >>> kl(Normal(torch.tensor(1.0), 1.0), Normal(torch.tensor(0.0), 1.0))
+        tensor(0.5000)
     """
     if isinstance(q, Categorical) and isinstance(p, Categorical):
         _same_size(q.logits.shape[-1], p.logits.shape[-1], "categories")
-        # where q is 0 its term is 0, even if p is 0 too
+        # where q is 0 the term is 0, even if p is 0 too
         terms = torch.where(q.probs > 0, q.probs * (_log_probs(q) - _log_probs(p)), torch.zeros_like(q.probs))
-        return terms.sum(-1).clamp(min=0)  # rounding may take a divergence of nearly equal q and p below 0
+        return terms.sum(-1).clamp(min=0)  # rounding can make it negative if q and p are nearly equal
     if isinstance(q, Normal) and isinstance(p, Normal):
         return _diagonal(q.loc, q.scale, p.loc, p.scale)
     if _is_diagonal(q) and _is_diagonal(p):
@@ -35,12 +61,12 @@ def kl(q: Distribution, p: Distribution) -> Tensor:
         return _full(q_loc, q_tril, p_loc, p_tril)
     raise TypeError(
         f"got {type(q).__name__} and {type(p).__name__}, expected two Categoricals or two Gaussians (Normal, "
-        "Independent(Normal, 1), MultivariateNormal): estimate other divergences by sampling q"
+        "Independent(Normal, 1), MultivariateNormal): estimate other divergences by draws from q"
     )
 
 
 def _log_probs(distribution: Categorical) -> Tensor:
-    """log p; where torch clamped a given probability at eps on its way to a logit, taken afresh: -inf for 0."""
+    """log p, with -inf for p = 0: torch clamps given probabilities at eps before it takes their logarithm."""
     probs, logits = distribution.probs, distribution.logits
     eps = torch.finfo(probs.dtype).eps
     return torch.where((probs < eps) & (logits > math.log(eps) - 1e-3), probs.log(), logits)

@@ -1,4 +1,4 @@
-"""How far q(theta) is from the true posterior, and log p(x), by Pareto-smoothed importance sampling."""
+"""`reliability`: how far q(theta) is from the true posterior, and log p(x), by importance sampling from q."""
 
 from __future__ import annotations
 
@@ -9,26 +9,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from ...data.rows import as_rows
 from ...models import BayesianMixture
 from ..fitting.fit_result import Fit
-from .pointwise import pointwise
-from .relabellings import MOST, log_mean_density
+from .pareto_smoothing import pareto_smoothed
+from .permutation_averaged_density import MAX_COMPONENTS, log_permutation_averaged_density
+from .pointwise_log_likelihood import pointwise_log_likelihood
 
 GOOD, USABLE = 0.5, 0.7  # Pareto k below which importance weights have a variance, and can be smoothed reliably
-FEWEST = 100  # draws: of fewer, the tail is too short to be fitted
-EQUAL = 1e-6  # nats: log ratios that differ by less differ by rounding
+FEWEST = 100  # draws: with fewer, the tail is too short to be fitted
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What importance sampling from q says of q; `str()` says it in words.
+    """What importance sampling from q(theta) says of q: what `reliability` returns. `str()` says it in words.
 
-    pareto_k: shape of the tail of the ratios p(x, theta) / q(theta); log_evidence: log p(x) in nats, of all rows
-    together; standard_error: its own, in nats; elbo: E_q[log p(x, theta) - log q(theta)] in nats, so that log_evidence
-    - elbo is KL(q || posterior); draws: how many theta were drawn.
+    Attributes:
+        pareto_k: The shape of the tail of the ratios p(x, theta) / q(theta): below 0.5 good, below 0.7 usable.
+        log_evidence: log p(x) of all rows together, in nats.
+        standard_error: The standard error of log_evidence from the draws, in nats.
+        elbo: E_q[log p(x, theta) - log q(theta)] in nats: log_evidence - elbo is KL(q || posterior).
+        draws: The number of draws of theta.
+
+    Example:
+        >>> from lowerbound.inference import Reliability
+        >>> print(Reliability(0.2, -10.0, 0.01, -10.5, 1000))
+        Pareto k = 0.20 of 1000 draws (< 0.5 good, < 0.7 usable): q is close to the posterior
+        log p(x) = -10.000 nats, standard error 0.01; bound -10.500, KL(q || posterior) about 0.5
     """
 
     pareto_k: float
@@ -57,20 +65,44 @@ def reliability(
 ) -> Reliability:
     """Pareto k of the ratios p(x, theta) / q(theta), theta ~ q, and log p(x) as the log of their smoothed mean.
 
-    log p(x, theta) = sum_i w_i log p(x_i | theta) + log p(theta), z summed out: so the bound here is at least that of
-    the mean-field q(z) q(theta), but for the error of the draws. Rows with labels: log p(x_i, label_i | theta).
+    log p(x, theta) = sum_i w_i log p(x_i | theta) + log p(theta), with z summed out; for rows with labels,
+    log p(x_i, label_i | theta). The bound here is therefore at least that of the mean-field q(z) q(theta), except for
+    the error of the draws.
 
-    A mixture has K! equal posterior modes, its relabellings, of which q covers one. Of a conjugate q the density is
-    therefore averaged over all relabellings of theta (of up to 12 components): right whether or not the modes overlap.
-    Of a guide, and of more components, `model.log_labellings` is added to log_evidence and elbo instead, log K! less
-    that of the empty ones, which is right where the other modes do not overlap and too much where they do. Components
-    that labels name, or that priors tell apart, have no relabellings; neither has stick-breaking, for which
-    log_evidence is of the mode that q covers.
+    A mixture has K! equal posterior modes, its relabellings, and q covers one of them. How the others are counted:
 
-    fit: of a `BayesianMixture`, or one itself, with a conjugate q or a guide. The same numbers for the same seed. Yao,
-    Vehtari, Simpson & Gelman, ICML 2018; Vehtari, Simpson, Gelman, Yao & Gabry, JMLR 25 (2024), 72. Raises TypeError
-    for models whose q has no density, ValueError for fewer than 100 draws, ArithmeticError for ratios that are no
-    numbers.
+    - For a conjugate q of up to 12 components, the density of q is averaged over all relabellings of theta. This is
+      exact, whether or not the modes overlap.
+    - For a guide, and for more components, `model.log_labellings` is added to log_evidence and elbo: log K! minus the
+      log of the permutations of empty components. It is exact where modes do not overlap, and too much where they do.
+    - Components that labels name, or that priors tell apart, have no relabellings. Neither has stick-breaking: its
+      log_evidence is that of the mode that q covers.
+
+    Yao, Vehtari, Simpson & Gelman, Yes, but did it work?, ICML 2018.
+
+    Args:
+        fit: A fit of a `BayesianMixture`, or the model, with a conjugate q or a guide.
+        x: (n, d) rows of the fit.
+        weights: (n,) row weights of the fit, or None.
+        labels: (n,) labels of the fit, -1 where unknown, or None.
+        draws: The number of draws of theta, at least 100.
+        seed: The same seed gives the same numbers.
+
+    Returns:
+        A `Reliability`.
+
+    Raises:
+        TypeError: The model is no `BayesianMixture`, or its q has no density: a point, or the draws of a sampler.
+        ValueError: `draws` is below 100.
+        ArithmeticError: The ratios are not numbers, because weights or probabilities underflow to 0.
+
+    Example:
+        >>> from lowerbound.inference import EM, fit, reliability
+        >>> from lowerbound.models import BayesianMixture, Poisson
+        >>> x = [[3.0], [5.0], [2.0]]
+        >>> found = reliability(fit(BayesianMixture(Poisson(1, 1)), x, EM()), x, draws=100)
+        >>> found.pareto_k < 0.5, abs(found.log_evidence - found.elbo) < 1e-6  # one component: q is the posterior
+        (True, True)
     """
     model = fit.model if isinstance(fit, Fit) else fit
     if not isinstance(model, BayesianMixture):
@@ -82,61 +114,26 @@ def reliability(
     theta, log_q = model.draw_with_density(int(draws), seed)
     if log_q.isnan().all():
         raise TypeError(
-            "q is a sample of draws, whose density is not known: see the r_hat of arviz.summary(to_arviz(fit, x))"
+            "q is a sample of draws, whose density is unknown, expected a conjugate q or a guide: of a sampler see the "
+            "r_hat of arviz.summary(to_arviz(fit, x))"
         )
     rows = as_rows(x, weights, labels, model)
     chunks = list(rows.chunks())
-    log_p = torch.stack([pointwise(view, chunks).sum() for view in model.views(theta)]) + model.log_prior(theta)
-    alike, shift = model.alike(rows.labels), 0.0
-    if model.shares.exchangeable and model.beliefs.conjugate and len(alike) <= MOST:
-        log_q = log_mean_density(model, theta, alike)
+    log_likelihood = torch.stack([pointwise_log_likelihood(view, chunks).sum() for view in model.views(theta)])
+    log_p = log_likelihood + model.log_prior(theta)
+    exchangeable, shift = model.alike(rows.labels), 0.0
+    if model.shares.exchangeable and model.beliefs.conjugate and len(exchangeable) <= MAX_COMPONENTS:
+        log_q = log_permutation_averaged_density(model, theta, exchangeable)
     else:
         shift = model.log_labellings(rows.labels)
     ratios = (log_p - log_q + shift).double().numpy()
     if np.isnan(ratios).any() or ratios.max() == np.inf or ratios.max() == -np.inf:
         raise ArithmeticError(
-            "p(x, theta) / q(theta) is not a number for some draws, expected one: some weights or probabilities that "
-            "were drawn are 0 to rounding; take a larger concentration, or fewer components"
+            "p(x, theta) / q(theta) is not a number for some draws, because weights or probabilities that were drawn "
+            "underflow to 0: take a larger concentration, or fewer components"
         )
     log_weights, k = pareto_smoothed(ratios)
     log_evidence = float(np.logaddexp.reduce(log_weights)) - math.log(len(ratios))
     relative = np.exp(log_weights - log_evidence)
-    return Reliability(
-        k, log_evidence, float(relative.std() / math.sqrt(len(ratios))), float(ratios.mean()), int(draws)
-    )
-
-
-def pareto_smoothed(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Log ratios (s,) with the largest, min(s / 5, 3 sqrt(s)) of them, replaced by quantiles of the generalized Pareto
-    distribution that fits them, and its shape k: 0 of ratios that are all equal, infinite if the tail has too few."""
-    if np.ptp(log_ratios) < EQUAL:
-        return log_ratios.copy(), 0.0
-    top = log_ratios.max()
-    x = log_ratios - top
-    order = x.argsort(kind="stable")
-    size = math.ceil(min(len(x) / 5, 3 * math.sqrt(len(x))))
-    cutoff = max(x[order[-size - 1]], math.log(np.finfo(float).tiny))
-    tail = order[x[order] > cutoff]
-    if len(tail) <= 4:
-        return log_ratios.copy(), math.inf
-    k, scale = _fit_pareto(np.exp(x[tail]) - math.exp(cutoff))
-    if not math.isfinite(k):
-        return log_ratios.copy(), math.inf
-    above = -np.log1p(-np.arange(0.5, len(tail)) / len(tail))  # quantiles of an exponential distribution
-    quantiles = scale * (np.expm1(k * above) / k if abs(k) > 1e-30 else above)
-    x[tail] = np.minimum(np.log(quantiles + math.exp(cutoff)), 0)
-    return x + top, k
-
-
-def _fit_pareto(x: np.ndarray) -> tuple[float, float]:
-    """Shape and scale of the generalized Pareto distribution of x > 0, in increasing order: the posterior mean of Zhang
-    & Stephens, Technometrics 51 (2009), 316-325, the shape drawn to 0.5 by ten observations' worth of prior."""
-    n = len(x)
-    points = 30 + int(math.sqrt(n))
-    b = 1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))
-    b = b / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
-    shape = np.log1p(-b[:, None] * x).mean(1)
-    weight = softmax(n * (np.log(-b / shape) - shape - 1))
-    best = float(b @ weight)
-    k = float(np.log1p(-best * x).mean())
-    return (n * k + 10 * 0.5) / (n + 10), -k / best
+    standard_error = float(relative.std() / math.sqrt(len(ratios)))
+    return Reliability(k, log_evidence, standard_error, float(ratios.mean()), int(draws))

@@ -1,9 +1,9 @@
-"""Which model, and how many components: candidates on one table, by what they cost and by what they foresee."""
+"""`select`: which model, and how many components: candidates fitted to one table, by criteria and cross-validation."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -11,16 +11,24 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...data.rows import as_rows, takes_missing
+from ...data.rows import as_rows
 from ...models import Collapse, LatentModel, Rows
+from ...models.abilities import takes_missing
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
-from .compare import measures, require_one_measure, require_whole
-from .information_criteria import cross_validated, densities, score
+from .candidate_scores import add_cross_validation, candidate_scores, log_densities
+from .column_measures import column_measures, require_one_measure
+from .compare import require_no_missing_values
 from .selection import Selection
+
+COLUMNS = [
+    "log_likelihood", "log_likelihood_error", "free_parameters", "bic", "icl", "aic", "bound", "entropy", "held_out",
+    "held_out_error", "behind", "behind_error", "best_found", "restarts", "collapsed", "converged", "seconds",
+    "degenerate",
+]  # fmt: skip
 
 
 def select(
@@ -36,29 +44,52 @@ def select(
     seed: int = 0,
     progress: bool = False,
 ) -> Selection:
-    """Fit every candidate to x and score it by BIC, ICL, AIC and cross-validation; one with a posterior over its
-    parameters by its bound of log p(all rows) and cross-validation.
+    """Fit every candidate to x and score it by BIC = -2 log L + p log n, ICL, AIC and cross-validation.
 
-    x, weights, labels, restarts, max_passes, seed: as `fit` takes them. models: unfitted models by name, such as
-    {f"{c}, K={k}": GaussianMixture(k, 2, c) for c in ("full", "tied") for k in range(1, 6)}, or a sequence of them,
-    which are then called what they are made by. folds: how many parts the rows are shared out to, at random, the same
-    for all candidates; each is scored by a fit to the others, again the best of `restarts`. None leaves that out.
+    A candidate with a posterior over its parameters is scored by its bound of log p(all rows) and cross-validation. A
+    candidate that collapses is an entry of `Selection.degenerate`, not an error.
 
-    Raises ValueError, in one sentence, for candidates of different measures, which cannot be ranked: a probability and
-    a density; and for one that takes no missing cells where there are some. A candidate that collapses is an entry of
-    `degenerate`, no error.
+    Args:
+        x: (n, d) table, as `fit` takes it.
+        models: Unfitted models by name, such as `{f"K={k}": GaussianMixture(k, 2) for k in range(1, 6)}`, or a sequence
+            of models, whose names are then their `repr`.
+        engine: What fits them, such as `EM()`.
+        weights: (n,) row weights, or None.
+        labels: (n,) known components, -1 where unknown, or None.
+        restarts: Random starts of each fit; the best is kept.
+        folds: The number of parts that the rows are split into at random, the same for all candidates. Each part is
+            scored by a fit, again the best of `restarts`, to the other parts. None for no cross-validation.
+        max_passes: Passes over the rows after which a fit stops.
+        seed: The same seed gives the same numbers.
+        progress: Whether to show a counter of fits.
+
+    Returns:
+        A `Selection`: print it, or take `frame()`, `best()` and the fits by name.
+
+    Raises:
+        ValueError: There are no models, two have the same name, `folds` is no number from 2 to n, x has missing values
+            that a candidate does not take, or candidates measure a column in different ways: a probability and a
+            density cannot be ranked.
+
+    Example:
+        >>> from lowerbound.inference import select
+        >>> from lowerbound.models import GaussianMixture
+        >>> x = [[0.0], [0.2], [0.4], [9.0], [9.3], [9.5]]
+        >>> models = {f"K={k}": GaussianMixture(k, 1, "tied") for k in (1, 2)}
+        >>> select(x, models, restarts=2, folds=None).best("bic")
+        'K=2'
     """
     candidates = _named(models)
     first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
-    require_whole(candidates, rows)
+    require_no_missing_values(candidates, rows)
     parts = _folds(rows, folds, seed)
     options: dict[str, Any] = {"restarts": restarts, "max_passes": max_passes, "seed": seed}
     fits: dict[str, Fit] = {}
     degenerate: dict[str, str] = {}
     scores: dict[str, dict[str, Any]] = {}
-    unseen: dict[str, np.ndarray] = {}
-    found: dict[str, list[str]] = {}
+    held_out: dict[str, np.ndarray] = {}
+    measures: dict[str, list[str]] = {}
     with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
@@ -71,22 +102,13 @@ def select(
                 continue
             count(name, 1)
             fits[name] = fitted
-            found[name] = measures(fitted.model, rows)
-            require_one_measure(found, rows)
-            scores[name] = score(fitted, rows)
-            foreseen = np.zeros(len(rows))
-            for number, (others, part) in enumerate(parts, 1):
-                try:
-                    apart = fit(model, others, engine, **options)
-                except (Collapse, ValueError) as error:  # of part of the rows, for all of them gave none
-                    degenerate[name] = f"without the rows of fold {number}, {error.args[0]}"
-                    break
-                finally:
-                    count(name, 1)
-                for at, values, _ in densities(apart.model, part):
-                    foreseen[at] = values
-            else:
-                unseen[name] = foreseen
+            measures[name] = column_measures(fitted.model, rows)
+            require_one_measure(measures, rows)
+            scores[name] = candidate_scores(fitted, rows)
+            try:
+                held_out[name] = _cross_validate(model, parts, engine, options, lambda name=name: count(name, 1))
+            except _FoldFailure as failure:
+                degenerate[name] = str(failure)
             scores[name]["seconds"] = time.perf_counter() - began
     table = pd.DataFrame.from_dict(scores, orient="index", columns=COLUMNS).rename_axis("candidate")
     table["degenerate"] = [degenerate.get(name, "") for name in scores]
@@ -95,37 +117,54 @@ def select(
     table = table.astype(dict.fromkeys(numbers, float) | {"best_found": int, "collapsed": int, "restarts": int})
     table["converged"] = table["converged"].fillna(False).astype(bool)
     if parts:
-        cross_validated(table, unseen, rows)
+        add_cross_validation(table, held_out, rows)
     return Selection(rows, fits, degenerate, table)
 
 
-COLUMNS = [
-    "log_likelihood", "log_likelihood_error", "free_parameters", "bic", "icl", "aic", "bound", "entropy", "held_out",
-    "held_out_error", "behind", "behind_error", "best_found", "restarts", "collapsed", "converged", "seconds",
-    "degenerate",
-]  # fmt: skip
-
-
 def _named(models: Any) -> dict[str, Any]:
-    """The candidates by name."""
     pairs = list(models.items()) if isinstance(models, Mapping) else [(repr(model), model) for model in models]
     names = [str(name) for name, _ in pairs]
     if not pairs:
         raise ValueError('got no models, expected some by name: select(x, {"K=1": GaussianMixture(1, 2), ...})')
     if len(set(names)) < len(names):
-        raise ValueError("some models have the same name, expected each once: give them names, {name: model, ...}")
+        raise ValueError("some models have the same name, expected different names: pass {name: model, ...}")
     return dict(zip(names, (model for _, model in pairs), strict=True))
 
 
+class _FoldFailure(Exception):
+    """The fit to the rows outside a fold failed."""
+
+
+def _cross_validate(
+    model: Any,
+    parts: list[tuple[Rows, Rows]],
+    engine: Engine,
+    options: dict[str, Any],
+    done: Callable[[], None],
+) -> np.ndarray:
+    """log p(x) of each row under the fit that left it out. `done` is called after each fit."""
+    found = np.zeros(len(parts[0][0]) if parts else 0)
+    for number, (others, own) in enumerate(parts, 1):
+        try:
+            fitted = fit(model, others, engine, **options)
+        except (Collapse, ValueError) as error:  # because of these rows: the fit to all rows succeeded
+            raise _FoldFailure(f"without the rows of fold {number}, {error.args[0]}") from error
+        finally:
+            done()
+        for numbers, values, _ in log_densities(fitted.model, own):
+            found[numbers] = values
+    return found
+
+
 def _folds(rows: Rows, folds: int | None, seed: int) -> list[tuple[Rows, Rows]]:
-    """For each fold the other rows, and its own: the same table with row weights of 0."""
+    """For each fold, the table of the other rows and that of its own rows: the rows left out have weight 0."""
     if folds is None:
         return []
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights.numpy()
     some = np.flatnonzero(weights > 0)
     if not isinstance(folds, Integral) or not 2 <= folds <= len(some):
         raise ValueError(
-            f"folds is {folds!r}, expected None or a whole number from 2 to {len(some)}, the rows there are"
+            f"folds is {folds!r}, expected None or a whole number from 2 to {len(some)}, the rows of positive weight"
         )
     fold = np.full(len(rows), -1)
     fold[np.random.default_rng(seed).permutation(some)] = np.arange(len(some)) % folds

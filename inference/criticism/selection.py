@@ -1,4 +1,4 @@
-"""Candidates that were fitted to the same rows: what select() returns."""
+"""`Selection`, what `select` returns: candidates that were fitted to the same rows, and which is best."""
 
 from __future__ import annotations
 
@@ -12,18 +12,33 @@ from ...models import Rows
 from ..fitting.fit_result import Fit
 from ..upward import upward
 
+# by the columns of `Selection.frame`: their names in tables
 CRITERIA = {"bic": "BIC", "icl": "ICL", "bound": "bound of log evidence", "held_out": "held out", "aic": "AIC"}
-
-
-LOWER = ("bic", "icl", "aic")  # are better
+LOWER = ("bic", "icl", "aic")  # criteria of which the lower is better
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Candidates fitted to the rows `x`. `str()` is the table a reader sees, `frame()` its numbers.
+    """Candidates fitted to the same rows: what `select` returns.
 
-    fits: by name, of all candidates but those of which every restart collapsed. degenerate: by name, why a candidate
-    cannot be the best: every restart collapsed, on all rows or without those of some fold.
+    `str()` is a table for readers, `frame()` holds its numbers.
+
+    Attributes:
+        x: The rows.
+        fits: The fits to all rows by name, without candidates of which every restart collapsed.
+        degenerate: By name, why a candidate cannot be the best: every restart collapsed, on all rows or on those
+            outside some fold.
+
+    Example:
+        >>> from lowerbound.inference import select
+        >>> from lowerbound.models import GaussianMixture
+        >>> x = [[0.0], [0.2], [0.4], [9.0], [9.3], [9.5]]
+        >>> models = {f"K={k}": GaussianMixture(k, 1, "tied") for k in (1, 2)}
+        >>> selection = select(x, models, restarts=2, folds=None)
+        >>> selection.winners()
+        {'bic': 'K=2', 'icl': 'K=2'}
+        >>> selection.frame()["free_parameters"].to_dict()
+        {'K=1': 2.0, 'K=2': 4.0}
     """
 
     x: Rows
@@ -32,26 +47,45 @@ class Selection:
     _table: pd.DataFrame
 
     def frame(self) -> pd.DataFrame:
-        """One row per candidate, NaN for what it does not have.
+        """The scores, one row per candidate. NaN marks what a candidate does not have.
 
-        log_likelihood: nats, row weights counted (given the labels, where there are some); log_likelihood_error: its
-        standard error where it is estimated by draws of z, else 0. free_parameters: p. With n the sum of the weights,
-        bic = -2 log_likelihood + p log n, aic = -2 log_likelihood + 2 p, icl = bic + 2 n entropy (minus twice the
-        ICL-BIC of Biernacki, Celeux & Govaert, IEEE TPAMI 22 (2000), with the entropy of the soft assignments): of all
-        three the lower is the better; of a model with a posterior over its parameters instead bound, the lower bound of
-        log p(all rows) in nats, that of all its relabellings together: the higher the better. entropy: of the
-        assignments p(z | x), nats per row, 0 where no row is in doubt.
-        held_out, held_out_error: nats per row of rows left out in turn, the higher the better, and its standard error
-        over rows; behind, behind_error: how far that is below the best candidate's, and the standard error of this
-        difference, rows paired. best_found: how many of the `restarts` ended at the best optimum; collapsed: how many
-        in a singularity. converged; seconds: of all its fits; degenerate: why it cannot be the best, or "".
+        With n the sum of the row weights and p the free parameters:
+
+        Returns:
+            A copy of the table, indexed by the names of the candidates, with the columns
+
+            - log_likelihood: sum_i w_i log p(x_i) in nats, given the labels if there are some. log_likelihood_error:
+              its standard error where it is estimated by draws of z, else 0.
+            - free_parameters: p.
+            - bic = -2 log_likelihood + p log n, aic = -2 log_likelihood + 2 p, icl = bic + 2 n entropy, which is minus
+              twice the ICL-BIC of Biernacki, Celeux & Govaert (IEEE TPAMI 22, 2000) with the entropy of the soft
+              assignments. Lower is better.
+            - bound: of a model with a posterior over its parameters, instead of these three: the lower bound of
+              log p(all rows) in nats, summed over all relabellings. Higher is better.
+            - entropy: the mean entropy of p(z | x) in nats per row, 0 where every assignment is certain.
+            - held_out, held_out_error: mean log p(x) in nats per row of the rows left out in turn, and its standard
+              error over rows. Higher is better.
+            - behind, behind_error: how far held_out is below that of the best candidate, and the standard error of this
+              difference, with rows paired.
+            - best_found: how many of the `restarts` reached the best optimum. collapsed: how many reached a
+              singularity.
+            - converged; seconds, of all fits of the candidate; degenerate: why it cannot be the best, or "".
         """
         return self._table.copy()
 
     def best(self, criterion: str | None = None) -> str:
-        """The name of the best candidate by "bic", "icl", "aic" (lowest), "bound" or "held_out" (highest), by default
-        "bic", or "bound" where there is no BIC, of those that are not degenerate. Raises ValueError if there is
-        none."""
+        """The name of the best candidate that is not degenerate.
+
+        Args:
+            criterion: "bic", "icl" or "aic" (lowest), "bound" or "held_out" (highest). None for "bic", or for "bound"
+                if no candidate has a BIC.
+
+        Returns:
+            A key of `fits`.
+
+        Raises:
+            ValueError: There is no such criterion, or no candidate has a score by it.
+        """
         if criterion is None:
             finite = {c: any(math.isfinite(line[c]) for line in self._lines().values()) for c in ("bic", "bound")}
             criterion = "bound" if finite["bound"] and not finite["bic"] else "bic"
@@ -63,24 +97,40 @@ class Selection:
             if not line["degenerate"] and math.isfinite(line[criterion])
         }
         if not values:
-            why = "; ".join(f"{name}: {reason}" for name, reason in self.degenerate.items())
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.degenerate.items())
             none = f"no candidate has a {CRITERIA[criterion]} score"
-            raise ValueError(f"{none} ({why})" if why else f"{none}: held_out needs folds, ICL a categorical latent")
+            raise ValueError(f"{none} ({reasons})" if reasons else f"{none}: held_out needs folds, ICL a categorical z")
         return (min if criterion in LOWER else max)(values, key=values.__getitem__)
 
     def winners(self) -> dict[str, str]:
-        """The best candidate by each criterion that there is, but for AIC, by its name in `frame()`."""
+        """The best candidate by each criterion, except AIC, that some candidate has a score of.
+
+        Returns:
+            Names of candidates, by the names of criteria in `frame()`.
+        """
         allowed = [line for line in self._lines().values() if not line["degenerate"]]
-        there = [c for c in CRITERIA if c != "aic" and any(math.isfinite(line[c]) for line in allowed)]
-        return {criterion: self.best(criterion) for criterion in there}
+        present = [c for c in CRITERIA if c != "aic" and any(math.isfinite(line[c]) for line in allowed)]
+        return {criterion: self.best(criterion) for criterion in present}
 
     def doubtful(self) -> list[str]:
-        """The candidates whose best optimum was found by one restart of several: there may be a better one."""
+        """The candidates whose best optimum only one of several restarts reached: there may be a better one.
+
+        Returns:
+            Names of candidates. Fit them again with more restarts.
+        """
         return [name for name, line in self._lines().items() if line["best_found"] == 1 < line["restarts"]]
 
     def plot(self, criterion: str | None = None) -> Any:
-        """A matplotlib figure: the criteria that there are, or one, of each candidate, as distances from the best.
-        Names that end in K=1, K=2, ... are drawn against K, one line for those that begin alike."""
+        """The criteria of each candidate as distances from the best.
+
+        Names that end in K=1, K=2, ... are drawn against K, with one line for names that begin alike.
+
+        Args:
+            criterion: One of the criteria of `best`, or None for all that some candidate has.
+
+        Returns:
+            A matplotlib figure, made without pyplot.
+        """
         return upward("Selection.plot")(self, criterion)
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.duplicate_rows import cells, hashes
+from ...data.duplicate_rows import comparable_values, row_hashes
 from ...models import Collapse, Rows
 from ...models.random_state import gpus
 from ..engines.contract import Steps
@@ -59,8 +59,8 @@ def _table(rows: Rows, of: str) -> Description:
 
 def _hashed(rows: Rows) -> int:
     """A sum over rows of what depends on their cells and place: the same however many processes read a part each."""
-    chunks = (cells(chunk.x, chunk.numbers) for chunk in rows.chunks(EVALUATION_ROWS))
-    return sum(int(hashes(chunk).sum(dtype=np.uint64)) for chunk in chunks) % 2**64
+    chunks = (comparable_values(chunk.x, chunk.numbers) for chunk in rows.chunks(EVALUATION_ROWS))
+    return sum(int(row_hashes(chunk).sum(dtype=np.uint64)) for chunk in chunks) % 2**64
 
 
 def set_by_hand(model: Any) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...data.chunk import Chunk
 from ...data.rows import as_rows
-from ...data.shuffle import windows
+from ...data.shuffle import shuffled_windows
 from ...models import Rows
 from ..engines.processes import added, gathered, processes, rank
 
@@ -104,7 +104,7 @@ class Shard(Rows):
     ):
         vars(self).update(vars(own))  # columns, categories and types are those of the part
         own._table = copy.copy(own._table)
-        own._table.first = first  # errors count as the whole table does
+        own._table.first_row = first  # errors count as the whole table does
         self.own, self.first, self.counts = own, first, list(counts)
         self._n, self.weights, self.labels = n, weights, labels
         self.processes = len(self.counts)
@@ -140,18 +140,18 @@ class Shard(Rows):
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """The rows of positive weight of this process's part once, in a new random order: as many batches as the others
         have, of at most `size` rows each where the parts are of like size."""
-        yield from self.own._ahead(self._batches(size, generator))
+        yield from self.own._read_ahead(self._batches(size, generator))
 
     def _batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         rows, steps = self.own.positive, self.steps(size)  # that are left
-        for order in windows(self.own._table, self.own.weights, size, generator):
+        for order in shuffled_windows(self.own._table, self.own.weights, size, generator):
             here = max(1, min(steps - 1, round(steps * len(order) / rows))) if len(order) < rows else steps
-            yield from self.own._in_order(order.tensor_split(here))
+            yield from self.own._window_batches(order.tensor_split(here))
             rows, steps = rows - len(order), steps - here
 
     def _require_range(self, variance: Tensor) -> None:
         super()._require_range(variance)
-        self.own._read_before = True
+        self.own._values_checked = True
 
     def _read(self, index: slice | Tensor) -> Chunk:
         """Rows by their numbers in the table, each read by the process that has it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..criticism.aligned_components import component_tables
 from ..criticism.comparison import Comparison
-from ..criticism.component_summaries import component_tables, written
+from .format_components import format_components
 from .score_table import DISTANCES, has_unmatched, pair_lines, score_lines
 from .summary_lines import data_summary, restart_count, restarts_summary
 from .text_table import WIDTH, markdown_table, named_lines, split_columns
@@ -47,7 +48,7 @@ def components_text(comparison: Comparison, rest: str) -> str:
     """The components of each fit with their first numbers; `rest` says where the other numbers are."""
     parts = []
     for table in component_tables(comparison):
-        header, lines, left = written(table, WIDTH, MOST_NUMBERS)
+        header, lines, left = format_components(table, WIDTH, MOST_NUMBERS)
         widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
         for block in split_columns(widths):
             wanted = [0, *block]

@@ -9,8 +9,9 @@ import pandas as pd
 
 from ... import __version__
 from ..criticism.comparison import Comparison
-from ..criticism.component_summaries import called, written
+from ..criticism.describe_model import describe_model
 from .comparison_text import UNMATCHED, omitted_note
+from .format_components import format_components
 from .glossary import GLOSSARY
 from .html import html_definitions, html_image, html_paragraph, html_section, html_table
 from .score_table import DISTANCES, has_unmatched, pair_lines, score_lines
@@ -68,7 +69,7 @@ def report_body(
             "Models and engines",
             html_table(
                 ["", "model", "engine", "seed"],
-                [[name, called(fit.model), repr(fit.engine), str(fit.seed)] for name, fit in fits],
+                [[name, describe_model(fit.model), repr(fit.engine), str(fit.seed)] for name, fit in fits],
                 kind="words",
             ),
             html_table(["", "why it stopped"], [[name, fit.reason] for name, fit in fits], kind="words"),
@@ -97,7 +98,7 @@ def _components_section(tables: list[pd.DataFrame]) -> str:
         return ""
     parts = [html_paragraph(ORDER, "quiet")]
     for frame in tables:
-        header, lines, left = written(frame, PAGE_WIDTH, MOST_NUMBERS)
+        header, lines, left = format_components(frame, PAGE_WIDTH, MOST_NUMBERS)
         parts.append(html_table(header, lines, headings=header.count("component") + header.count("fit")))
         if left:
             parts.append(html_paragraph(omitted_note(left, "components.csv"), "quiet"))

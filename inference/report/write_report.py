@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...models import BayesianMixture
+from ..criticism.aligned_components import component_tables
 from ..criticism.comparison import Comparison
-from ..criticism.component_summaries import component_tables
 from ..criticism.to_arviz import to_arviz
 from .html import GENERATOR, html_page
 from .output_folder import replace_files, require_writable

@@ -1,4 +1,4 @@
-"""Grey pixels as chances: black and white ones, drawn anew at each reading."""
+"""Binary pixels drawn from grey ones, anew at each reading."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from .input_checks import as_tensor
 
 
 class Binarized(Dataset):
-    """x[i] ~ Bernoulli(grey[i]), drawn anew each time a row is read, as for "dynamically binarised" digits.
+    """A Dataset of binary pixels: x[i] ~ Bernoulli(grey[i]), drawn anew each time a row is read.
 
-    grey: (n, d) in [0, 1]: tensor, numpy array or DataFrame. A draw comes from torch's random state, so that a fit of
-    one seed sees the same draws each time. Fits, and everything else that takes a table, read it in whole batches.
-    Salakhutdinov & Murray, ICML 2008; Burda, Grosse & Salakhutdinov, ICLR 2016.
+    This is the "dynamic binarization" of digits. `fit`, and everything else that takes a table, takes it. The draws use
+    torch's global random state, so that a fit with one seed sees the same draws each time.
+
+    Args:
+        grey: (n, d) probabilities of a 1, in [0, 1]: tensor, NumPy array or DataFrame.
+
+    Raises:
+        ValueError: some value is outside [0, 1].
+
+    Example:
+        >>> from lowerbound.data import Binarized
+        >>> pixels = Binarized([[0.0, 1.0], [1.0, 0.0]])
+        >>> len(pixels), pixels[0]
+        (2, tensor([0., 1.]))
+
+    References:
+        Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", ICML 2008.
     """
 
     def __init__(self, grey: Any):
@@ -33,9 +47,9 @@ class Binarized(Dataset):
         return len(self.grey)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The row or rows of an index, drawn."""
+        """The row or rows at an index, drawn anew."""
         return torch.bernoulli(self.grey[index])
 
     def __getitems__(self, index: Any) -> list[Tensor]:
-        """How torch asks for many rows at once: drawn together."""
+        """Many rows in one draw: torch's DataLoader calls this for a batch."""
         return list(self[index])

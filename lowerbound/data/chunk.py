@@ -1,4 +1,4 @@
-"""A chunk: some rows of a table, with their weights and labels."""
+"""A chunk: some rows of a table in memory, with their weights and labels."""
 
 from __future__ import annotations
 
@@ -11,24 +11,37 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows: x (n, d), weights (n,) or None for ones, labels (n,) or None, -1 where unknown."""
+    """Some rows of a table, with their weights and labels.
+
+    Args:
+        x: (n, d) the rows.
+        weights: (n,) row weights, or None where each row counts once.
+        labels: (n,) known components, -1 where unknown, or None if no row has a label.
+        row_numbers: (n,) the numbers of these rows in their table, counted from 0, or None where they are not known.
+
+    Example:
+        >>> from lowerbound.data import Rows
+        >>> [chunk.x.shape for chunk in Rows([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).chunks(2)]
+        [torch.Size([2, 2]), torch.Size([1, 2])]
+    """
 
     x: Float[Tensor, "n d"]
     weights: Float[Tensor, " n"] | None
     labels: Int[Tensor, " n"] | None
-    where: Int[Tensor, " n"] | range | None = None  # `numbers`; None: not known
+    row_numbers: Int[Tensor, " n"] | range | None = None
 
-    def pick(self, index: Int[Tensor, " m"]) -> Chunk:
-        """Some of the rows."""
+    def take(self, index: Int[Tensor, " m"]) -> Chunk:
+        """The rows at these positions of the chunk."""
         return Chunk(*(None if own is None else own[index] for own in self.arguments))  # type: ignore[arg-type]
 
     @property
     def numbers(self) -> Int[Tensor, " n"]:
-        """Those of the rows in the table."""
-        assert self.where is not None
-        return torch.arange(self.where.start, self.where.stop) if isinstance(self.where, range) else self.where
+        """`row_numbers` as a tensor."""
+        known = self.row_numbers
+        assert known is not None
+        return torch.arange(known.start, known.stop) if isinstance(known, range) else known
 
     @property
     def arguments(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """(x, weights, labels), as the methods of a model take them."""
+        """(x, weights, labels): the arguments of `model.expect` and of other methods of a model."""
         return self.x, self.weights, self.labels

@@ -1,4 +1,4 @@
-"""Intake: what a user hands us becomes finite numbers of the right shape, or one sentence says why not."""
+"""Checks of what a user passes: rows, weights and labels become tensors, or one sentence says what is wrong."""
 
 from __future__ import annotations
 
@@ -23,41 +23,29 @@ def as_tensor(
     missing: bool = False,
     columns: Sequence[str] | None = None,
 ) -> Tensor:
-    """A (n, d) tensor of finite numbers from a tensor, numpy array or DataFrame (finite=False: not looked at again;
-    missing=True: NaN stands for a missing cell).
+    """A table as a tensor (n, d) of finite numbers.
 
-    Of a DataFrame's category columns these are the codes 0 .. levels - 1, in the order of `.cat.categories`.
-    Raises TypeError for what is not a table of real numbers and ValueError for a wrong shape, a wrong number of
-    columns, and NaN or infinity (naming row and column: by `numbers`, or else from 0, and by `columns`).
+    Args:
+        x: (n, d) tensor, array, nested list or DataFrame. Of category columns the codes 0 .. levels - 1 are taken, in
+            the order of `.cat.categories`.
+        features: the expected number of columns, or None for any.
+        dtype: of the returned tensor.
+        numbers: (n,) row numbers for error messages; None: from 0.
+        finite: whether to raise for values that are not finite. False where they were checked before.
+        missing: whether NaN stands for a missing value, which is then no error.
+        columns: (d,) column names for error messages; None: those of the DataFrame, if x is one.
+
+    Returns:
+        (n, d) the values; where no conversion is needed, they share memory with x.
+
+    Raises:
+        TypeError: x is not a table of real numbers.
+        ValueError: the shape is wrong, or a value is NaN or infinite (the error names its row and column).
     """
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
-        words = [
-            name for name, kind in zip(columns, x.dtypes, strict=True) if not (_is_real(kind) or is_category(kind))
-        ]
-        if words:
-            raise TypeError(
-                f"column {words[0]!r} holds {x.dtypes.iloc[columns.index(words[0])]} values, expected real numbers: "
-                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
-            )
-        x = _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
-    if isinstance(x, np.ma.MaskedArray):
-        x = np.ma.filled(x.astype(np.float64), np.nan)
-    if isinstance(x, Tensor):
-        tensor = x.detach()
-    else:
-        array = np.asarray(x)
-        if array.dtype.kind == "c":
-            raise TypeError(COMPLEX)
-        if array.dtype.kind not in "fiub":
-            what, cure = f"an array of {array.dtype}", "convert it with .astype(float)"
-            if array.ndim == 0:  # of something that numpy takes for one object
-                what, cure = f"a {type(x).__name__}", "pass a tensor, an array or a DataFrame of them"
-            raise TypeError(f"got {what}, expected real numbers: {cure}")
-        array = _short(array)
-        if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
-            array = np.array(array, dtype=array.dtype.newbyteorder("="))
-        tensor = torch.as_tensor(array)
+        x = _dataframe_values(x, columns)
+    tensor = x.detach() if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
     if tensor.is_complex():
         raise TypeError(COMPLEX)
     if tensor.ndim != 2 and tensor.numel():
@@ -75,21 +63,52 @@ def as_tensor(
             f"got {tensor.shape[1]} columns, expected {features}: the model was made for {features} features"
         )
     tensor = tensor.to(dtype)
-    # one fast reduction; where it is not finite (a bad cell, or finite cells whose sum overflows) look for the cell
+    # One fast sum tells whether all values are finite. If it is not finite itself (a bad value, or finite values whose
+    # sum overflows), look for the value.
     if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
         row, column = (int(i) for i in bad.nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns is not None else f"{column}"
-        number, none = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
+        number, is_nan = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
         raise ValueError(
-            f"row {number}, column {name} holds {'NaN' if none else 'an infinite value'}, expected finite numbers: "
-            f"drop or fill such cells{', or take a model for missing ones, such as a mixture of Gaussians' * none}"
+            f"row {number}, column {name} holds {'NaN' if is_nan else 'an infinite value'}, expected finite numbers: "
+            "drop or fill such values"
+            f"{', or use a model that takes missing values, such as a mixture of Gaussians' * is_nan}"
         )
     return tensor
 
 
+def _dataframe_values(x: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """The numbers of a DataFrame, and the codes of its categories. Raises TypeError for other columns."""
+    for name, kind in zip(columns, x.dtypes, strict=True):
+        if not (_is_real(kind) or is_category(kind)):
+            raise TypeError(
+                f"column {name!r} holds {kind} values, expected real numbers: "
+                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
+            )
+    return _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _torch_array(x: Any) -> np.ndarray:
+    """`x` as an array of real numbers that torch can share. Raises TypeError if it is none."""
+    array = np.ma.filled(x.astype(np.float64), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+    if array.dtype.kind == "c":
+        raise TypeError(COMPLEX)
+    if array.dtype.kind not in "fiub":
+        got, cure = f"an array of {array.dtype}", "convert it with .astype(float)"
+        if array.ndim == 0:  # numpy takes what it does not know for a single object
+            got, cure = f"a {type(x).__name__}", "pass a tensor, an array or a DataFrame of them"
+        raise TypeError(f"got {got}, expected real numbers: {cure}")
+    array = _at_most_float64(array)
+    if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+        array = np.array(array, dtype=array.dtype.newbyteorder("="))
+    return array
+
+
 def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] | None:
-    """Row weights as float64 (n,), or None for ones. Raises ValueError if negative, not finite or (unless
-    some=False, for part of a table) all zero."""
+    """Row weights as float64 (n,), or None for ones.
+
+    Raises ValueError if they are negative or not finite, or if all are zero (unless some=False, for part of a table).
+    """
     if weights is None:
         return None
     tensor = _one_column(weights, "weights", "numbers").to(torch.float64)
@@ -105,7 +124,7 @@ def as_weights(weights: Any, n: int, some: bool = True) -> Float[Tensor, " n"] |
 
 
 def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
-    """Known components as int64 (n,), -1 where unknown, or None if none is known."""
+    """Known components as int64 (n,), -1 where unknown; None if no row has a label."""
     if labels is None:
         return None
     tensor = _one_column(labels, "labels", "integers")
@@ -118,23 +137,25 @@ def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
 
 
 def _one_column(values: Any, name: str, wanted: str) -> Tensor:
+    """Weights or labels as a tensor. Raises TypeError if they are no numbers."""
     if isinstance(values, Tensor):
         return values.detach()
-    array = _short(np.array(values))  # a copy: torch does not take arrays that cannot be written to
+    array = _at_most_float64(np.array(values))  # a copy, because torch takes no read-only arrays
     if array.dtype.kind not in "fiub":
         raise TypeError(f"got {name} of type {array.dtype}, expected {wanted}")
     return torch.as_tensor(array)
 
 
-def _short(array: np.ndarray) -> np.ndarray:
-    """Without the digits that torch does not have."""
+def _at_most_float64(array: np.ndarray) -> np.ndarray:
+    """Longer floats as float64: torch has none of more digits."""
     return array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
 
 
-def first_cell(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | range | None = None) -> str:
-    """Of the cells (n, d) that are `outside`, the first in words: row 3, column 1 ('waiting') holds -2.
+def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | range | None = None) -> str:
+    """The first value that is outside the support, in words: row 3, column 1 ('waiting') holds -2.
 
-    columns: names of columns, or None; numbers: of the rows in their table, or None where they count from 0.
+    outside: (n, d) which values of x (n, d) are outside. columns: (d,) names, or None. numbers: (n,) the numbers of the
+    rows in their table, or None: from 0.
     """
     row, column = outside.nonzero()[0].tolist()
     name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
@@ -148,7 +169,7 @@ def is_category(kind: Any) -> bool:
 
 
 def _coded(x: pd.DataFrame) -> pd.DataFrame:
-    """The codes of the categories in place of their names, NaN where one is missing."""
+    """The table with codes in place of categories, NaN where one is missing."""
     if not any(map(is_category, x.dtypes)):
         return x
     columns = (x.iloc[:, j] for j in range(x.shape[1]))

@@ -1,4 +1,4 @@
-"""Means, variances and gaps of a table: what is learned from its rows before a fit."""
+"""What is computed of a table before a fit: means, variances, covariances, and how many values are missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Moments:
-    """Means (..., d) and covariances (..., d, d): of data, divided by the total weight, or of components."""
+    """Means and covariances of a table (divided by the total weight), or of each component of a mixture.
+
+    Args:
+        mean: (..., d).
+        covariance: (..., d, d), in the squared units of the data.
+
+    Example:
+        >>> from lowerbound.data import Rows
+        >>> Rows([[1.0, 2.0], [3.0, 6.0]]).moments.covariance
+        tensor([[1., 2.],
+                [2., 4.]], dtype=torch.float64)
+    """
 
     mean: Float[Tensor, "*k d"]
     covariance: Float[Tensor, "*k d d"]
@@ -18,19 +29,40 @@ class Moments:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and variance of each column, (d,), divided by the total weight."""
+    """Mean and variance of each column of a table, divided by the total weight.
+
+    Args:
+        mean: (d,).
+        variance: (d,), in the squared units of the data.
+
+    Example:
+        >>> from lowerbound.data import Rows
+        >>> Rows([[1.0, 2.0], [3.0, 6.0]]).spread.variance
+        tensor([1., 4.], dtype=torch.float64)
+    """
 
     mean: Float[Tensor, " d"]
     variance: Float[Tensor, " d"]
 
 
 @dataclass(frozen=True)
-class Gaps:
-    """Missing cells: how many there are, how many rows have some, and the first of them in words."""
+class MissingValues:
+    """How many values of a table are missing. Counts of several parts of a table add with `+`.
+
+    Args:
+        cells: how many values are missing.
+        rows: how many rows have at least one missing value.
+        first: the first missing value in words, such as "row 3, column 1 ('age') is missing".
+
+    Example:
+        >>> from lowerbound.data import Rows
+        >>> Rows([[1.0, float("nan")], [3.0, 6.0]], missing=True).gaps
+        MissingValues(cells=1, rows=1, first='row 0, column 1 is missing')
+    """
 
     cells: int = 0
     rows: int = 0
     first: str = ""
 
-    def __add__(self, other: Gaps) -> Gaps:
-        return Gaps(self.cells + other.cells, self.rows + other.rows, self.first or other.first)
+    def __add__(self, other: MissingValues) -> MissingValues:
+        return MissingValues(self.cells + other.cells, self.rows + other.rows, self.first or other.first)

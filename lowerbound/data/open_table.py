@@ -1,4 +1,4 @@
-"""Which kind of table something is: what a user may hand over, and what is in a file."""
+"""Which kind of table something is: an object that a user passes, or a file."""
 
 from __future__ import annotations
 
@@ -11,59 +11,79 @@ import pandas as pd
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from .array_tables import Mapped, Numbers, mapped
-from .frame_table import Frame
+from .array_tables import ArrayTable, MemoryMappedTable, open_npy
+from .dataframe_table import DataFrameTable
 from .input_checks import as_tensor
-from .parquet import Parquet
+from .model_abilities import remembered_schema
+from .parquet import ParquetTable
 from .table import Table
-from .torch_tables import Items, Loader
+from .torch_tables import DataLoaderTable, DatasetTable
 
 
 def as_table(x: Any) -> Table:
-    """`x` as a table: tensor, array, DataFrame, Dataset, DataLoader, or the path of a .npy file, a Parquet file or a
-    folder of them.
+    """`x` as a `Table`, which is read by row numbers and knows its number of rows and columns.
 
-    Raises TypeError for an iterable-style dataset, ValueError or FileNotFoundError for what is not there or no table.
+    Args:
+        x: (n, d): a tensor, NumPy or memory-mapped array, nested list, DataFrame, Dataset, DataLoader, or the path of a
+            .npy file, a Parquet file or a folder of Parquet files. A `Table` is returned as it is.
+
+    Returns:
+        The table. Values are neither read nor checked yet.
+
+    Raises:
+        TypeError: x is an iterable-style dataset, or no table of numbers.
+        ValueError: x has another shape than (n, d), or the file is of another kind.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        >>> from lowerbound.data import as_table
+        >>> table = as_table([[1, 2], [3, 4], [5, 6]])
+        >>> len(table), table.features, table.read(slice(0, 1)).tolist()
+        (3, 2, [[1, 2]])
     """
     if isinstance(x, Table):
         return x
     if isinstance(x, str | os.PathLike):
-        return open_table(Path(x))
+        return open_file(Path(x))
     if isinstance(x, IterableDataset) or (isinstance(x, DataLoader) and isinstance(x.dataset, IterableDataset)):
-        raise TypeError("got an iterable-style dataset, expected one with a length that can be read more than once")
+        raise TypeError(
+            "got an iterable-style dataset, expected one with a length that can be read more than once: "
+            "pass a map-style Dataset or an array"
+        )
     if isinstance(x, DataLoader):
-        return Loader(x)
+        return DataLoaderTable(x)
     if isinstance(x, TensorDataset):
-        return Numbers(x.tensors[0])
+        return ArrayTable(x.tensors[0])
     if isinstance(x, Dataset):
-        return Items(x)
+        return DatasetTable(x)
     if isinstance(x, pd.DataFrame):
-        return Frame(x)
+        return DataFrameTable(x)
     if isinstance(x, np.memmap):
-        return Mapped(x)
+        return MemoryMappedTable(x)
     if isinstance(x, Tensor | np.ndarray):
-        return Numbers(x)
+        return ArrayTable(x)
     if (array := np.asarray(x)).ndim != 2:
-        as_tensor(x)  # raises, and says what x is
-    return Numbers(array)
+        as_tensor(x)  # raises, with a sentence about what x is
+    return ArrayTable(array)
 
 
-def open_table(path: Path) -> Table:
-    """The table in a .npy file, memory-mapped, in a Parquet file, or in a folder of Parquet files, read by batches."""
-
+def open_file(path: Path) -> Table:
+    """The table in a .npy file, which is memory-mapped, or in a Parquet file or a folder of them, read in batches."""
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir() or path.suffix.lower() == ".parquet":
-        return Parquet(path)
+        return ParquetTable(path)
     if path.suffix.lower() != ".npy":
         raise ValueError(f"{path} is not a file of a known kind, expected .npy, .parquet or a folder of .parquet files")
-    return as_table(mapped(path))
+    return as_table(open_npy(path))
 
 
 def conform(x: Any, model: Any) -> Any:
-    """`x` as `model`, if it remembers a table of names, would read it; anything but a table as it is. A file is read
-    into memory."""
-    schema = getattr(model, "schema", None)
+    """A DataFrame with columns and categories in the order that `model` was fitted to; other tables as they are.
+
+    A file is read into memory.
+    """
+    schema = remembered_schema(model)
     if isinstance(x, str | os.PathLike):
-        x = as_table(x).whole()
+        x = as_table(x).read_all()
     return schema.conform(x) if schema is not None and isinstance(x, pd.DataFrame) else x

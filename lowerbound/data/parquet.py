@@ -1,8 +1,7 @@
-"""Parquet files, read by batches: rows in a file or a folder of files, as those of one DataFrame."""
+"""Parquet files, read in batches: the rows of a file, or of all files of a folder, as one table."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,22 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .parquet_columns import are_plain_numbers, data_fields, kind_of, require_same_columns
 from .schema import Schema
-from .table import Conformed, Index, Table
+from .table import Index, Table
+from .table_views import ConformedTable, RowRange
 
-BATCH_ROWS = 1 << 14  # decoded at a time
-MOST_WORDS = 1 << 16  # different ones in a column: more are names, not categories
+BATCH_ROWS = 1 << 14  # rows decoded at a time
+MOST_WORDS = 1 << 16  # different words in a column: a column with more holds names, not categories
 
 
-class Parquet(Table):
-    """Row groups of one file, or of the files of a folder in alphabetical order.
+class ParquetTable(Table):
+    """The rows of one Parquet file, or of the files of a folder in alphabetical order.
 
-    Columns of words and of dictionaries are categories; nulls are missing cells. Reading goes on where it ended before,
-    so that a pass decodes each batch once; only batches are held, and the pages of a row group that they are in.
-    Raises ValueError for what is no Parquet file, and for files of other columns than the first.
+    Columns of words and of dictionaries are categories; nulls are missing values. Reading continues at the last batch,
+    so that a pass decodes each batch once. Only one batch is held, and the pages of the row group that it is in.
+    Raises ValueError if a file is no Parquet file or has other columns than the first.
     """
 
-    in_memory = is_scattered = False
+    in_memory = is_random_access = False
 
     def __init__(self, path: Path):
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() == ".parquet") if path.is_dir() else [path]
@@ -45,19 +46,17 @@ class Parquet(Table):
         ]
         self._groups = [(file, group) for file, group, n in groups if n]
         self._edges = np.concatenate([[0], np.cumsum([n for *_, n in groups if n], dtype=np.int64)]).astype(np.int64)
-        fields = _fields(self._files[0])
+        fields = data_fields(self._files[0])
         self._names = [field.name for field in fields]
         for p, file in zip(paths, self._files, strict=True):
-            _require_alike(p, _fields(file), paths[0], fields)
+            require_same_columns(p, data_fields(file), paths[0], fields)
         kinds = {name: {file.schema_arrow.field(name).type for file in self._files} for name in self._names}
-        self._worded = [field.name for field in fields if _kind(field.type) == "words"]
-        self._types = {name: next(iter(own)) if _are_plain(own) else pa.float64() for name, own in kinds.items()}
+        self._word_columns = [field.name for field in fields if kind_of(field.type) == "words"]
+        self._types = {name: next(iter(own)) if are_plain_numbers(own) else pa.float64() for name, own in kinds.items()}
         self._lock = threading.Lock()
-        self._going: Iterator[tuple[int, pa.Table]] = iter(())
-        self._at, self._batch = (
-            0,
-            pa.schema([]).empty_table(),
-        )  # the number of its first row, and the batch that was decoded last
+        self._batches: Iterator[tuple[int, pa.Table]] = iter(())
+        self._batch = pa.schema([]).empty_table()  # the batch that was decoded last
+        self._batch_start = 0  # the number of its first row
 
     def __len__(self) -> int:
         return int(self._edges[-1])
@@ -69,7 +68,7 @@ class Parquet(Table):
 
     @cached_property
     def schema(self) -> Schema:  # type: ignore[override]
-        """The names of columns and categories. Looks through the columns of words, once."""
+        """The names of columns and categories. All columns of words are read for it, once."""
         levels = (tuple(map(str, self._words[n])) if n in self._words else None for n in self._names)
         return Schema(tuple(self._names), tuple(levels))
 
@@ -79,7 +78,7 @@ class Parquet(Table):
         return list(zip(self._edges[:-1].tolist(), self._edges[1:].tolist(), strict=True))
 
     def read(self, index: Index) -> pd.DataFrame:
-        """The rows as a DataFrame, quickest where they are in order."""
+        """The rows as a DataFrame. Fastest if they are in order."""
         rows = np.arange(index.start, index.stop) if isinstance(index, slice) else index.numpy()
         order = None if (np.diff(rows) > 0).all() else np.argsort(rows, kind="stable")
         table = self._ordered(rows if order is None else rows[order])
@@ -87,15 +86,17 @@ class Parquet(Table):
         return frame if order is None else frame.iloc[np.argsort(order)]
 
     def conformed(self, schema: Schema) -> Table:
-        """This table with its columns and words in the order of another."""
-        return self if self.schema == schema else Conformed(self, schema)
+        """This table with columns and categories in the order of `schema`."""
+        return self if self.schema == schema else ConformedTable(self, schema)
 
-    # inside
+    def part(self, start: int, stop: int) -> Table:
+        """A view of these rows."""
+        return RowRange(self, start, stop)
 
     @cached_property
     def _words(self) -> dict[str, list[Any]]:
-        """The words of each column of them: in the order of its dictionaries, or else of the alphabet."""
-        found: dict[str, dict[Any, None]] = {name: {} for name in self._worded}
+        """The categories of each column of words: in the order of its dictionary, or else in alphabetical order."""
+        found: dict[str, dict[Any, None]] = {name: {} for name in self._word_columns}
         plain = set()
         for file in self._files if found else ():
             for batch in file.iter_batches(BATCH_ROWS, columns=list(found)):
@@ -114,45 +115,45 @@ class Parquet(Table):
         return {name: sorted(words) if name in plain else list(words) for name, words in found.items()}
 
     def _ordered(self, rows: np.ndarray) -> pa.Table:
-        """Rows in ascending order, going on from the last batch where that is on the way."""
-        pieces, taken = [], 0
+        """Rows given in ascending order. Reading continues from the last batch where it can."""
+        pieces, done = [], 0
         with self._lock:
-            while taken < len(rows):
-                wanted = int(rows[taken])
-                end = self._at + self._batch.num_rows
-                if not self._at <= wanted < end:
+            while done < len(rows):
+                wanted = int(rows[done])
+                end = self._batch_start + self._batch.num_rows
+                if not self._batch_start <= wanted < end:
                     self._forward(wanted, end)
                     continue
-                upto = taken + int(np.searchsorted(rows[taken:], end))
-                local = rows[taken:upto] - self._at
-                whole = local[-1] - local[0] + 1 == len(local)
-                pieces.append(self._batch.slice(local[0], len(local)) if whole else self._batch.take(pa.array(local)))
-                taken = upto
+                upto = done + int(np.searchsorted(rows[done:], end))
+                local = rows[done:upto] - self._batch_start
+                is_run = local[-1] - local[0] + 1 == len(local)
+                pieces.append(self._batch.slice(local[0], len(local)) if is_run else self._batch.take(pa.array(local)))
+                done = upto
         return pa.concat_tables(pieces)
 
     def _forward(self, wanted: int, end: int) -> None:
-        """The next batch, or the first one of the row group that holds the row, whichever is nearer."""
+        """Decode the next batch, or the first batch of the row group that holds row `wanted`, whichever is nearer."""
         group = int(np.searchsorted(self._edges, wanted, side="right")) - 1
         if not self._edges[group] <= end <= wanted:
-            self._going = self._from(group)
+            self._batches = self._batches_from(group)
         try:
-            self._at, self._batch = next(self._going)
+            self._batch_start, self._batch = next(self._batches)
         except (OSError, pa.ArrowException) as error:
-            self._going, self._batch = iter(()), self._batch.slice(0, 0)
+            self._batches, self._batch = iter(()), self._batch.slice(0, 0)
             raise ValueError(f"{self.path} cannot be read near row {wanted}: {error}") from error
-        except StopIteration:  # where a file was left, or nothing was read before
-            self._going = self._from(group)
+        except StopIteration:  # nothing was read yet, or the last batch was, or an error came
+            self._batches = self._batches_from(group)
 
-    def _from(self, group: int) -> Iterator[tuple[int, pa.Table]]:
-        """All batches from a row group on, each with the number of its first row."""
+    def _batches_from(self, group: int) -> Iterator[tuple[int, pa.Table]]:
+        """All batches from this row group on, as (number of the first row, batch)."""
         for (file, own), start in zip(self._groups[group:], self._edges[group:].tolist(), strict=False):
             for batch in file.iter_batches(BATCH_ROWS, row_groups=[own], columns=self._names):
-                columns = [self._read_as(batch.column(name), name) for name in self._names]
+                columns = [self._encoded(batch.column(name), name) for name in self._names]
                 yield start, pa.table(columns, self._names)
                 start += batch.num_rows
 
-    def _read_as(self, column: pa.Array, name: str) -> pa.Array:
-        """The codes of words, and numbers of one type in all files."""
+    def _encoded(self, column: pa.Array, name: str) -> pa.Array:
+        """Words as codes, numbers in one type for all files."""
         if name not in self._words:
             return column.cast(self._types[name])
         words, coded = self._words[name], isinstance(column, pa.DictionaryArray)
@@ -161,6 +162,7 @@ class Parquet(Table):
         return codes.take(column.indices) if coded else codes
 
     def _column(self, column: pa.ChunkedArray, name: str) -> pd.Series:
+        """A decoded column for pandas, codes as categories."""
         if name not in self._words:
             return column.to_pandas().rename(name)
         codes = column.fill_null(-1).to_numpy()
@@ -172,43 +174,3 @@ def _opened(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a Parquet file: {error}") from error
-
-
-def _fields(file: pq.ParquetFile) -> list[pa.Field]:
-    """The columns, without those that pandas wrote as an index."""
-    schema = file.schema_arrow
-    about = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
-    index = [name for name in about.get("index_columns", ()) if isinstance(name, str)]
-    return [field for field in schema if field.name not in index]
-
-
-def _kind(kind: pa.DataType) -> str:
-    """What a column holds, as far as files must agree on it."""
-    if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "words"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        return "numbers"
-    return "numbers" if pa.types.is_decimal(kind) or pa.types.is_null(kind) else str(kind)
-
-
-def _require_alike(path: Path, fields: list[pa.Field], other: Path, wanted: list[pa.Field]) -> None:
-    own, theirs = ({field.name: _kind(field.type) for field in each} for each in (fields, wanted))
-    if not own:
-        raise ValueError(f"{path} has no columns, expected at least one")
-    if len(own) < len(fields):
-        raise ValueError(f"{path} has several columns of one name, expected each name once")
-    if own.keys() != theirs.keys():
-        raise ValueError(f"{path} has columns {', '.join(own)}, expected those of {other}, {', '.join(theirs)}")
-    for name, kind in own.items():
-        if kind != theirs[name]:
-            raise ValueError(f"column {name!r} of {path} holds {kind}, expected {theirs[name]} as in {other}")
-        if kind not in ("words", "numbers"):
-            raise TypeError(
-                f"column {name!r} of {path} holds {kind} values, expected numbers or words: drop the column or write "
-                "it as numbers"
-            )
-
-
-def _are_plain(kinds: set[pa.DataType]) -> bool:
-    """Whether pandas takes columns of these types for one column of numbers."""
-    return len(kinds) == 1 and all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)

@@ -1,4 +1,4 @@
-"""Reading ahead: what comes next is made by a thread while the present is used."""
+"""Reading ahead: a thread reads the next chunk while the present one is used."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items in the same order, each made by one background thread while the one before is used. Errors come
-    where the item would; the thread ends with the iteration, also where it is abandoned."""
+def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items in the same order; one background thread makes each item while the one before is used.
+
+    An error is raised where its item would come. The thread ends with the iteration, also if that is abandoned early.
+    """
     end: Any = object()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
         coming = thread.submit(next, items, end)

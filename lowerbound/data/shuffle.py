@@ -1,4 +1,4 @@
-"""Random order of more rows than are held at a time."""
+"""Random order of the rows of a table, also of one with more rows than are held at a time; random samples of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from torch import Tensor
 
 from .table import SCATTERED_ROWS, Table
 
-COUNTED = 1 << 20  # weights looked at together
+COUNTED = 1 << 20  # weights that are counted at a time
 
 
-def windows(
+def shuffled_windows(
     table: Table, weights: Float[Tensor, " n"] | None, size: int, generator: torch.Generator
 ) -> Iterator[Int[Tensor, " m"]]:
-    """The numbers of all rows of positive weight once, in random order, a window of whole batches of `size` at a time.
+    """The numbers of all rows of positive weight, once each, in random order.
 
-    All of a table of one window; of a larger one its `runs` in random order, and the rows of each window of them.
+    They come a window at a time, and a window holds whole batches of `size` rows. A table of one window is shuffled
+    as a whole. Of a larger one the `runs` are put in random order, and the rows of each window are shuffled.
     """
-    n, most = len(table), max(size, table.window // size * size)
-    if n <= table.window:
+    n, most = len(table), max(size, table.window_rows // size * size)
+    if n <= table.window_rows:
         order = torch.randperm(n, generator=generator)
         yield order if weights is None else order[weights[order] > 0]
         return
@@ -38,11 +39,13 @@ def windows(
         yield torch.cat(held)[torch.randperm(count, generator=generator)]
 
 
-def drawn(
+def sample_row_numbers(
     n: int, weights: Float[Tensor, " n"] | None, positive: int, size: int, generator: torch.Generator
 ) -> Int[Tensor, " m"]:
-    """The numbers, in order, of `size` rows of positive weight, drawn evenly without replacement; of all `positive` of
-    them, if these are no more."""
+    """The numbers, in order, of `size` rows of positive weight, drawn uniformly without replacement.
+
+    n: rows of the table. positive: how many of them have positive weight; all of these if they are at most `size`.
+    """
     if positive <= size and weights is not None:
         ranks = torch.arange(positive)
     elif n <= SCATTERED_ROWS:
@@ -52,11 +55,11 @@ def drawn(
     else:
         ranks = torch.randint(positive, (2 * size,), generator=generator).unique()
         ranks = ranks[torch.randperm(len(ranks), generator=generator)[:size]].sort().values
-    return ranks if weights is None else _of_rank(ranks, weights)
+    return ranks if weights is None else _rows_of_rank(ranks, weights)
 
 
-def _of_rank(ranks: Int[Tensor, " m"], weights: Float[Tensor, " n"]) -> Int[Tensor, " m"]:
-    """The row numbers of these of the rows of positive weight, counted from 0."""
+def _rows_of_rank(ranks: Int[Tensor, " m"], weights: Float[Tensor, " n"]) -> Int[Tensor, " m"]:
+    """The row numbers of these ranks, which count the rows of positive weight from 0."""
     found, before = [], 0
     for start in range(0, len(weights), COUNTED):
         rows = (weights[start : start + COUNTED] > 0).nonzero().squeeze(1)

@@ -7,16 +7,15 @@ from contextlib import contextmanager
 
 import torch
 
-SMALL_TABLE = 1 << 16  # cells; an operation on fewer takes less time than torch's threads need to meet
+SMALL_TABLE = 1 << 16  # values; an operation on fewer takes less time than the synchronization of torch's threads
 
 
 @contextmanager
 def threads_for(cells: int) -> Iterator[None]:
-    """Run the body on one thread if what it reads at a time, the table or a batch of it, has few cells, and put the
-    number of threads back afterwards.
+    """Run the body on one thread if it reads fewer than `SMALL_TABLE` values at a time, then restore torch's threads.
 
-    On a busy machine this is the difference between milliseconds and seconds: threads that wait for each other at the
-    end of every small operation wait for the scheduler.
+    On a busy machine this is the difference between milliseconds and seconds: after every small operation the threads
+    wait for each other, and so for the scheduler.
     """
     if cells >= SMALL_TABLE:
         yield
@@ -27,7 +26,7 @@ def threads_for(cells: int) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the body on one thread: sums over many rows are then the same to the bit, whatever torch has."""
+    """Run the body on one thread: sums over many rows are then the same to the bit for any thread count of torch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

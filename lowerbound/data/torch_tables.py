@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 
 from .input_checks import as_tensor
 from .table import Index, Table
+from .table_views import RowRange
 
 
-class Items(Table):
-    """A map-style Dataset."""
+class DatasetTable(Table):
+    """A map-style Dataset. Of items (x, y) the x is read."""
 
     in_memory = is_fixed = False
 
@@ -30,15 +31,21 @@ class Items(Table):
         return as_tensor(self.read(slice(0, 1)), finite=False).shape[1]
 
     def read(self, index: Index) -> Tensor:
-        """All together, if the dataset can, as torch's DataLoader asks for a batch."""
+        """The rows, in one request if the dataset has `__getitems__`."""
         numbers = list(range(index.start, index.stop)) if isinstance(index, slice) else index.tolist()
-        many = getattr(self.x, "__getitems__", None)
-        items = many(numbers) if many else [self.x[i] for i in numbers]
-        return items if isinstance(items, Tensor) else torch.stack([torch.as_tensor(_first(item)) for item in items])
+        read_many = getattr(self.x, "__getitems__", None)  # optional in torch's Dataset; DataLoader asks the same way
+        items = read_many(numbers) if read_many else [self.x[i] for i in numbers]
+        return (
+            items if isinstance(items, Tensor) else torch.stack([torch.as_tensor(_without_y(item)) for item in items])
+        )
+
+    def part(self, start: int, stop: int) -> Table:
+        """A view of these rows."""
+        return RowRange(self, start, stop)
 
 
-class Loader(Table):
-    """A DataLoader: its batches are the pieces, and come as it pleases."""
+class DataLoaderTable(Table):
+    """A DataLoader. It chooses the size and the order of its batches, so rows cannot be read by number."""
 
     in_memory = is_fixed = False
 
@@ -57,22 +64,22 @@ class Loader(Table):
         return as_tensor(next(self.pieces(1))[1], finite=False).shape[1]
 
     def pieces(self, size: int) -> Iterator[tuple[int, Any]]:
-        """Its own batches, of whatever size."""
+        """The batches of the DataLoader, whatever `size` is."""
         start = 0
         for batch in self.x:
-            x = _first(batch)
+            x = _without_y(batch)
             yield start, x
             start += len(x)
 
     def read(self, index: Index) -> Any:
         """Raises TypeError."""
-        raise TypeError("got a DataLoader, expected a table that can be read anywhere: pass its dataset instead")
+        raise TypeError("got a DataLoader, expected a table whose rows can be read by number: pass its dataset instead")
 
     def part(self, start: int, stop: int) -> Table:
         """Raises TypeError."""
         return self.read(slice(start, stop))
 
 
-def _first(item: Any) -> Any:
-    """The row(s) of a dataset item or batch, which may come with a target: (x, y) -> x."""
+def _without_y(item: Any) -> Any:
+    """The rows of a dataset item or a batch, which may come with a target: (x, y) -> x."""
     return item[0] if isinstance(item, tuple | list) else item

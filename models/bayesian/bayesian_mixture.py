@@ -17,7 +17,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...data.rows import by_chunks
+from ...data.chunked_methods import by_chunks
 from ..contract import Statistics
 from ..families.family import Family
 from ..families.missing_values import ObservedValues

@@ -15,8 +15,8 @@ from ..families.missing_values import log_prob_and_sums
 from ..kernels.parallel_rows import compiles
 from ..mixtures.starts import softened
 from ..module import restore_frozen
+from .close import CLOSE, difference, same
 
-CLOSE = 1e-8  # relative: two ways to compute one number
 DIFFERS = "differs from log_prob and summarize, expected the same numbers, or sums that lead to the same M-step"
 FLAT = 1e-6  # nats per row: the steepest slope that counts as none after an exact M-step
 NEAR = 1e-2  # and after many that go there by degrees, or to a kink
@@ -111,9 +111,9 @@ def _check_component(name: str, family: Family, x: Tensor) -> None:
 
 def _check_log_prob(name: str, family: Family, x: Tensor) -> None:
     log_prob, component = family.log_prob(x), family.component().log_prob(x.unsqueeze(-2))
-    if log_prob.shape != component.shape or not _same(log_prob, component):
+    if log_prob.shape != component.shape or not same(log_prob, component):
         raise ValueError(
-            f"{name}: log_prob(x) differs from component().log_prob by up to {_difference(log_prob, component)} nats, "
+            f"{name}: log_prob(x) differs from component().log_prob by up to {difference(log_prob, component)} nats, "
             "expected the same"
         )
     if not torch.isfinite(log_prob).any(-1).all():
@@ -128,23 +128,23 @@ def _check_log_prob(name: str, family: Family, x: Tensor) -> None:
             "parameters by z, as in self.rate[z]"
         )
     one = torch.stack([family.component(torch.tensor(j)).log_prob(x) for j in range(family.components)], -1)
-    if not _same(one, component):
+    if not same(one, component):
         raise ValueError(f"{name}: component(z) differs from component(), expected its member z: index every parameter")
 
 
 def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     total, half = family.summarize(x, r), len(x) // 2
     parts = family.summarize(x[:half], r[:half]) + family.summarize(x[half:], r[half:])
-    if not _same(total, parts):
+    if not same(total, parts):
         raise ValueError(f"{name}: summarize(x) is not the sum over two halves of x, expected statistics that add up")
     visit, log_prob = family.visit(), family.log_prob(x)
     seen, summarize = visit.block(x)
-    if not (_same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
+    if not (same(seen, log_prob) and _leads_alike(family, x, r, visit.collect(summarize(r)))):
         raise ValueError(f"{name}: visit() {DIFFERS}")
     if visit.compiled is not None and compiles(x):
         weight, sums, bound = visit.compiled().sum(x, x.new_zeros(log_prob.shape[1]), None, None)
         share = log_prob.softmax(-1)
-        right = _same(bound, log_prob.logsumexp(-1).sum()) and _same(weight, share.sum(0))
+        right = same(bound, log_prob.logsumexp(-1).sum()) and same(weight, share.sum(0))
         if not (right and _leads_alike(family, x, share, sums)):
             raise ValueError(f"{name}: the compiled pass of visit() {DIFFERS}")
 
@@ -152,7 +152,7 @@ def _check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
 def _leads_alike(family: Family, x: Tensor, r: Tensor, sums: Tensor) -> bool:
     """Whether these sums are those of `summarize`, or at least lead to the same M-step."""
     total = family.summarize(x, r)
-    return _same(sums, total) or _same(*(_maximized(family, r.sum(0), each) for each in (sums, total)))
+    return same(sums, total) or same(*(_maximized(family, r.sum(0), each) for each in (sums, total)))
 
 
 def _maximized(family: Family, weight: Tensor, total: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ def _check_missing(name: str, family: Family, x: Tensor, r: Tensor) -> None:
         raise ValueError(
             f"{name}: some rows with missing cells have no finite log density, expected that of seen cells"
         )
-    if not _same(log_prob[:1], torch.zeros_like(log_prob[:1])):
+    if not same(log_prob[:1], torch.zeros_like(log_prob[:1])):
         raise ValueError(
             f"{name}: a row without any cell has log density {float(log_prob[0, 0].detach()):.3g}, expected 0: "
             "marginal(x) is the density of the seen cells alone"
@@ -225,7 +225,7 @@ def _check_missing(name: str, family: Family, x: Tensor, r: Tensor) -> None:
         raise ValueError(
             f"{name}: the sums of rows with missing cells are not finite, expected those of E[T(x) | seen]"
         )
-    if whole.any() and not _same(log_prob[whole], family.log_prob(x[whole])):
+    if whole.any() and not same(log_prob[whole], family.log_prob(x[whole])):
         raise ValueError(f"{name}: rows without missing cells change beside rows with some")
     _check_maximize(name, family, x, r, "of the seen cells ")
 
@@ -241,7 +241,7 @@ def _check_members(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     order = torch.arange(k).flip(0)
     relabelled = copy.deepcopy(family)
     relabelled.permute(order)
-    if not _same(relabelled.log_prob(x), log_prob[:, order]):
+    if not same(relabelled.log_prob(x), log_prob[:, order]):
         raise ValueError(
             f"{name}: permute() does not relabel the members: components belong on dim 0 of every parameter and "
             "buffer, or their names in `shared`"
@@ -264,12 +264,3 @@ def _terms(family: Family, x: Tensor, r: Tensor) -> Tensor:
 
 def _expected(family: Family, x: Tensor, r: Tensor) -> float:
     return float(_terms(family, x, r))
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    scale = 1 + float(b[torch.isfinite(b)].abs().max()) if torch.isfinite(b).any() else 1.0
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=CLOSE, atol=CLOSE * scale))
-
-
-def _difference(a: Tensor, b: Tensor) -> str:
-    return f"{float((a - b).abs().max()):.2g}" if a.shape == b.shape else f"shape {tuple(a.shape)}, {tuple(b.shape)}"

@@ -17,9 +17,10 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from ...data.chunked_methods import by_chunks
 from ...data.input_checks import as_tensor, as_weights
 from ...data.open_table import conform
-from ...data.rows import Rows, by_chunks
+from ...data.rows import Rows
 from ...data.schema import Schema
 from ..module import Recorded, device_of, local_params
 from ..random_state import fixed_seed, gpus

@@ -12,7 +12,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ...data.input_checks import first_cell
+from ...data.input_checks import describe_first_value
 from ...data.moments import Spread
 from ...data.rows import as_rows
 from ..module import on_the_cpu, require_size
@@ -120,7 +120,7 @@ class VAE(ContinuousLatent):
         self.schema = rows.schema or self.schema
         spread = rows.spread  # reads all rows in order, and so can say which cell is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.where)
+            self._allow(chunk.x, rows.columns, chunk.row_numbers)
         self._require_digits(spread)
         if self.anchored and not redraw:
             return
@@ -221,7 +221,7 @@ class VAE(ContinuousLatent):
         if not outside.any():
             return
         wanted, cure = CURES.get(type(support), (repr(support), ""))
-        raise ValueError(f"{first_cell(outside, x, columns, numbers)}, expected {wanted}{cure}")
+        raise ValueError(f"{describe_first_value(outside, x, columns, numbers)}, expected {wanted}{cure}")
 
 
 def fixed_support(one: Distribution, other: Distribution) -> Any:

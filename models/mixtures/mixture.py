@@ -17,7 +17,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import constraints
 
-from ...data.rows import by_chunks
+from ...data.chunked_methods import by_chunks
 from ..contract import Collapse
 from ..families.family import Family
 from ..families.missing_values import ObservedValues, log_density

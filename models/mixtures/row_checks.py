@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...data.input_checks import as_labels, as_tensor, as_weights, first_cell
+from ...data.input_checks import as_labels, as_tensor, as_weights, describe_first_value
 from ...data.moments import Moments
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
@@ -58,7 +58,7 @@ class ChecksRows(Recorded):
         """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
         refused = self._kind.unsupported(x)
         if refused is not None and refused.any():
-            raise ValueError(f"{first_cell(refused, x, columns, numbers)}, expected {self._kind.expects}")
+            raise ValueError(f"{describe_first_value(refused, x, columns, numbers)}, expected {self._kind.expects}")
 
     def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         labels = as_labels(labels, n)
@@ -117,5 +117,5 @@ class ChecksRows(Recorded):
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.where)
+            self._allow(chunk.x, rows.columns, chunk.row_numbers)
         return rows, moments

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from ....models.random_state import fixed_seed
+from ...criticism.aligned_components import aligned_models
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import relabelled
 from .bounds_figure import bounds_figure
 from .data_figure import data_figure
 from .latent_figure import latent_figure
@@ -58,7 +58,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         'Components of em'
     """
     with fixed_seed(0):  # some tables draw their rows at random, and some models their figures
-        models = relabelled(comparison)
+        models = aligned_models(comparison)
         drawn = {
             "data": data_figure(comparison, models),
             "samples": samples_figure(comparison, models),

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ....models.abilities import takes_missing
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import component_moments, furthest, measured
+from ...criticism.component_profiles import component_moments, numeric_columns
+from ...criticism.pair_distances import largest_distance
 from .component_ellipses import draw_ellipses, project_columns
 from .density_curves import density_contours, density_curves
 from .style import GREY, blank_figure, despine, fit_style, join_names, mark_half_missing_rows, set_title_and_caption
@@ -31,8 +32,8 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     """
     first = next(iter(models.values()))
     d = comparison.x.features
-    columns = [j for j in range(d) if all(j in measured(model, d) for model in models.values())]
-    found = measures(first, comparison.x)
+    columns = [j for j in range(d) if all(j in numeric_columns(model, d) for model in models.values())]
+    found = column_measures(first, comparison.x)
     discrete = all(found[j] != DENSITY for j in columns)
     if columns == [0] and d == 1:
         figure, caption = density_curves(comparison, models, discrete)
@@ -123,8 +124,8 @@ def _title(comparison: Comparison, models: dict[str, Any]) -> str:
     names = list(models)
     if len(names) < len(comparison.fits) or len(names) == 1:
         return f"Components of {join_names(names, len(comparison.fits), capital=False)}"
-    distance = furthest(comparison, "parameter_distance")
-    if furthest(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
+    distance = largest_distance(comparison, "parameter_distance")
+    if largest_distance(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
         distance = min(distance, 0.0)
     if np.isnan(distance):
         return f"Components of the {len(names)} fits"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import component_profiles
+from ...criticism.component_profiles import component_profiles
 from .picture_shape import shape_from_names
 
 
@@ -77,7 +77,7 @@ def _number_panels(
     """Panels of numbers: discrete columns in their own units, continuous ones in standard deviations of the data."""
     if not np.isfinite(values).all():
         return []
-    kinds = measures(model, comparison.x)
+    kinds = column_measures(model, comparison.x)
     panels = []
     for continuous in (True, False):
         own = [i for i, c in enumerate(columns) if (kinds[c] == DENSITY) == continuous]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import component_shares
+from ...criticism.component_profiles import component_shares
 from .component_ellipses import MATRIX_COLUMNS
 from .profile_layout import MOST_DOTS, most_different_panels, plan_panels
 from .profile_panels import ProfilePanel, profile_panels
@@ -35,7 +35,7 @@ def profiles_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | 
         return None
     first = next(iter(models.values()))
     plain = not any(panel.probability for panel in next(iter(drawn.values())))
-    continuous = all(measure == DENSITY for measure in measures(first, rows))
+    continuous = all(measure == DENSITY for measure in column_measures(first, rows))
     if plain and (rows.features == 1 or (continuous and rows.features <= MATRIX_COLUMNS)):
         return None
     groups = _group_equal_fits(drawn)

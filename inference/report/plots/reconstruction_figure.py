@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ....data.rows import as_rows
-from ...criticism.compare import DENSITY, measures
+from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
 from ..text_table import format_number
 from .component_ellipses import MATRIX_COLUMNS
@@ -35,7 +35,7 @@ def reconstructions_figure(comparison: Comparison, models: dict[str, Any]) -> Fi
     first = next(iter(able.values()))
     if shape is None:
         few = 2 <= len(columns) <= MATRIX_COLUMNS
-        if not few or any(measure != DENSITY for measure in measures(first, comparison.x)):
+        if not few or any(measure != DENSITY for measure in column_measures(first, comparison.x)):
             return None
     return _draw_reconstructions(able, rows_to_draw(comparison.x).x, shape, columns)
 

@@ -11,7 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ...criticism.comparison import Comparison
-from ...criticism.component_summaries import furthest, measured
+from ...criticism.component_profiles import numeric_columns
+from ...criticism.pair_distances import largest_distance
 from ..text_table import format_number
 from .stacked_areas import CERTAIN, have_same_components, stacked_areas, uncertain_note
 from .style import COLOURS, blank_figure, despine, mark_half_missing_rows, set_title_and_caption
@@ -35,7 +36,7 @@ def responsibilities_figure(comparison: Comparison, models: dict[str, Any]) -> F
             probabilities[name] = posterior.probs.numpy()
     if not probabilities:
         return None
-    if len(measured(next(iter(models.values())), 2)) == x.shape[1] == 2 and all(
+    if len(numeric_columns(next(iter(models.values())), 2)) == x.shape[1] == 2 and all(
         p.shape[1] == 2 for p in probabilities.values()
     ):
         figure = _scatter(probabilities, x.numpy(), comparison.x.columns)
@@ -88,7 +89,7 @@ def _scatter(probabilities: dict[str, np.ndarray], x: np.ndarray, columns: list[
 
 def _title(comparison: Comparison, probabilities: dict[str, np.ndarray]) -> str:
     """How many rows are certain, or whether the fits agree."""
-    divergence = furthest(comparison, "posterior_kl")
+    divergence = largest_distance(comparison, "posterior_kl")
     if len(probabilities) == 1:
         name, p = next(iter(probabilities.items()))
         return f"{name} is certain of {int((p.max(1) >= CERTAIN).sum())} of {len(p)} rows"

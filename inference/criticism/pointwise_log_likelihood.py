@@ -1,4 +1,4 @@
-"""log p(x_i | theta) of each row at each of several draws of the parameters of a mixture, z summed out."""
+"""log p(x_i | theta) of each row of a mixture at one draw of its parameters theta, z summed out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture
 
 
 @torch.no_grad()
-def pointwise(view: View, chunks: Sequence[Chunk]) -> Float[Tensor, " n"]:
-    """w_i log p(x_i | theta), of labelled rows w_i log p(x_i, label_i | theta), in nats."""
+def pointwise_log_likelihood(view: View, chunks: Sequence[Chunk]) -> Float[Tensor, " n"]:
+    """w_i log p(x_i | theta) in nats; w_i log p(x_i, label_i | theta) for rows with a label."""
     family, log_weights = view
     found = []
     for chunk in chunks:

@@ -12,14 +12,14 @@ from .input_checks import as_tensor
 from .schema import Schema
 from .table import Index, Table
 
-KEPT_CELLS = 1 << 20  # of a DataFrame whose numbers are kept, 8 MiB: pandas takes its time to pick rows
+CACHED_CELLS = 1 << 20  # a DataFrame of at most so many values is converted once (8 MiB): pandas selects rows slowly
 
 
-class Frame(Table):
-    """A DataFrame; of category columns the codes are read, as pandas orders them."""
+class DataFrameTable(Table):
+    """A DataFrame. Of category columns the codes are read, in the order of `.cat.categories`."""
 
-    def __init__(self, x: pd.DataFrame, first: int = 0):
-        self.x, self.first = x, first
+    def __init__(self, x: pd.DataFrame, first_row: int = 0):
+        self.x, self.first_row = x, first_row
 
     def __len__(self) -> int:
         return len(self.x)
@@ -35,24 +35,24 @@ class Frame(Table):
         return Schema.of(self.x)
 
     @cached_property
-    def _numbers(self) -> Tensor:
+    def _tensor(self) -> Tensor:
         return as_tensor(self.x, finite=False)
 
     def read(self, index: Index) -> Any:
-        """The rows of a small table as numbers, of a large one as a DataFrame."""
-        if self.x.size <= KEPT_CELLS:
-            return self._numbers[index]
+        """The rows of a small table as a tensor, of a large one as a DataFrame."""
+        if self.x.size <= CACHED_CELLS:
+            return self._tensor[index]
         return self.x.iloc[index if isinstance(index, slice) else index.numpy()]
 
-    def whole(self) -> pd.DataFrame:
+    def read_all(self) -> pd.DataFrame:
         """The DataFrame itself."""
         return self.x
 
     def part(self, start: int, stop: int) -> Table:
-        """A view."""
-        return Frame(self.x.iloc[start:stop], self.first + start)
+        """A view of these rows."""
+        return DataFrameTable(self.x.iloc[start:stop], self.first_row + start)
 
     def conformed(self, schema: Schema) -> Table:
-        """See `Schema.conform`."""
+        """The table with its columns and categories reordered by `Schema.conform`."""
         x = schema.conform(self.x)
-        return self if x is self.x else Frame(x, self.first)
+        return self if x is self.x else DataFrameTable(x, self.first_row)

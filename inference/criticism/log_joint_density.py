@@ -1,4 +1,4 @@
-"""Reading a Pyro program: the log density of each row and a value of z."""
+"""log p(x, z) of each row, read off a model's Pyro program."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from ...models import LatentModel
 
 
-def log_joint(model: LatentModel, x: Tensor, z: Tensor) -> Float[Tensor, "*s n"]:
-    """log p(x, z) of each row, in nats, read off the traced program with z fixed; differentiable.
+def log_joint_density(model: LatentModel, x: Tensor, z: Tensor) -> Float[Tensor, "*s n"]:
+    """log p(x, z) of each row in nats, differentiable: the log probabilities of the sites in the plate "rows".
 
-    z: (n, ...) as the program draws it, or with leading dimensions for many values of each row: (s, n, ...).
+    z: (n, ...) as the program draws it, or (s, n, ...) for s values of each row.
     """
     trace = poutine.trace(poutine.condition(model.model, data={"z": z})).get_trace(x)
     trace.compute_log_prob()

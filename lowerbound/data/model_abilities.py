@@ -1,0 +1,34 @@
+"""What the reading of a table asks of a model: two optional abilities. `models/abilities.py` lists all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from .schema import Schema
+
+
+@runtime_checkable
+class RemembersTable(Protocol):
+    """A model that remembers the names of the columns and categories it was fitted to: new tables match by name."""
+
+    schema: Schema | None
+
+
+@runtime_checkable
+class TakesMissingValues(Protocol):
+    """A model whose rows may have missing values (NaN), which its bound integrates out."""
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether this very model takes them: a mixture does if its family does."""
+        ...
+
+
+def takes_missing(model: Any) -> bool:
+    """Whether rows of this model may have missing values."""
+    return isinstance(model, TakesMissingValues) and model.takes_missing
+
+
+def remembered_schema(model: Any) -> Schema | None:
+    """The schema of the table that this model was fitted to, or None."""
+    return model.schema if isinstance(model, RemembersTable) else None

@@ -1,0 +1,223 @@
+"""check_model over every model of the collection, and over models that break one thing each."""
+
+import copy
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+
+from lowerbound.models import (
+    PPCA,
+    VAE,
+    BayesianMixture,
+    Bernoulli,
+    BernoulliDecoder,
+    BernoulliMixture,
+    CategoricalMixture,
+    Exponential,
+    ExponentialMixture,
+    FamilyOf,
+    GammaMixture,
+    Gaussian,
+    GaussianDecoder,
+    GaussianMixture,
+    KMeans,
+    Mixture,
+    MLPEncoder,
+    MultinomialMixture,
+    NegativeBinomialMixture,
+    Poisson,
+    PoissonMixture,
+    Product,
+    StudentTMixture,
+    check_model,
+    linear_vae,
+)
+
+GENERATOR = torch.Generator().manual_seed(0)
+NUMBERS = torch.cat([torch.randn(30, 3, generator=GENERATOR), torch.randn(30, 3, generator=GENERATOR) + 5]).double()
+COUNTS = torch.cat([torch.poisson(torch.full((30, 3), rate), generator=GENERATOR) for rate in (2.0, 9.0)]).double()
+BITS = (torch.rand(60, 4, generator=GENERATOR) < 0.4).double()
+POSITIVE = NUMBERS.abs() + 0.1
+
+MODELS = {
+    "gaussian": (lambda: GaussianMixture(2, 3), NUMBERS),
+    "gaussian-map": (lambda: GaussianMixture(2, 3, "tied", prior="weak", concentration=2.0), NUMBERS),
+    "student": (lambda: StudentTMixture(2, 3), NUMBERS),
+    "categorical": (lambda: CategoricalMixture(2, [2] * 4), BITS),
+    "bernoulli": (lambda: BernoulliMixture(2, 4), BITS),
+    "poisson": (lambda: PoissonMixture(2, 3), COUNTS),
+    "negative-binomial": (lambda: NegativeBinomialMixture(2, 3), COUNTS),
+    "multinomial": (lambda: MultinomialMixture(2, 3), COUNTS + 1),
+    "exponential": (lambda: ExponentialMixture(2, 3), POSITIVE),
+    "gamma": (lambda: GammaMixture(2, 3), POSITIVE),
+    "family-of": (lambda: Mixture(FamilyOf(dist.Laplace, 2, 3)), NUMBERS),
+    "product": (
+        lambda: Mixture(Product(Gaussian(2, 2), Exponential(2, 1))),
+        torch.cat([NUMBERS[:, :2], POSITIVE[:, :1]], 1),
+    ),
+    "kmeans": (lambda: KMeans(2, 3), NUMBERS),
+    "ppca": (lambda: PPCA(3, 1), NUMBERS),
+    "vae": (lambda: VAE(MLPEncoder(3, 2), GaussianDecoder(2, 3), latent=2), NUMBERS),
+    "vae-bernoulli": (lambda: VAE(MLPEncoder(4, 2), BernoulliDecoder(2, 4), latent=2), BITS),
+    "linear-vae": (lambda: linear_vae(3, 1), NUMBERS),
+    "bayes-gaussian": (lambda: BayesianMixture(Gaussian(2, 3)), NUMBERS),
+    "bayes-poisson": (lambda: BayesianMixture(Poisson(2, 3)), COUNTS),
+    "bayes-bernoulli": (lambda: BayesianMixture(Bernoulli(2, 4), stick_breaking=True), BITS),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_keeps_the_contract(name):
+    make, x = MODELS[name]
+    model = make()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.random.get_rng_state()
+    check_model(model, x)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # it is not changed
+
+
+class Faulty(type(GaussianMixture(1, 1))):
+    """A Gaussian mixture with one fault."""
+
+    def __init__(self):
+        super().__init__(Gaussian(2, 3))
+
+
+class StartsFromGlobalState(Faulty):
+    def initialize(self, x, weights, generator, redraw=True):
+        super().initialize(x, weights, torch.Generator().manual_seed(int(torch.randint(99, ()))), redraw)
+
+
+class ForgetsToKeep(Faulty):
+    def initialize(self, x, weights, generator, redraw=True):
+        super().initialize(x, weights, generator, True)
+        self.family.loc = self.family.loc.detach() + generator.initial_seed()
+
+
+class BoundOfColumns(Faulty):
+    def bound(self, x, labels=None):
+        return super().bound(x, labels).unsqueeze(-1)
+
+
+class BoundWithGradient(Faulty):
+    def bound(self, x, labels=None):
+        return self.objective(x, labels)
+
+
+class OtherObjective(Faulty):
+    def objective(self, x, labels=None):
+        return super().objective(x, labels) + 0.01
+
+    def bound(self, x, labels=None):
+        return super().objective(x, labels).detach()
+
+
+class DetachedObjective(Faulty):
+    def objective(self, x, labels=None):
+        return super().objective(x, labels).detach()
+
+
+class BoundOfNeighbours(Faulty):
+    def objective(self, x, labels=None):
+        value = super().objective(x, labels)
+        return value - value.mean()
+
+
+class BoundAboveEvidence(Faulty):
+    def evidence(self, x):
+        return super().evidence(x) - 1.0
+
+
+class UnscaledPair(Faulty):
+    def model(self, x, weights=None, labels=None, rows=None):
+        return super().model(x, None, labels, rows)
+
+    def guide(self, x, weights=None, labels=None, rows=None):
+        return super().guide(x, None, labels, rows)
+
+
+class PriorInThePlate(Faulty):
+    def model(self, x, weights=None, labels=None, rows=None):
+        with pyro.plate("more", len(x)), poutine.scale(scale=2.0):
+            pyro.factor("again", torch.full((len(x),), 0.5, dtype=torch.float64))
+        return super().model(x, weights, labels, rows)
+
+
+class SamplesFromGlobalState(Faulty):
+    def sample(self, n, seed=None, labels=False):
+        return super().sample(n, None, labels)
+
+
+class SamplesTooMany(Faulty):
+    def sample(self, n, seed=None, labels=False):
+        return super().sample(n + 1, seed, labels)
+
+
+class TooManyParameters(Faulty):
+    def free_parameters(self):
+        return 10_000
+
+
+class LowersTheBound(Faulty):
+    def maximize(self, statistics, length=1.0):
+        super().maximize(statistics, length)
+        self.family.loc = self.family.loc.detach() * 0.5
+
+
+class AveragesStatistics(Faulty):
+    def expect(self, x, weights=None, labels=None, dtype=None):
+        statistics = super().expect(x, weights, labels, dtype)
+        return type(statistics)(statistics.weight, statistics.total / len(x), statistics.bound, statistics.total_weight)
+
+
+class IgnoresWeights(Faulty):
+    def expect(self, x, weights=None, labels=None, dtype=None):
+        return super().expect(x, None, labels, dtype)
+
+
+class RelabelsHalf(Faulty):
+    def permute(self, order):
+        self.family.permute(order)
+        self.family.loc = self.family.loc.detach() + 1.0
+
+
+class WrongFisher(Faulty):
+    def expected_log_joint(self, statistics):
+        return 2 * super().expected_log_joint(statistics)
+
+
+FAULTS = {
+    StartsFromGlobalState: "initialize.. gives other parameters for the same generator",
+    ForgetsToKeep: r"initialize\(redraw=False\) changes parameters",
+    BoundOfColumns: r"bound\(x\) of 60 rows is of shape",
+    BoundWithGradient: "carries a gradient, expected none",
+    OtherObjective: r"objective\(x\) differs from bound",
+    DetachedObjective: "carries no gradient, expected one",
+    BoundOfNeighbours: "depends on the rows beside it",
+    BoundAboveEvidence: r"above log p\(x\)",
+    UnscaledPair: "weights",
+    PriorInThePlate: "Trace_ELBO of the pair",
+    SamplesFromGlobalState: r"sample\(n, seed\)",
+    SamplesTooMany: r"sample\(5\) has shape \(6, 3\)",
+    TooManyParameters: r"free_parameters\(\) is 10000",
+    LowersTheBound: r"maximize\(\) lowers the bound",
+    AveragesStatistics: "total of expect",
+    IgnoresWeights: "with 2",
+    RelabelsHalf: r"permute\(order\) changes bound",
+    WrongFisher: "Fisher's identity",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda kind: kind.__name__)
+def test_what_breaks_the_contract_is_named(fault):
+    with pytest.raises(ValueError, match=FAULTS[fault]):
+        check_model(fault(), NUMBERS)
+
+
+def test_missing_methods_are_listed():
+    with pytest.raises(TypeError, match=r"object lacks bound, check, .* expected the methods of LatentModel"):
+        check_model(object(), NUMBERS)
