@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lowerbound.inference import EM, fit
 from lowerbound.inference.engines.convergence import FALL
 from lowerbound.models import GaussianMixture, Mixture, Statistics, seed
-from lowerbound.models.kernels.fused_pass import FAR
+from lowerbound.models.kernels.gaussian_pass import FAR
 
 X = data(n=200, d=3)
 SET = slice(None)  # parameters in the model's own order

@@ -20,6 +20,7 @@ from lowerbound.inference import EM, SVI, fit, load
 from lowerbound.models import (
     PPCA,
     VAE,
+    AllowsFrozen,
     BernoulliDecoder,
     Collapse,
     Family,
@@ -369,10 +370,8 @@ class Split(Family):
         self.mean, self.variance = first, second - first**2
 
 
-class Careful(Split):
+class Careful(Split, AllowsFrozen):
     """The same, given the mean."""
-
-    conditional = True
 
     def match(self, mean):
         first, second = mean.chunk(2, -1)
@@ -395,7 +394,7 @@ def test_a_family_of_a_users_own():
     assert slope(em.model, X) < 1e-6
     check_family(Careful(), X)
     with pytest.raises(ValueError, match="Careless, mean frozen: where maximize"):
-        check_family(type("Careless", (Split,), {"conditional": True})(), X)
+        check_family(type("Careless", (Split, AllowsFrozen), {})(), X)
 
 
 # the rest of the house

@@ -179,7 +179,7 @@ def test_of_categories(faithful):
     x = (faithful > faithful.median()).astype(float).to_numpy()
     made = fit(BayesianMixture(Categorical(1, [2, 2])), x, EM())
     counts = np.stack([x.sum(0), 272 - x.sum(0)], -1)
-    alpha = made.model.beliefs.priors.hyper("probs", "concentration").numpy()
+    alpha = made.model.beliefs.priors.hyperparameter("probs", "concentration").numpy()
     whole = gammaln(alpha.sum(-1)) - gammaln(alpha).sum(-1)
     wanted = (whole + gammaln(alpha + counts[:, ::-1]).sum(-1) - gammaln(alpha.sum(-1) + 272)).sum()
     assert reliability(made, x).log_evidence == pytest.approx(wanted, abs=1e-9)

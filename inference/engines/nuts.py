@@ -19,7 +19,7 @@ from torch.distributions import biject_to
 from ...models import BayesianMixture, PosteriorDraws, Rows
 from ...models.bayesian.beliefs import Theta, log_density
 from ...models.bayesian.posterior_draws import stacked
-from ...models.families.missing_values import log_density as log_prob
+from ...models.families.missing_values import log_prob_of_rows as log_prob
 from ...models.mixtures.e_step import allowed
 from .data_bound import data_bound
 from .relabel import relabel

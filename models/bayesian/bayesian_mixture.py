@@ -20,9 +20,9 @@ from torch.distributions import Distribution
 from ...data.chunked_methods import by_chunks
 from ..contract import Statistics
 from ..families.family import Family
-from ..families.missing_values import ObservedValues
-from ..families.missing_values import log_density as log_prob
+from ..families.missing_values import log_prob_of_rows as log_prob
 from ..families.normal_inverse_wishart import NormalInverseWishart
+from ..families.observed_values import ObservedValues
 from ..mixtures.e_step import allowed, sum_blocks
 from ..mixtures.imputed import Imputed
 from ..mixtures.mixture import Mixture

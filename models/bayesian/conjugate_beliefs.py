@@ -140,7 +140,7 @@ class ConjugateBeliefs(Beliefs):
         found = {}
         gain = self.likelihood.gain(weight, total)  # type: ignore[union-attr]
         for name, (kind, _) in self.priors.kinds.items():
-            hypers = {h: self.priors.hyper(name, h) + gain[name][h].clamp(min=0) for h in kind.arg_constraints}
+            hypers = {h: self.priors.hyperparameter(name, h) + gain[name][h].clamp(min=0) for h in kind.arg_constraints}
             found[name] = kind(**hypers, validate_args=False)  # rounding may take a gain of 0 below it
         return found
 

@@ -16,10 +16,10 @@ from ...data.moments import Moments
 from ..data_units import Located
 from ..families.family import Family
 from ..families.gaussian import Gaussian
-from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak
+from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak_prior
 from ..kernels.full_covariance import Full
-from ..kernels.fused_pass import log_density
-from ..kernels.gaussian_conditional import Given
+from ..kernels.gaussian_conditional import ConditionalGaussian
+from ..kernels.gaussian_pass import log_density
 from ..kernels.special_functions import log_gamma_ratio
 from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade
 from .inverse_wishart import Covariances, InverseWishart, digammas
@@ -112,7 +112,7 @@ class GaussianBeliefs(Beliefs):
             assert isinstance(made, Gaussian)
         made.set_units(locations, data)
         if made.prior == "weak":
-            made._store_prior(weak(made.shape, 1, data))
+            made.store_prior(weak_prior(made.shape, 1, data))
         copy_buffers(made, self.likelihood)
         self._update(made, share.sum(0), made.summarize(x, share))
         copy_buffers(made, self.likelihood)  # rounding may have moved the origins
@@ -126,7 +126,7 @@ class GaussianBeliefs(Beliefs):
         assert isinstance(made, Gaussian)
         made.set_units(None, data)
         if made.prior == "weak":
-            self.likelihood._store_prior(weak(made.shape, 1, data))
+            self.likelihood.store_prior(weak_prior(made.shape, 1, data))
 
     # what variational Bayes needs of q(theta)
 
@@ -176,13 +176,13 @@ class GaussianBeliefs(Beliefs):
         """log t(seen cells of x) in nats."""
         dof, scales = self._predictive()
         made, d = self.likelihood, self.likelihood.features
-        y = x.unsqueeze(-2) - made.origin - made._offset()  # (n, k, d)
+        y = x.unsqueeze(-2) - made.origin - made.loc_from_origin()  # (n, k, d)
         if made.shape.scale_dims == 1:
             cell = dist.StudentT(dof.unsqueeze(-1), torch.zeros_like(scales), scales)
             return torch.where(y.isnan(), 0.0, cell.log_prob(y.nan_to_num(nan=0.0))).sum(-1)
         if x.isnan().any():
-            given = Given(made.shape, scales, y)
-            normal, squared, seen = given.log_prob, given.squared, given.seen
+            given = ConditionalGaussian(made.shape, scales, y)
+            normal, squared, seen = given.log_prob, given.squared, given.observed
         else:
             normal, seen = log_density(made.shape, scales, y.permute(1, 2, 0)).T, torch.full((len(x), 1), d).to(y)
             squared = -2 * normal - d * math.log(2 * math.pi) - made.shape.log_det(scales, d)
@@ -202,7 +202,7 @@ class GaussianBeliefs(Beliefs):
         return () if self.likelihood.tied else (self._k,)
 
     def _prior(self) -> ConjugatePrior:
-        prior = self.likelihood._conjugate()
+        prior = self.likelihood.conjugate_prior()
         assert prior is not None
         return prior
 
@@ -243,7 +243,7 @@ class GaussianBeliefs(Beliefs):
         return dist.Normal(loc.expand_as(deviation), deviation).to_event(2)
 
     def _update(self, made: Gaussian, weight: Tensor, total: Tensor) -> None:
-        prior = made._conjugate()
+        prior = made.conjugate_prior()
         assert prior is not None
         mean = MeanPrecision(prior.shape, prior.location, prior.location_weight, prior.dof, prior.scatter)
         made._solve(weight, total, mean)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..families.family import Family
-from ..families.missing_values import log_density as log_prob
+from ..families.missing_values import log_prob_of_rows as log_prob
 from .beliefs import Beliefs, Theta
 from .weight_beliefs import DirichletWeights, StickWeights
 

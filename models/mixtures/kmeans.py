@@ -16,8 +16,8 @@ from torch import Tensor
 from ...data.moments import Moments
 from ..contract import Statistics
 from ..families.gaussian import Gaussian
-from ..kernels.linear_pass import padded
-from ..kernels.parallel_rows import added, compiles, swept
+from ..kernels.compiled.sizes import COMPONENTS, STATISTICS, padded
+from ..kernels.parallel_rows import add_parts, can_compile, run_in_parts
 from .e_step import allowed
 from .mixture import Mixture
 
@@ -111,7 +111,7 @@ class KMeans(Mixture):
     @torch.no_grad()
     def prepare(self) -> None:
         """Compile what the assignment needs, or load it, so that this takes no time later."""
-        if compiles(rows := torch.zeros_like(self.loc)):
+        if can_compile(rows := torch.zeros_like(self.loc)):
             Nearest(rows).assigned(rows, None, None)
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ class KMeans(Mixture):
         rows, weights, labels = self._summed(x, weights, labels)
         labels = None if labels is None or bool((labels < 0).all()) else labels  # none known: to the bit as without
         nearest = Nearest(self.loc.detach())
-        if nearest.sharp and compiles(rows):
+        if nearest.sharp and can_compile(rows):
             return self._possible(x, self._statistics(*nearest.assigned(rows, weights, labels)))
         size = max(256, BLOCK_CELLS // self.loc.numel()) if rows.is_cpu else max(1, len(rows))
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
@@ -243,7 +243,7 @@ class Nearest:
     ) -> tuple[Tensor, ...]:
         """All that `HardStatistics` needs of rows on the CPU, but the bound, in its order, by the compiled pass: only
         where centres are `sharp`."""
-        from ..kernels.compiled import COMPONENTS, STATISTICS, hard
+        from ..kernels.compiled.kmeans_step import kmeans_step  # here: numba is slow to import
 
         k, d = self.centres.shape
         if x.shape[1] != d or (labels is not None and int(labels.max()) >= k):
@@ -253,7 +253,7 @@ class Nearest:
         given = self.middle.contiguous().numpy(), self.centres.contiguous().numpy(), coefficients
         memory = 3 + sum(coefficients.shape), torch.float64
         sums = ((k,), float), ((k, d), float), ((2,), float), ((k,), np.int64), ((k,), float), ((k,), np.int64)
-        parts = swept(hard, x, weights, labels, given, memory, sums, coefficients.size + 4 * k + 16 * d)
+        parts = run_in_parts(kmeans_step, x, weights, labels, given, memory, sums, coefficients.size + 4 * k + 16 * d)
         row = torch.from_numpy(np.concatenate([start + found[3] for start, found in parts]))
         squared, cluster = (torch.from_numpy(np.concatenate([found[i] for _, found in parts])) for i in (4, 5))
         squared, top = squared.topk(min(k, len(squared)))
@@ -261,6 +261,6 @@ class Nearest:
         row = row[top]
         row_weight = torch.ones_like(squared) if weights is None else weights[row]
         weight, total, (distortion, total_weight) = map(
-            torch.from_numpy, added([(start, found[:3]) for start, found in parts])
+            torch.from_numpy, add_parts([(start, found[:3]) for start, found in parts])
         )
         return weight, total, distortion, total_weight, squared, x[row], row_weight, cluster[top]

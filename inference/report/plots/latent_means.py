@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ....models.continuous.continuous_latent import divergence
+from ....models.continuous.draws import kl_to_prior
 from ...criticism.gap_report import ACTIVE
 from .drawn_rows import to_numpy
 
@@ -25,7 +25,7 @@ class LatentMeans:
     def of(cls, model: Any, x: torch.Tensor) -> LatentMeans:
         """Compute them for these rows under a model."""
         posterior = model.posterior(x)
-        kl = divergence(posterior)
+        kl = kl_to_prior(posterior)
         by_dimension = kl is not None and kl.shape[1] == model.latent
         return cls(to_numpy(posterior.mean), to_numpy(kl).mean(0) if kl is not None and by_dimension else None)
 

@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 
 from ....models.abilities import HasContinuousLatent
-from ....models.continuous.continuous_latent import centre, evaluating
+from ....models.continuous.distribution_views import mean_or_mode
+from ....models.continuous.networks import evaluation_mode
 from .drawn_rows import to_numpy
 
 
 def decode_distribution(model: HasContinuousLatent, z: Tensor) -> Any:
     """p(x | z), for z of any precision and device."""
     own = next(model.parameters(), z) if isinstance(model, torch.nn.Module) else z
-    with torch.no_grad(), evaluating(model):
+    with torch.no_grad(), evaluation_mode(model):
         return model.decode(z.to(own.device, own.dtype))
 
 
 def decode_mean(model: HasContinuousLatent, z: Tensor) -> np.ndarray:
     """The mean of p(x | z); for categories the most probable one."""
-    return to_numpy(centre(decode_distribution(model, z)))
+    return to_numpy(mean_or_mode(decode_distribution(model, z)))
 
 
 def with_continuous_latent(models: Mapping[str, Any]) -> dict[str, HasContinuousLatent]:
