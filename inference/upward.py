@@ -14,9 +14,9 @@ UPWARD = {  # method: module inside lowerbound.inference, and its function
     "Fit.save": "fitting.save_and_load:save",
     "Comparison.plot": "report.plots:figures",
     "Comparison.report": "report.write_report:write_report",
-    "Comparison.__str__": "report.comparison_text:text",
-    "Selection.plot": "report.plots.selection:selection_figure",
-    "Selection.__str__": "report.selection_text:text",
+    "Comparison.__str__": "report.comparison_text:comparison_text",
+    "Selection.plot": "report.plots.selection_figure:selection_figure",
+    "Selection.__str__": "report.selection_text:selection_text",
 }
 
 

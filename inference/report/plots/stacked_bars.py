@@ -1,4 +1,4 @@
-"""Probabilities of categories as stacked bars, one for each component."""
+"""Probabilities of categories as stacked bars, one bar for each component."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from .style import component_label, tidy
+from .style import component_label, despine
 
-ROOM = 0.016  # of the bar's length: what a letter takes
+LETTER_WIDTH = 0.016  # of the bar's length
 
 
-def bars(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
-    """One column: bars of length 1 divided among its categories, whose names stand in them where there is room."""
+def stacked_bars(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
+    """Draw one column: bars of length 1 divided among its categories, with their names inside where they fit."""
     k, levels = panel.values.shape
-    room = ROOM * 8.5 / axes.get_figure(root=True).get_figwidth() * _across(axes)  # type: ignore[union-attr]
+    room = LETTER_WIDTH * 8.5 / axes.get_figure(root=True).get_figwidth() * _figures_side_by_side(axes)  # type: ignore[union-attr]
     floor = np.zeros(k)
     for j in range(levels):
         share = panel.values[:, j]
-        color, ink = shade(j, levels)
+        color, ink = category_color(j, levels)
         axes.barh(range(k), share, left=floor, height=0.82, color=color, edgecolor="white", label=panel.names[j])
         for i in range(k):
             if share[i] > room * (len(panel.names[j]) + 1.5):
@@ -36,16 +36,16 @@ def bars(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
         loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, handlelength=1, labelspacing=0.3,
         ncols=1 if levels <= max(4, 2 * k) else 2,
     )  # fmt: skip
-    tidy(axes).spines[["left", "bottom"]].set_visible(False)
+    despine(axes).spines[["left", "bottom"]].set_visible(False)
 
 
-def shade(j: int, of: int) -> tuple[str, str]:
-    """The colour of category j of `of`, from dark to light, which grey printing keeps; and of what is written on it."""
+def category_color(j: int, of: int) -> tuple[str, str]:
+    """The colour of category j of `of`, from dark to light as grey printing keeps it, and of the text on it."""
     at = 0.15 + 0.8 * j / max(of - 1, 1)
     return to_hex(colormaps["cividis"](at)), "white" if at < 0.55 else "black"
 
 
-def _across(axes: Axes) -> int:
-    """How many figures stand side by side."""
+def _figures_side_by_side(axes: Axes) -> int:
+    """How many subfigures are side by side."""
     figure: Any = axes.get_figure(root=True)
     return max(len(figure.subfigs), 1)

@@ -1,4 +1,4 @@
-"""Numbers of many columns as shades: lines of them, or pictures where the columns are pixels."""
+"""Numbers of many columns as shades: one line for each component, or one picture where the columns are pixels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from matplotlib.figure import SubFigure
 
 from .style import component_label
 
-SHADES = "Blues"  # white to dark blue, the same to colour-blind readers and in print
+SHADES = "Blues"  # white to dark blue, also for colour-blind readers and in grey print
 
 
 def heatmap(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
-    """One line for each component, one tile for each column."""
+    """Draw one line for each component with one tile for each column."""
     k, m = panel.values.shape
     image = axes.imshow(panel.values, cmap=SHADES, vmin=panel.low, vmax=panel.high, aspect="auto")
     axes.set_yticks(range(k), [component_label(j, shares) for j in range(k)])
@@ -26,22 +26,23 @@ def heatmap(axes: Axes, panel: Any, shares: Sequence[float]) -> None:
     axes.get_figure().colorbar(image, ax=axes, label=_wrapped(panel.kind), pad=0.01)  # type: ignore[union-attr]
 
 
-def pictures(
-    part: SubFigure, place: Any, panel: Any, shares: Sequence[float], shape: tuple[int, int], across: int
+def pixel_heatmaps(
+    part: SubFigure, cell: Any, panel: Any, shares: Sequence[float], shape: tuple[int, int], across: int
 ) -> None:
-    """One picture for each component, whose pixels are the columns."""
+    """Draw one picture for each component, whose pixels are the columns."""
     k = len(panel.values)
-    grid = place.subgridspec(-(-k // across), across)
-    made = []
+    grid = cell.subgridspec(-(-k // across), across)
+    drawn = []
     for j, value in enumerate(panel.values):
         axes = part.add_subplot(grid[j // across, j % across])
         image = axes.imshow(value.reshape(shape), cmap=SHADES, vmin=panel.low, vmax=panel.high)
         axes.set_title(component_label(j, shares), fontsize=10)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        made.append((axes, image))
-    part.colorbar(made[0][1], ax=[axes for axes, _ in made], label=_wrapped(panel.kind), shrink=0.7, pad=0.02)
+        drawn.append((axes, image))
+    part.colorbar(drawn[0][1], ax=[axes for axes, _ in drawn], label=_wrapped(panel.kind), shrink=0.7, pad=0.02)
 
 
 def _wrapped(kind: str) -> str:
+    """A label with a new line after each comma."""
     return kind.replace(", ", ",\n")
