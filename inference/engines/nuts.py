@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ...models import BayesianMixture, PosteriorDraws, Rows
-from ...models.bayesian.beliefs import Theta, log_density
-from ...models.bayesian.posterior_draws import stacked
+from ...models.bayesian.parameter_sites import Theta, sites_log_prob, stack_draws
 from ...models.families.missing_values import log_prob_of_rows as log_prob
 from ...models.mixtures.e_step import allowed
 from .data_bound import data_bound
@@ -105,9 +104,9 @@ class Sampling:
                 model.initialize(self.rows, None, self.generator, redraw=True)
             first = {name: value[0] for name, value in model.q.draw(1)[0].items()}
             if not model.shares.exchangeable:  # the components have the same places in all chains
-                place = place if chain else model.shares.places(first)
+                place = place if chain else model.shares.stick_positions(first)
                 model.shares.place = place
-                first |= model.shares.broken(first["weights"])
+                first |= model.shares.sticks_for(first["weights"])
             joint = LogJoint(model, self.rows)
             begin = joint.unconstrained(first)
             kernel = Kernel(potential_fn=joint.potential, full_mass=True, target_accept_prob=engine.target_accept)
@@ -121,7 +120,7 @@ class Sampling:
             run.run()
             found += [joint.theta(u) for u in run.get_samples()["u"]]
             divergences += len(run.diagnostics()["divergences"]["chain 0"])
-        theta = self._relabelled(stacked(found))
+        theta = self._relabelled(stack_draws(found))
         joint = LogJoint(model, self.rows)
         # sticks are of places, not of labels: they and what is drawn with them stay together
         flat = torch.stack([joint.unconstrained(o) for o in (_parted(theta) if model.shares.exchangeable else found)])
@@ -129,9 +128,9 @@ class Sampling:
         shares = theta["weights"][:, 1:]  # the first follows from the others
         self.outcome = self._judged(torch.cat([own, shares, joint.many(flat).unsqueeze(1)], 1), divergences)
         bound = gaussian_bound(joint, flat)
-        model.hold(theta, PosteriorDraws(engine.chains, engine.draws), torch.zeros((), dtype=torch.float64))
+        model.set_draws(theta, PosteriorDraws(engine.chains, engine.draws), torch.zeros((), dtype=torch.float64))
         left = bound - float(data_bound(model, self.rows)) * self.rows.total_weight
-        model.hold(theta, PosteriorDraws(engine.chains, engine.draws), torch.tensor(left, dtype=torch.float64))
+        model.set_draws(theta, PosteriorDraws(engine.chains, engine.draws), torch.tensor(left, dtype=torch.float64))
 
     @torch.no_grad()
     def _relabelled(self, theta: Theta) -> Theta:
@@ -139,7 +138,7 @@ class Sampling:
         chunk = self.rows.sample(torch.Generator().manual_seed(0), LABEL_ROWS)
         known = 0.0 if chunk.labels is None else allowed(chunk.labels, model.beliefs.components)
         joints = [log_prob(family, chunk.x) + weights + known for family, weights in model.views(theta)]
-        order = relabel(torch.stack(joints).softmax(-1), model.alike(self.rows.labels))
+        order = relabel(torch.stack(joints).softmax(-1), model.exchangeable(self.rows.labels))
         own = model.beliefs.relabel({name: theta[name] for name in names}, order)
         return {**theta, **own, "weights": torch.gather(theta["weights"], 1, order)}
 
@@ -183,7 +182,9 @@ class LogJoint:
                 terms = terms + allowed(chunk.labels, terms.shape[-1])
             rows = terms.logsumexp(-1)
             total = total + (rows.sum() if chunk.weights is None else rows @ chunk.weights)
-        return total + log_density(self.shares.prior(theta), theta) + log_density(self.beliefs.prior(theta), theta)
+        return (
+            total + sites_log_prob(self.shares.prior(theta), theta) + sites_log_prob(self.beliefs.prior(theta), theta)
+        )
 
     def potential(self, parameters: dict[str, Tensor]) -> Tensor:
         """Minus that; infinite where theta has left the range of numbers."""

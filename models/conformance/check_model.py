@@ -225,9 +225,9 @@ def _check_copy(name: str, model: Any, rows: Rows, x: Tensor, same: Same) -> Non
 
 def _check_abilities(name: str, model: Any, x: Tensor, seed: int, same: Same) -> None:
     """What the model claims beyond the contract."""
-    bound = model.bound(x)
+    any_model, bound = model, model.bound(x)
     if isinstance(model, HasComponents):
-        order, twin = model.canonical_order(), copy.deepcopy(model)
+        order, twin = model.canonical_order(), copy.deepcopy(any_model)
         if not isinstance(model, SupportsPosterior):
             twin.permute(order.flip(0))
             if not same(twin.bound(x), bound):
