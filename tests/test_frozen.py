@@ -383,7 +383,7 @@ def test_a_family_of_a_users_own():
     model = Mixture(Split())
     model.family.mean = [[0.0, 4.0], [5.0, -1.0]]
     model.freeze("mean")
-    words = r"mean of Split is frozen and variance is not, expected a maximize\(\) that finds the best of these"
+    words = r"mean of Split is frozen and variance is not, expected a family whose maximize\(\) finds the best of these"
     with pytest.raises(TypeError, match=words):
         fit(model, X, EM())
     svi = fit(model, X, SVI("exact"), max_passes=800)

@@ -141,7 +141,8 @@ def check_conjugate(name: str, family: Any, x: Tensor, r: Tensor, moments: Momen
     weak = family.weak_belief(moments)
     kinds = {label: type(belief) for label, belief in weak.items()}
     prior = {  # the posterior of x: one for each component, as after some passes
-        label: {h: getattr(weak[label], h) + gained for h, gained in gain.items()}  # some hypers are properties
+        # `vars` does not show the hyperparameters of all distributions of torch: some are properties
+        label: {h: getattr(weak[label], h) + gained for h, gained in gain.items()}
         for label, gain in family.gain(r.sum(0), family.summarize(x, r)).items()
     }
     before = _beliefs(kinds, prior)
