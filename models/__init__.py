@@ -3,7 +3,7 @@
 from ..data.binarized import Binarized
 from ..data.rows import Rows
 from .bayesian.bayesian_mixture import BayesianMixture
-from .bayesian.posterior_draws import PosteriorDraws
+from .bayesian.sampled_posterior import PosteriorDraws
 from .conformance.check_family import check_family
 from .conformance.check_model import check_model
 from .continuous.bernoulli_decoders import BernoulliDecoder, ContinuousBernoulliDecoder

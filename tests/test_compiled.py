@@ -20,7 +20,7 @@ from reference import linear_pass, nearest_centres
 from scipy.special import logsumexp
 
 from lowerbound.inference import EM, fit
-from lowerbound.inference.fitting.run import Task
+from lowerbound.inference.fitting.restart_run import RestartRunner
 from lowerbound.models import (
     CategoricalMixture,
     ExponentialFamily,
@@ -446,7 +446,9 @@ def test_a_fit_prepares_before_its_clock(monkeypatch):
         prepared = 0
 
     monkeypatch.setattr(Mixture, "prepare", lambda self: setattr(Clock, "prepared", Clock.prepared + 1))
-    began = Task.begin
-    monkeypatch.setattr(Task, "begin", lambda *given: (setattr(Clock, "first", Clock.prepared), began(*given))[1])
+    began = RestartRunner.begin
+    monkeypatch.setattr(
+        RestartRunner, "begin", lambda *given: (setattr(Clock, "first", Clock.prepared), began(*given))[1]
+    )
     fit(GaussianMixture(1, 1), np.random.default_rng(0).standard_normal((50, 1)), EM())
     assert Clock.first == Clock.prepared == 1

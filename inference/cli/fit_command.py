@@ -9,8 +9,9 @@ import typer
 
 from ...models.abilities import HasComponents
 from ..criticism.compare import compare as compare_fits
-from ..engines.processes import is_first, job, local_device, together
-from ..fitting.shard import share
+from ..engines.collectives import run_on_all
+from ..engines.processes import is_first, job, local_device
+from ..fitting.distributed_rows import rows_for_fit
 from ..report.comparison_text import components_text
 from ..report.output_folder import require_writable
 from .common_options import (
@@ -75,13 +76,13 @@ def fit(
             engine_options = EngineOptions(batch_size, learning_rate)
             require_engine_options([model], [chosen], engine_options, device)
             rows, *_ = read_rows(data, [model], 0.0, seed)
-            unfitted = build_model(model, share(rows), options, local_device(device))
+            unfitted = build_model(model, rows_for_fit(rows), options, local_device(device))
             if is_first():
                 _require_output_file(out)
             return model_for_engine(unfitted, model, chosen), rows, chosen, engine_options
 
         with job():
-            unfitted, rows, chosen, engine_options = together(prepare)
+            unfitted, rows, chosen, engine_options = run_on_all(prepare)
             fitted = run_fit(
                 model, unfitted, rows, chosen, engine_options,
                 restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...data.held_out import split
 from ...data.read_file import read
 from ...models import Rows
-from ..fitting.shard import share
+from ..fitting.distributed_rows import rows_for_fit
 from .column_kinds import with_categories
 from .models_by_name import MODELS
 from .name_options import join_with_or
@@ -25,7 +25,7 @@ def read_rows(data: str, models: Sequence[str], held_out: float, seed: int) -> t
         table = with_categories(table)
     rest, others = split(table, held_out, seed) if held_out else (table, None)
     rows, every_row = Rows(rest, missing=True), Rows(table, missing=True)
-    _require_accepted(share(every_row), models, Path(data).name)
+    _require_accepted(rows_for_fit(every_row), models, Path(data).name)
     return rows, None if others is None else Rows(others, missing=True), every_row
 
 

@@ -40,7 +40,7 @@ def check_sums(name: str, family: Family, x: Tensor, r: Tensor) -> None:
 def lead_to_same_m_step(family: Family, x: Tensor, r: Tensor, sums: Tensor) -> bool:
     """Whether these sums are those of `summarize`, or at least lead to the same M-step."""
     total = family.summarize(x, r)
-    return same(sums, total) or same(*(_maximized(family, r.sum(0), each) for each in (sums, total)))
+    return same(sums, total) or same(_maximized(family, r.sum(0), sums), _maximized(family, r.sum(0), total))
 
 
 def _maximized(family: Family, weight: Tensor, total: Tensor) -> Tensor:

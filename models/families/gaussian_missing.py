@@ -23,7 +23,7 @@ class GaussianMissing(GaussianParameters):
         """log N(observed values; loc[k], Sigma[k]), and the sums of E[T(x - origin[k]) | observed values, z = k]:
         missing values at their conditional means, plus their conditional covariances."""
         given, offset = self.given(x), self.loc_from_origin().detach()
-        return given.log_prob, lambda r: given.sums(offset, r, r)
+        return given.log_prob, lambda r: given.expected_sums(offset, r, r)
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each value given the observed values of its row and z = k."""

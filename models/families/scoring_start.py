@@ -28,8 +28,8 @@ class ScoringStart(ScoringStep):
         frozen = {name: self.value(name).detach().clone() for name in self.names if self.is_frozen(name)}
         equal = responsibilities.mean(1, keepdim=True).expand_as(responsibilities)
         for name in filter(self.is_measured, self.names):
-            setattr(self, f"{name}_origin", torch.zeros_like(self._buffers[f"{name}_origin"]))
-            setattr(self, f"{name}_unit", torch.ones_like(self._buffers[f"{name}_unit"]))
+            setattr(self, f"{name}_origin", torch.zeros_like(self.get_buffer(f"{name}_origin")))
+            setattr(self, f"{name}_unit", torch.ones_like(self.get_buffer(f"{name}_unit")))
         if "unit" in self._buffers:
             share = responsibilities.sum(1) / responsibilities.sum()
             spread = (share @ x**2 - (share @ x) ** 2).clamp(min=0).sqrt()

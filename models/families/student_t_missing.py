@@ -25,10 +25,10 @@ class StudentTMissing(Family):
         given, offset = self.normal.given(x), self.normal.loc_from_origin().detach()
 
         def pack(responsibilities: Tensor) -> Tensor:
-            scaled, own = scale_sums(self.dof, given.squared, given.seen, responsibilities)
-            return torch.cat([given.sums(offset, scaled, responsibilities), own], -1)
+            scaled, own = scale_sums(self.dof, given.squared, given.observed, responsibilities)
+            return torch.cat([given.expected_sums(offset, scaled, responsibilities), own], -1)
 
-        return t_log_prob(self.dof, given.log_prob, given.squared, given.seen), pack
+        return t_log_prob(self.dof, given.log_prob, given.squared, given.observed), pack
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each value given the observed values of its row and z = k.
@@ -38,7 +38,7 @@ class StudentTMissing(Family):
         """
         mean, variance = self.normal.moments_given(x)
         given = self.normal.given(x)
-        dof = self.dof.detach() + given.seen
+        dof = self.dof.detach() + given.observed
         factor = torch.where(dof > 2, (self.dof.detach() + given.squared) / (dof - 2).clamp(min=1e-300), torch.inf)
         mean = torch.where((dof > 1).unsqueeze(-1) | ~x.isnan().unsqueeze(1), mean, torch.nan)
         return mean, torch.where(variance > 0, variance * factor.unsqueeze(-1), 0.0)
@@ -47,5 +47,5 @@ class StudentTMissing(Family):
         """x with its missing values drawn: first u given the observed values, then a Gaussian."""
         given = self.normal.given(x)
         dof, row = self.dof.detach()[z], torch.arange(len(x), device=x.device)
-        u = dist.Gamma((dof + given.seen.squeeze(1)) / 2, (dof + given.squared[row, z]) / 2).sample()
+        u = dist.Gamma((dof + given.observed.squeeze(1)) / 2, (dof + given.squared[row, z]) / 2).sample()
         return self.normal.draw_missing(x, z, u.rsqrt())

@@ -1,8 +1,8 @@
-"""Beliefs about the groups of columns of a Product."""
+"""The prior and posterior of a `Product`: independent ones for its groups of columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,40 +14,48 @@ from torch.distributions import Distribution
 from ...data.moments import Moments
 from ..families.family import Family
 from ..families.joint_distribution import JointDistribution
-from .beliefs import Beliefs, Sites, Theta, remade
+from .fresh_family import fresh_family
+from .parameter_sites import Sites, Theta
+from .prior_and_posterior import PriorAndPosterior
 
 
-class ProductBeliefs(Beliefs):
-    """Independent beliefs about the groups of columns of a `Product`; the sites of group g end in _g."""
+class ProductPosterior(PriorAndPosterior):
+    """Independent priors and posteriors of the parameters of each group of columns; the sites of group g end in _g.
 
-    def __init__(self, product: Any, made: Sequence[Beliefs], conjugate: bool = True):
+    Args:
+        product: the family.
+        made: the prior and posterior of each group.
+        conjugate: whether all groups have posteriors in closed form.
+    """
+
+    def __init__(self, product: Any, made: Sequence[PriorAndPosterior], conjugate: bool = True):
         super().__init__()
         self.conjugate = conjugate
-        self.likelihood = remade(product).bare()
+        self.likelihood = fresh_family(product).bare()
         self.parts = PyroModule[torch.nn.ModuleList](made)  # type: ignore[reportArgumentType]
-        for g, part in enumerate(made):  # one object: what a group learns of its units is in the product
+        for g, part in enumerate(made):  # the same objects: units that a group learns are then those of the product
             self.likelihood.parts[g] = part.likelihood  # type: ignore[index]
         self.shared = frozenset(f"{name}_{g}" for g, part in enumerate(made) for name in part.shared)
 
     @property
     def components(self) -> int:
-        """k, the number of members."""
+        """k, the number of components."""
         return self._parts[0].components
 
     def prior(self, theta: Theta) -> Sites:
-        """Those of the groups in turn."""
-        return self._sites("prior", theta)
+        """The sites of the groups' priors, group by group."""
+        return self._sites(lambda part, own: part.prior(own), theta)
 
     def posterior(self, theta: Theta) -> Sites:
-        """Those of the groups in turn."""
-        return self._sites("posterior", theta)
+        """The sites of the groups' posteriors, group by group."""
+        return self._sites(lambda part, own: part.posterior(own), theta)
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
-        """Those of the groups."""
+        """The constraints and shapes of all groups' sites."""
         return {f"{name}_{g}": own for g, part in enumerate(self._parts) for name, own in part.supports().items()}
 
     def values(self, theta: Theta) -> Theta:
-        """Those of the groups."""
+        """The values of all groups' parameters."""
         return {
             f"parts.{g}.{path}": value
             for g, part in enumerate(self._parts)
@@ -57,7 +65,7 @@ class ProductBeliefs(Beliefs):
     def start(
         self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
-        """That of each group."""
+        """The start of each group."""
         found: Theta = {}
         for g, (part, group) in enumerate(zip(self._parts, self._columns, strict=True)):
             own = Moments(data.mean[group], data.covariance[group][:, group])
@@ -66,13 +74,13 @@ class ProductBeliefs(Beliefs):
         return found
 
     def set_units(self, data: Moments) -> None:
-        """Each group from its columns."""
+        """Let each group learn from its columns."""
         for part, group in zip(self._parts, self._columns, strict=True):
             part.set_units(Moments(data.mean[group], data.covariance[group][:, group]))
 
-    def alike(self) -> Bool[Tensor, "k k"]:
-        """Those that are alike in all groups."""
-        return torch.stack([part.alike() for part in self._parts]).all(0)
+    def exchangeable(self) -> Bool[Tensor, "k k"]:
+        """Which pairs of components have the same priors in all groups."""
+        return torch.stack([part.exchangeable() for part in self._parts]).all(0)
 
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """The families of the groups side by side."""
@@ -80,43 +88,43 @@ class ProductBeliefs(Beliefs):
         view = self.likelihood.at({})
         for g, (family, _) in enumerate(each):
             view.parts._modules[str(g)] = family  # type: ignore[union-attr]
-        return view, torch.stack([short for _, short in each]).sum(0)
+        return view, torch.stack([correction for _, correction in each]).sum(0)
 
     def mean(self) -> Theta:
-        """Those of the groups."""
+        """The means of all groups."""
         return {f"{name}_{g}": value for g, part in enumerate(self._parts) for name, value in part.mean().items()}
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
-        """Those of the groups."""
+        """Set the posterior of each group."""
         for part, own in self._split(total):
             part.maximize(weight, own)
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
-        """Those of the groups."""
+        """The sums of each group, computed anew."""
         return torch.cat([part.remeasure(weight, own) for part, own in self._split(total)], -1)
 
     def divergence(self) -> Float[Tensor, ""]:
-        """The sum of those of the groups."""
+        """The sum of the groups' divergences in nats."""
         return torch.stack([part.divergence() for part in self._parts]).sum()
 
     def predictive(self, z: Any = ...) -> Distribution:
-        """The groups side by side: independent given z, as q(theta) is."""
+        """The predictive distributions of the groups, independent given z because q(theta) is a product over groups."""
         return JointDistribution([part.predictive(z) for part in self._parts], self._columns)
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """The sum of those of the groups."""
+        """The sum of the groups' log densities in nats."""
         pairs = zip(self._parts, self._columns, strict=True)
         return torch.stack([part.predictive_log_prob(x[:, group]) for part, group in pairs]).sum(0)
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
-        """Relabel the members of all groups."""
+        """Relabel the components of all groups in place."""
         for part in self._parts:
             part.permute(order)
 
     # inside
 
     @property
-    def _parts(self) -> list[Beliefs]:
+    def _parts(self) -> list[PriorAndPosterior]:
         return list(self.parts)  # type: ignore[arg-type]
 
     @property
@@ -127,14 +135,15 @@ class ProductBeliefs(Beliefs):
         end = f"_{g}"
         return {name.removesuffix(end): value for name, value in theta.items() if name.endswith(end)}
 
-    def _sites(self, which: str, theta: Theta) -> Sites:
+    def _sites(self, sites_of: Callable[[PriorAndPosterior, Theta], Sites], theta: Theta) -> Sites:
         for g, part in enumerate(self._parts):
             own = self._own(theta, g)
-            for name, distribution in getattr(part, which)(own):
+            for name, distribution in sites_of(part, own):
                 yield f"{name}_{g}", distribution
                 own[name] = theta[f"{name}_{g}"]
 
-    def _split(self, total: Tensor) -> list[tuple[Beliefs, Tensor]]:
+    def _split(self, total: Tensor) -> list[tuple[PriorAndPosterior, Tensor]]:
+        """Each group with its part of the sums, as long as the statistics of its family."""
         families = [part.expected()[0] for part in self._parts]
         none = total.new_ones(0, self.components)
         pairs = zip(families, self._columns, strict=True)

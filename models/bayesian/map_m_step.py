@@ -1,4 +1,4 @@
-"""The M-step for a point estimate under any prior: uphill from sums, without another look at the rows."""
+"""The M-step of a MAP estimate under any prior: gradient ascent on the expected log joint density, from statistics."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from ..contract import Statistics
-from .beliefs import Beliefs, Theta, log_density
+from .parameter_sites import Theta, sites_log_prob
+from .prior_and_posterior import PriorAndPosterior
 
 
-def improve(beliefs: Beliefs, theta: Theta, statistics: Statistics) -> Theta:
-    """theta with the largest sum_k E[log p(rows of k | theta_k)] + log p(theta), which `statistics` determine.
+def maximize_log_joint(beliefs: PriorAndPosterior, theta: Theta, statistics: Statistics) -> Theta:
+    """The theta that maximizes sum_k E[log p(rows of k | theta_k)] + log p(theta); the rows enter by their statistics.
 
-    It climbs from where it is, by quasi-Newton steps on its unconstrained coordinates, and stays there if that is not
-    higher: the bound never falls.
+    L-BFGS on the unconstrained coordinates, from the theta that is given. That one is returned if no better one was
+    found, so that the bound never falls.
     """
     own = {name: theta[name].detach() for name in beliefs.supports()}
     maps = {name: biject_to(form) for name, (form, _) in beliefs.supports().items()}
@@ -33,11 +34,11 @@ def improve(beliefs: Beliefs, theta: Theta, statistics: Statistics) -> Theta:
             u = torch.as_tensor(flat).clone().requires_grad_(True)
             there = at(u)
             expected = beliefs.family_at(there).expected_log_prob(statistics.weight, statistics.total).sum()
-            value = -(expected + log_density(beliefs.prior(there), there)) / scale
+            value = -(expected + sites_log_prob(beliefs.prior(there), there)) / scale
             (gradient,) = torch.autograd.grad(value, u)
         return float(value), gradient.numpy()
 
     first = torch.cat([value.flatten() for value in begin.values()]).numpy()
     result = minimize(loss, first, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 100})
-    higher = np.isfinite(result.fun) and result.fun < loss(first)[0]
-    return at(torch.as_tensor(result.x)) if higher else own
+    better = np.isfinite(result.fun) and result.fun < loss(first)[0]
+    return at(torch.as_tensor(result.x)) if better else own
