@@ -39,7 +39,7 @@ from lowerbound.models.kernels.compiled.linear_e_step import linear_e_step
 from lowerbound.models.kernels.compiled.responsibilities import to_responsibilities
 from lowerbound.models.kernels.compiled.sizes import ROWS
 from lowerbound.models.kernels.linear_pass import ColumnPairs, CompiledLinearPass
-from lowerbound.models.mixtures.kmeans import Nearest
+from lowerbound.models.mixtures.nearest_centre import Nearest
 
 SIZES = (1, 2, ROWS - 1, ROWS, ROWS + 1, 1000)
 

@@ -235,7 +235,8 @@ def _check_copy(name: str, model: Any, rows: Rows, x: Tensor, same: Same) -> Non
 
 def _check_abilities(name: str, model: Any, x: Tensor, seed: int, same: Same) -> None:
     """What the model claims beyond the contract."""
-    any_model, bound = model, model.bound(x)
+    any_model: Any = model
+    bound = model.bound(x)
     if isinstance(model, HasComponents):
         order, any_twin = model.canonical_order(), copy.deepcopy(any_model)
         if not isinstance(model, SupportsPosterior):
@@ -245,7 +246,7 @@ def _check_abilities(name: str, model: Any, x: Tensor, seed: int, same: Same) ->
     if takes_missing(model):
         gone = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < MISSING
         gone[0] = False
-        some = model.bound(x.masked_fill(gone, torch.nan))
+        some = any_model.bound(x.masked_fill(gone, torch.nan))
         if not torch.isfinite(some).all() or not same(some[:1], bound[:1]):
             raise ValueError(
                 f"{name}: with missing values bound(x) is not finite, or changes for complete rows, expected the bound "
