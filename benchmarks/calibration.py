@@ -26,7 +26,7 @@ from torch.distributions import Gamma
 
 from benchmarks.machine import machine
 from lowerbound.inference import EM, NUTS, fit
-from lowerbound.inference.report.plots.style import COLOURS, DASHES, blank, describe, tidy
+from lowerbound.inference.report.plots.style import COLOURS, DASHES, blank_figure, despine, set_title_and_caption
 from lowerbound.models import BayesianMixture, Poisson
 
 ROWS = 25
@@ -157,13 +157,13 @@ def mean_coverage(result: dict[str, Any], level: str) -> float:
     return float(np.mean([own["coverage"][level] for own in result["quantities"].values()]))
 
 
-def picture(result: dict[str, dict[str, Any]]) -> Figure:
+def shape_from_names(result: dict[str, dict[str, Any]]) -> Figure:
     """Cumulative shares of ranks less uniform ones; a line that leaves the grey band is miscalibrated."""
-    figure = blank(9.0, 4.2)
+    figure = blank_figure(9.0, 4.2)
     panels = figure.subplots(1, 2, sharey=True)
     x = np.arange(1, DRAWS + 1) / (DRAWS + 1)
     for axes, (engine, own) in zip(panels, result.items(), strict=True):
-        tidy(axes)
+        despine(axes)
         low, high = next(iter(own["quantities"].values()))["band"]
         axes.fill_between(x, low, high, color="#d9d9d9", lw=0, label="calibrated")
         for i, (quantity, found) in enumerate(own["quantities"].items()):
@@ -174,7 +174,7 @@ def picture(result: dict[str, dict[str, Any]]) -> Figure:
     panels[0].set_ylabel("share of ranks below,\nless what is expected")
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=5)
     nuts, vb = (f"{100 * mean_coverage(own, '90'):.0f}" for own in result.values())
-    return describe(
+    return set_title_and_caption(
         figure,
         f"90 % intervals of NUTS cover {nuts} %, of variational Bayes {vb} %",
         "Cumulative shares of the rank of the truth among posterior draws, less uniform ones; 95 % band.",
@@ -202,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": about, "result": result}, indent=1) + "\n")
-    picture(result).savefig(PICTURE, dpi=100)
+    shape_from_names(result).savefig(PICTURE, dpi=100)
     console.print(f"written to {os.path.relpath(RESULTS)} and {os.path.relpath(PICTURE)}")
     tests = [own["p"] for own in nuts["quantities"].values()]
     p = min(1.0, min(tests) * len(tests))

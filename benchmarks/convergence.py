@@ -16,7 +16,7 @@ from benchmarks.rows import Row, missing, shape, timed
 from benchmarks.timing import interleaved
 from lowerbound.datasets import load
 from lowerbound.inference import EM, fit
-from lowerbound.inference.fitting import restarts as together
+from lowerbound.inference.fitting import restarts as restarts_module
 from lowerbound.models import GaussianMixture, Mixture, seed
 
 NEAR = 1e-6  # nats per row below the best of both: where the clock stops
@@ -101,11 +101,11 @@ def our_restarts(x: np.ndarray) -> float:
 
 def our_restarts_in_turn(x: np.ndarray) -> float:
     """The same without the batch: one restart after the other."""
-    inner, together._fit_together = together._fit_together, lambda task: False
+    inner, restarts_module.can_batch = restarts_module.can_batch, lambda task: False
     try:
         return our_restarts(x)
     finally:
-        together._fit_together = inner
+        restarts_module.can_batch = inner
 
 
 def their_restarts(x: np.ndarray, tol: float) -> float:

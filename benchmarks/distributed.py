@@ -45,8 +45,9 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
     import torch.distributed as dist
 
     from lowerbound.inference import EM
-    from lowerbound.inference.engines.processes import gathered, is_first, job, synchronize
-    from lowerbound.inference.fitting.shard import share
+    from lowerbound.inference.engines.collectives import gather, synchronize
+    from lowerbound.inference.engines.processes import is_first, job
+    from lowerbound.inference.fitting.distributed_rows import rows_for_fit
     from lowerbound.models import GaussianMixture, Rows, seed
 
     cores = sorted(os.sched_getaffinity(0))
@@ -54,7 +55,7 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
     torch.set_num_threads(1)
     with job():
         x = table(rows, columns, components)
-        whole, part = Rows(x), share(x)
+        whole, part = Rows(x), rows_for_fit(x)
         model = seed(GaussianMixture(components, columns), x[:20_000])
         synchronize(model.state_dict().values())
         for read in (whole, part):
@@ -77,7 +78,7 @@ def worker(rows: int, columns: int, components: int, pairs: int, out: str) -> No
                     seconds[name].append((time.perf_counter() - began) / CALLS)
                     work[name].append((time.process_time() - busy) / CALLS)
                 bounds[name] = own
-        slowest = [max(each) for each in zip(*gathered(lambda: work["two"]), strict=True)]
+        slowest = [max(each) for each in zip(*gather(lambda: work["two"]), strict=True)]
         if is_first():
             assert steps.last is not None
             numbers = sum(value.numel() for value in vars(steps.last[0]).values())

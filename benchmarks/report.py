@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.rows import Row, is_number
-from lowerbound.inference.report.plots.style import COLOURS, GREY, blank, describe, tidy
+from lowerbound.inference.report.plots.style import COLOURS, GREY, blank_figure, despine, set_title_and_caption
 
 ROW_INCHES = 0.24
 # Colour and marker of each opponent; others are other ways of ours, or the machine. Vermilion is for missed targets.
@@ -64,7 +64,7 @@ def write(path: Path, about: dict, rows: Sequence[Row], failed: dict[str, str], 
     path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def picture(rows: Sequence[Row], about: dict) -> Figure:
+def shape_from_names(rows: Sequence[Row], about: dict) -> Figure:
     """A dot for each ratio on a logarithmic axis, the opponents of one case on one line; targets are ticks."""
     drawn = [row for row in rows if is_number(row.ratio)]
     cases = list(dict.fromkeys((row.section, row.what, row.shape) for row in drawn))
@@ -72,8 +72,8 @@ def picture(rows: Sequence[Row], about: dict) -> Figure:
     for i, case in enumerate(cases):
         y += 1.0 if i == 0 or cases[i - 1][0] == case[0] else 1.6  # room between two sections
         place[case] = y
-    figure = blank(9.5, 2.0 + ROW_INCHES * y)
-    axes = tidy(figure.add_subplot())
+    figure = blank_figure(9.5, 2.0 + ROW_INCHES * y)
+    axes = despine(figure.add_subplot())
     for row in drawn:
         at = place[row.section, row.what, row.shape]
         colour, marker = SIGNS.get(_kind(row.opponent), (GREY, "X"))
@@ -114,7 +114,7 @@ def picture(rows: Sequence[Row], about: dict) -> Figure:
     figure.legend(handles=signs, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     judged = [row.met for row in rows if row.met is not None]
     when = f"{about['processor']}, {about['cores']} cores, {about['date'][:10]}"
-    return describe(
+    return set_title_and_caption(
         figure,
         f"{sum(judged)} of {len(judged)} targets met: {when}",
         "How many times better ours is than each opponent, in one run: median of neighbours, the thin line from the "

@@ -69,7 +69,7 @@ def passes(d: int, k: int) -> tuple[dict[str, Callable[[], object]], dict[str, f
         _ = rows.moments  # as a fit has read them: their cells are not looked at again
         steps = engine.passes(model, rows, 10**6, torch.Generator().manual_seed(0))
         functions[elbo] = lambda steps=steps: steps._improve(0)
-        losses[elbo] = float(engine._loss(model, 0)(x[:BATCH], None, None, BATCH).detach()) / BATCH
+        losses[elbo] = float(engine.loss_of_pass(model, 0)(x[:BATCH], None, None, BATCH).detach()) / BATCH
         if elbo != "exact":
             functions[f"{elbo}, no validation"] = lambda steps=steps: _unchecked(steps)
     return functions, losses

@@ -163,7 +163,7 @@ def require_agreement(model: VAE, net: PyroStyle, x: Tensor) -> dict[str, float]
     """The loss of each contestant, nats per row of x, which must be one number but for the draws of z."""
 
     def ours(elbo: str) -> Callable[[], Tensor]:
-        loss = engine_of(elbo)._loss(model, 0)
+        loss = engine_of(elbo).loss_of_pass(model, 0)
         return lambda: loss(x, None, None, len(x)) / len(x)
 
     functions: dict[str, Callable[[], Tensor]] = {

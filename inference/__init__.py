@@ -1,4 +1,15 @@
-"""How a model is fitted and compared: EM, online EM, SVI, and everything on one scale, nats per row."""
+"""How a model is fitted, compared and shown, with every number on one scale: the lower bound in nats per row.
+
+Five folders, each of which imports only from those after it, and from `lowerbound.models` and `lowerbound.data`:
+
+- `cli`: the command line.
+- `report`: tables, pages and figures of a result.
+- `criticism`: what judges fits: `compare`, `select`, gaps, evidence, standard errors, relabelling between fits, ArviZ.
+- `fitting`: `fit` and its result, restarts, checkpoints, saved files.
+- `engines`: EM, online EM, SVI, NUTS, and the contract for an engine of your own.
+
+This file exports the public names. The few calls from a lower folder to a higher one are listed in `upward.py`.
+"""
 
 from .criticism.align import align
 from .criticism.bootstrap import Bootstrap, bootstrap
@@ -19,10 +30,10 @@ from .engines.nuts import NUTS
 from .engines.online_em import OnlineEM
 from .engines.relabel import relabel
 from .engines.svi import SVI
+from .fitting.distributed_rows import Local
 from .fitting.fit import fit
 from .fitting.fit_result import Fit, Optimum
 from .fitting.save_and_load import load
-from .fitting.shard import Local
 
 __all__ = [
     "EM",

@@ -1,4 +1,9 @@
-"""The figures under their public name, `lowerbound.inference.plots`; they live in `report/plots`."""
+"""Figures of a comparison, and of one model with a continuous latent variable.
 
-from .report.plots import *  # noqa: F403
-from .report.plots import __all__ as __all__
+`figures` draws all figures of a comparison. `samples` draws rows from a model of any kind; `reconstructions`,
+`latent_map`, `traversals` and `latent_grid` show what a `PPCA` or `VAE` has learned. The code is in `report/plots`.
+"""
+
+from .report.plots import figures, latent_grid, latent_map, reconstructions, samples, traversals
+
+__all__ = ["figures", "latent_grid", "latent_map", "reconstructions", "samples", "traversals"]

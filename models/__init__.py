@@ -3,12 +3,15 @@
 from ..data.binarized import Binarized
 from ..data.rows import Rows
 from .bayesian.bayesian_mixture import BayesianMixture
-from .bayesian.posterior_draws import PosteriorDraws
+from .bayesian.sampled_posterior import PosteriorDraws
 from .conformance.check_family import check_family
 from .conformance.check_model import check_model
-from .continuous.continuous_latent import ContinuousLatent, Draws
-from .continuous.decoders import BernoulliDecoder, CategoricalDecoder, ContinuousBernoulliDecoder, GaussianDecoder
+from .continuous.bernoulli_decoders import BernoulliDecoder, ContinuousBernoulliDecoder
+from .continuous.categorical_decoder import CategoricalDecoder
+from .continuous.continuous_latent import ContinuousLatent
+from .continuous.draws import Draws
 from .continuous.encoders import ConvEncoder, MLPEncoder
+from .continuous.gaussian_decoder import GaussianDecoder
 from .continuous.networks import Network
 from .continuous.ppca import PPCA
 from .continuous.vae import VAE, linear_vae

@@ -114,6 +114,13 @@ class HasContinuousLatent(LatentModel, Protocol):
 
 
 @runtime_checkable
+class HasPictureShape(Protocol):
+    """An encoder whose rows are pictures, such as `ConvEncoder`."""
+
+    shape: tuple[int, ...]  # (channels, height, width)
+
+
+@runtime_checkable
 class HasExactBound(Protocol):
     """A model that says whether its `bound` is in closed form. Models that do not say are taken to have one."""
 

@@ -1,9 +1,10 @@
 """Parameters measured in the units of the data, so that gradient steps do not depend on those units.
 
-`PyroParam` stores an unconstrained tensor u and hands out a constrained value. Here the map between them contains the
-family's `origin` (k, d) and `unit` (d,): location = origin + unit * u, and row i of a Cholesky factor is unit[i] times
-an ordinary one. Adam's step of 0.05 is then a twentieth of a column's spread whether the column is in metres or in
-kilometres, and a location 1e8 widths from zero keeps all its digits, for every Pyro program that trains the model.
+`PyroParam` stores an unconstrained tensor u and returns a constrained value. Here the map between them uses two buffers
+of the module, `origin` (k, d) and `unit` (d,): location = origin + unit * u, and row i of a Cholesky factor is unit[i]
+times row i of an ordinary one. A step of 0.05 by Adam is then a twentieth of the standard deviation of a column, in
+metres or in kilometres. A location that is 1e8 standard deviations from zero keeps all its digits. Both hold for every
+Pyro program that trains the model.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from torch.distributions.transforms import LowerCholeskyTransform, Transform
 
 
 class Located(constraints.Constraint):
-    """Any real numbers, measured from the family's buffer `origin` in its buffer `unit` (or what these are called)."""
+    """Any real numbers, measured from a buffer of the module in another.
+
+    Args:
+        family: the module that has the parameter and the buffers.
+        origin: the name of the buffer from which the parameter is measured.
+        unit: the name of the buffer in which it is measured.
+    """
 
     event_dim = 1
 
@@ -33,7 +40,7 @@ class Located(constraints.Constraint):
 
 
 class ScaledCholesky(constraints.Constraint):
-    """Lower-triangular with positive diagonal, rows measured in `family.unit`."""
+    """Lower-triangular matrices with a positive diagonal, whose rows are measured in `family.unit`."""
 
     event_dim = 2
 
@@ -63,18 +70,18 @@ class _Locate(Transform):
         self.constraint = constraint
 
     def with_cache(self, cache_size: int = 1) -> Transform:
-        """The same map, which remembers its last value."""
+        """The same map, which keeps its last value."""
         return _Locate(self.constraint, cache_size)
 
     @property
     def origin(self) -> Tensor:
-        """Where the location is measured from."""
-        return getattr(self.constraint.family, self.constraint.origin)
+        """What the parameter is measured from."""
+        return self.constraint.family._buffers[self.constraint.origin]
 
     @property
     def unit(self) -> Tensor:
         """What it is measured in."""
-        return getattr(self.constraint.family, self.constraint.unit)
+        return self.constraint.family._buffers[self.constraint.unit]
 
     def _call(self, x: Tensor) -> Tensor:
         return self.origin + self.unit * x
@@ -83,7 +90,7 @@ class _Locate(Transform):
         return (y - self.origin) / self.unit
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Of each vector: the sum of the logarithms of the units."""
+        """The sum of log unit over the entries of each vector."""
         return self.unit.expand_as(x).log().sum(-1)
 
 
@@ -98,7 +105,7 @@ class _ScaleRows(Transform):
         self.plain = LowerCholeskyTransform()
 
     def with_cache(self, cache_size: int = 1) -> Transform:
-        """The same map, which remembers its last value."""
+        """The same map, which keeps its last value."""
         return _ScaleRows(self.family, cache_size)
 
     def _call(self, x: Tensor) -> Tensor:

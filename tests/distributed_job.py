@@ -183,7 +183,8 @@ def said(call):
 
 def cases(folder):
     """All of it, in one job; each process writes what it found."""
-    from lowerbound.inference.engines.processes import average, job, rank
+    from lowerbound.inference.engines.collectives import average
+    from lowerbound.inference.engines.processes import job, rank
 
     began = time.perf_counter()
     with job():
@@ -227,7 +228,7 @@ def main():
     if what == "cases":
         cases(Path(folder))
     elif what == "killed":
-        from lowerbound.inference.engines.processes import job
+        from lowerbound.inference.distributed import job
 
         die_at(KILLED_AT)
         with job():

@@ -192,7 +192,7 @@ def bits(model):
 
 
 def linear_pass(x, weights, labels, centre, own, shared, coefficients, common, log_weights):
-    """What `Linear.sum` sums, of one copy: weights (k,), totals (k, p), sums that components share (q,), bound."""
+    """`CompiledLinearPass.sum` of one copy: weights (k,), totals (k, p), sums that components share (q,), bound."""
     y = np.column_stack([np.ones(len(x)), x - centre])
     t, c = (y[:, list(one)] * y[:, list(other)] for one, other in (own, shared))
     joint = t @ coefficients.T + log_weights

@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 
-from lowerbound.models import Family
+from lowerbound.models import AllowsFrozen, Conjugate, Family, HasExpectedLogProb, SideBySide, TakesMissing
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Jupyter's packages, about one another, at import
@@ -184,13 +184,14 @@ NUMBERS = {
 
 
 PAGE = TUTORIALS / "add_a_family.md"
+ABILITIES = AllowsFrozen, Conjugate, HasExpectedLogProb, SideBySide, TakesMissing
 
 
 def test_blocks_of_the_page_on_families_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     space: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     with torch.random.fork_rng(devices=[]):
         for block in blocks:
             exec(compile(block, PAGE.name, "exec"), space)
@@ -212,11 +213,17 @@ def test_first_family_of_the_page_is_short():
     assert len([line for line in first[0].splitlines()[:-1] if line.strip()]) <= 12
 
 
-def test_hooks_of_the_page_exist():
+def test_hooks_and_abilities_of_the_page_exist():
     table = PAGE.read_text().split("| hook |")[1].split("\n\n")[0]
     hooks = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)[`(]", line.split("|")[1])]
     assert len(hooks) > 15
     assert [name for name in hooks if not hasattr(Family, name)] == []
+    table = PAGE.read_text().split("| ability |")[1].split("\n\n")[0]
+    abilities = {line.split("`")[1]: re.findall(r"`(\w+)\(", line.split("|")[3]) for line in table.splitlines()[2:]}
+    assert sorted(abilities) == sorted(ability.__name__ for ability in ABILITIES)
+    for ability in ABILITIES:
+        own = {name for name, hook in vars(ability).items() if callable(hook) and not name.startswith("_")}
+        assert set(abilities[ability.__name__]) <= own
 
 
 def test_every_tutorial_is_tested():

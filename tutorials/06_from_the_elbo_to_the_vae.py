@@ -43,7 +43,7 @@ from torch import nn
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, evidence, fit, kl
-from lowerbound.inference.report.plots import latent_grid, latent_map
+from lowerbound.inference.plots import latent_grid, latent_map
 from lowerbound.models import VAE, BernoulliDecoder, BernoulliMixture, GaussianDecoder, GaussianMixture, MLPEncoder
 
 torch.set_default_dtype(torch.float64)  # everything here is in double precision

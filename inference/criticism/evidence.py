@@ -15,8 +15,8 @@ from torch.distributions import Categorical, Distribution
 
 from ...data.rows import as_rows
 from ...models import LatentModel
-from ...models.continuous.continuous_latent import evaluating
 from ...models.continuous.distribution_views import parameters_of, rebuilt
+from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
 from .log_joint_density import log_joint_density
 
@@ -129,7 +129,7 @@ def evidence(
     if q is not None and tuple(q.batch_shape) != (len(rows),):
         raise ValueError(f"q has batch shape {tuple(q.batch_shape)}, expected ({len(rows)},): one for each row")
     parts = []
-    with evaluating(model), fixed_seed(seed, gpus(model)):
+    with evaluation_mode(model), fixed_seed(seed, gpus(model)):
         for chunk in rows.chunks(max(1, CELLS // (samples * max(rows.features, 256)))):
             given = model.posterior(chunk.x) if q is None else _rows_of(q, chunk.numbers)
             closed = model.evidence(chunk.x) if closed_form else None

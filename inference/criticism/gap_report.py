@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ...data.rows import as_rows
 from ...models import LatentModel
-from ...models.continuous.continuous_latent import divergence, evaluating
+from ...models.continuous.draws import kl_to_prior
+from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
 from .best_posterior import maximize_elbo
 from .evidence import CELLS, Evidence, concatenated, evidence, require_continuous, require_model
@@ -177,7 +178,7 @@ def gap_report(
     require_model(model)
     rows = as_rows(x, model=model)
     own, best, means, divergences, gained = [], [], [], [], 0.0
-    with evaluating(model), fixed_seed(seed, gpus(model)):
+    with evaluation_mode(model), fixed_seed(seed, gpus(model)):
         for chunk in rows.chunks(max(1, CELLS // (particles * max(rows.features, 256)))):
             q = model.posterior(chunk.x)
             require_continuous(q)
@@ -187,7 +188,7 @@ def gap_report(
             own.append(evidence(model, chunk.x, samples, seed + len(own)))
             best.append(evidence(model, chunk.x, samples, seed + len(best), best_q))
             means.append(q.mean)
-            divergences.append(divergence(q))
+            divergences.append(kl_to_prior(q))
     closed = None if divergences[0] is None else torch.cat(divergences).double().mean(0).cpu()
     mean = torch.cat(means).double().cpu()
     activity = mean.var(0, correction=min(1, len(mean) - 1))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...models import BayesianMixture, Mixture
-from ...models.bayesian.beliefs import Theta
+from ...models.bayesian.parameter_sites import Theta
 from ...models.families.family import Family
 from .pointwise_log_likelihood import View
 

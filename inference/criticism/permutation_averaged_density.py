@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from ...models import BayesianMixture
-from ...models.bayesian.beliefs import Theta
+from ...models.bayesian.parameter_sites import Theta
 
 MAX_COMPONENTS = 12  # the permanent takes 2^k sums
 DRAWS = 256  # at a time, so that the sums over all subsets fit in memory

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...data.chunk import Chunk
 from ...models.families.family import Family
-from ...models.families.missing_values import log_density
+from ...models.families.missing_values import log_prob_of_rows
 from ...models.mixtures.e_step import allowed
 
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
@@ -22,7 +22,7 @@ def pointwise_log_likelihood(view: View, chunks: Sequence[Chunk]) -> Float[Tenso
     family, log_weights = view
     found = []
     for chunk in chunks:
-        joint = log_density(family, chunk.x) + log_weights
+        joint = log_prob_of_rows(family, chunk.x) + log_weights
         if chunk.labels is not None:
             joint = joint + allowed(chunk.labels, len(log_weights))
         each = torch.logsumexp(joint, -1)

@@ -121,7 +121,7 @@ def reliability(
     chunks = list(rows.chunks())
     log_likelihood = torch.stack([pointwise_log_likelihood(view, chunks).sum() for view in model.views(theta)])
     log_p = log_likelihood + model.log_prior(theta)
-    exchangeable, shift = model.alike(rows.labels), 0.0
+    exchangeable, shift = model.exchangeable(rows.labels), 0.0
     if model.shares.exchangeable and model.beliefs.conjugate and len(exchangeable) <= MAX_COMPONENTS:
         log_q = log_permutation_averaged_density(model, theta, exchangeable)
     else:

@@ -1,1 +1,11 @@
-"""To be written."""
+"""Inference engines: EM, SQUAREM, online EM, SVI and NUTS, and what several of them share.
+
+An engine raises the lower bound of a model on the rows of a table, one pass at a time, and says when to stop. `fit`
+does the rest: restarts, the history, checkpoints. A new engine is a frozen dataclass of its settings with the two
+methods of `contract.Engine`; a file of its own holds it, and a second file its steps where they are long.
+
+Also here, because every engine needs it: the bound of a whole table (`data_bound`), the rules of convergence
+(`convergence`), and the calls by which several processes share one fit (`processes`, `collectives`).
+
+May import: `lowerbound.models` and `lowerbound.data`. Never `fit`, a report or the command line.
+"""

@@ -1,30 +1,37 @@
-"""When a run has arrived: how much a sequence of bounds has left to gain."""
+"""When a run has converged: how much a sequence of bounds has left to gain, and the reasons to stop in words."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-GAIN = "converged: less than {tol:g} nats per row left to gain"
-ROUNDED = "converged: no more than rounding left to gain"
-STALL = "converged: the best bound rose by less than {tol:g} nats per row in {passes} passes"
-FROZEN = "nothing to fit: every parameter is frozen"
-EARLY = "stopped early: the held-out bound has not risen in {patience} passes"
-SETTLED = "settled: steps fell to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
-NOISY = 1000  # how much more than tol a noisy run may still gain
-FEWEST = 5  # passes from which one may tell that a noisy run has settled
-PATIENCE = 50  # passes; Adam overshoots and returns, so one pass without a gain says nothing
-# How far rounding may lower the bound of one pass, relative to 1 + |bound|, for covariances of condition up to 1e8: the
-# promise that the tests hold EM to.
-FALL = 1e-11
-# What rounding takes from a covariance of condition c, c * eps of its thinnest direction, lowers the bound by the
-# square of that: up to 1e-7 for c = 1e12. A fall beyond this is not rounding but a wrong M-step.
-WRONG = 1e-6
+# Reasons to stop, as `Fit.reason` has them.
+LITTLE_LEFT = "converged: less than {tol:g} nats per row left to gain"
+ONLY_ROUNDING_LEFT = "converged: no more than rounding left to gain"
+NO_PROGRESS = "converged: the best bound rose by less than {tol:g} nats per row in {passes} passes"
+STEPS_DECAYED = (
+    "converged: step size decayed to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
+)
+ALL_FROZEN = "nothing to fit: every parameter is frozen"
+EARLY_STOP = "stopped early: the held-out bound has not risen in {patience} passes"
+
+NOISE_FACTOR = 1000  # how many times tol a noisy run may still gain and count as converged
+MIN_TAIL = 5  # the fewest passes from which the gain of a noisy run can be judged
+PATIENCE = 50  # passes; Adam overshoots and returns, so a single pass without a gain says nothing
+# How far rounding may lower the bound in one pass, relative to 1 + |bound|, for covariances with a condition number up
+# to 1e8. The tests hold EM to it.
+ROUNDING_FALL = 1e-11
+# A covariance with condition number c loses c * eps of its thinnest direction to rounding, which lowers the bound by
+# the square of that: up to 1e-7 for c = 1e12. A larger fall is a wrong M-step.
+IMPOSSIBLE_FALL = 1e-6
 
 
 def gain_left(bounds: Sequence[float]) -> float:
-    """What three successive bounds of a linearly converging run leave to gain: gain * r / (1 - r), Aitken's estimate
-    from the ratio r of the last two gains, and at least the last gain. Infinite while the gains still grow."""
+    """Estimate how much a linearly converging run has left to gain, from three successive bounds.
+
+    Aitken's estimate gain * r / (1 - r), where r is the ratio of the last two gains, and at least the last gain.
+    Infinite while the gains still grow.
+    """
     first, second, third = bounds
     gain, before = third - second, second - first
     if gain <= 16 * sys.float_info.epsilon * (1 + abs(third)):  # no more than rounding
@@ -36,5 +43,5 @@ def gain_left(bounds: Sequence[float]) -> float:
 
 
 def best_pass(held_out: Sequence[float]) -> int:
-    """The pass, from 0, of the highest held-out bound; of equal ones the first."""
+    """The pass with the highest held-out bound, counted from 0; the first of equal ones."""
     return max(range(len(held_out)), key=held_out.__getitem__)

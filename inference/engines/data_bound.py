@@ -1,4 +1,4 @@
-"""The bound of a whole data set at the parameters as they stand, and how steep it is there."""
+"""The bound of a whole table at the current parameters, the norm of its gradient, and the E-step of all rows."""
 
 from __future__ import annotations
 
@@ -12,38 +12,45 @@ from torch import Tensor
 
 from ...data.rows import EVALUATION_ROWS
 from ...models import LatentModel, Rows, Statistics, SupportsEM
+from ...models.abilities import HasExpectedLogJoint
 
 
 @torch.no_grad()
 def data_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
-    """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row; on the CPU, whatever the model."""
+    """(sum_i w_i bound_i + global term) / sum_i w_i over all rows, in nats per row, as a tensor on the CPU."""
     return (_total(model, rows) + model.global_term().detach().cpu().double()) / rows.total_weight
 
 
 def expectation(
     model: SupportsEM, rows: Rows, dtype: torch.dtype | None = None
 ) -> tuple[Statistics, Float[Tensor, ""]]:
-    """The E-step of all rows: their statistics, and `data_bound`, which comes with them. dtype: what to compute in,
-    of a model that can."""
-    how: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    statistics = rows.reduced(lambda: reduce(add, (model.expect(*chunk.arguments, **how) for chunk in rows.chunks())))
+    """The E-step of all rows: their summed statistics and, from these, the same number as `data_bound`.
+
+    dtype: the precision to compute in, for a model whose `expect` takes one.
+    """
+    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+    statistics = rows.reduced(
+        lambda: reduce(add, (model.expect(*chunk.arguments, **options) for chunk in rows.chunks()))
+    )
     return statistics, (statistics.bound + model.global_term().detach()) / statistics.total_weight
 
 
 @torch.no_grad()
 def held_out_bound(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
-    """sum_i w_i bound_i / sum_i w_i over rows that the model was not fitted to, in nats per row: without the global
-    term, which the rows of the fit have paid for."""
+    """sum_i w_i bound_i / sum_i w_i over rows the model was not fitted to, in nats per row.
+
+    The global term (the log prior) is left out: it belongs to the rows of the fit.
+    """
     return _total(model, rows) / rows.total_weight
 
 
 def _total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
     """sum_i w_i bound_i, added up in float64 on the CPU."""
-    return rows.reduced(partial(_own_total, model, rows))
+    return rows.reduced(partial(_total_here, model, rows))
 
 
-def _own_total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
-    """That of the rows of this process."""
+def _total_here(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
+    """The same sum over the rows of this process."""
     total = torch.zeros((), dtype=torch.float64)
     for chunk in rows.chunks(evaluation_rows(rows)):
         bound = model.bound(chunk.x, chunk.labels).double()
@@ -52,8 +59,8 @@ def _own_total(model: LatentModel, rows: Rows) -> Float[Tensor, ""]:
 
 
 def evaluation_rows(rows: Rows) -> int:
-    """How many rows to evaluate at a time: of each with missing cells a model may hold (k, d, d) numbers."""
-    gaps = rows.is_fixed and rows.gaps.cells  # to look at a table that draws its rows would move what it draws from
+    """How many rows to evaluate at a time: fewer with missing values, where a model may hold (k, d, d) per row."""
+    gaps = rows.is_fixed and rows.gaps.cells  # reading a table that draws its rows would change its random state
     return max(1, EVALUATION_ROWS // rows.features) if gaps else EVALUATION_ROWS
 
 
@@ -61,13 +68,13 @@ def gradient_norm(model: LatentModel, rows: Rows, statistics: Statistics | None 
     """The Euclidean norm of the gradient of `data_bound` in the unconstrained parameters, in nats per row.
 
     Unconstrained parameters are in units of the data, so the norm does not depend on those units. Coordinates at minus
-    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count. statistics: of all
-    rows at these parameters, where they are known: they save the E-step of a model whose gradient they give.
+    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count. statistics: those
+    of all rows at these parameters, if known; they save an E-step where the gradient follows from them.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         return 0.0
-    size = -(-evaluation_rows(rows) // 8)  # what the way back needs takes memory, too
+    size = -(-evaluation_rows(rows) // 8)  # the backward pass takes memory, too
 
     def add_gradient(to: Tensor, value: Tensor) -> None:
         parts = torch.autograd.grad(value, parameters, allow_unused=True)
@@ -75,23 +82,23 @@ def gradient_norm(model: LatentModel, rows: Rows, statistics: Statistics | None 
             if part is not None:
                 total += part.flatten().cpu()
 
-    def start() -> Tensor:
-        return torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)  # on the CPU, whatever the model
+    def zeros() -> Tensor:
+        return torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)  # on the CPU
 
-    def own() -> Tensor:
-        gradient = start()
+    def gradient_here() -> Tensor:
+        gradient = zeros()
         for chunk in rows.chunks(size):
             bound = model.objective(chunk.x, chunk.labels).double()
             add_gradient(gradient, bound.sum() if chunk.weights is None else bound @ chunk.weights.to(bound))
         return gradient
 
     with torch.enable_grad():
-        if getattr(model, "has_expected_log_joint", False):
-            mixture: Any = model
-            known = expectation(mixture, rows)[0] if statistics is None else statistics
-            add_gradient(gradient := start(), mixture.expected_log_joint(known))
+        if isinstance(model, HasExpectedLogJoint) and model.has_expected_log_joint:
+            by_statistics: Any = model
+            known = expectation(by_statistics, rows)[0] if statistics is None else statistics
+            add_gradient(gradient := zeros(), by_statistics.expected_log_joint(known))
         else:
-            gradient = rows.reduced(own)
+            gradient = rows.reduced(gradient_here)
         term = model.global_term()
         if term.requires_grad:
             add_gradient(gradient, term)

@@ -1,4 +1,4 @@
-"""Expectation maximization: exact posteriors, summed statistics, closed-form parameters, in turn."""
+"""EM: expectation maximization, an E-step and an M-step in turn."""
 
 from __future__ import annotations
 
@@ -9,25 +9,50 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows, SupportsEM
-from .convergence import GAIN, ROUNDED, WRONG, gain_left
+from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left
 from .em_steps import EMSteps
 from .squarem import SquaremSteps
 
-LEAPS = 8  # passes by which an accelerated run is judged: some leaps, some that were not made, and steps between
+STRIDE = (
+    8  # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
+)
 
 
 @dataclass(frozen=True)
 class EM:
-    """Expectation maximization (Dempster, Laird & Rubin 1977). Where a model's M-step is a step uphill instead of the
-    maximum (`generalized`), it is shortened until the bound does not fall.
+    """Expectation maximization: q(z | x) <- p(z | x, theta), then theta <- argmax E_q[log p(x, z | theta)].
 
-    accelerate: None, or "squarem": after every few passes leap ahead along their path (`SquaremSteps`; Varadhan &
-    Roland 2008), many times faster where EM creeps. A leap that would lower the bound is a pass that changes nothing.
-    tol: stop when the bound has less than this left to gain, in nats per row, judged from its last gains (Aitken's
-    extrapolation); 0.0 runs all passes. The bound is flat at its top, so that parameters are known to about the square
-    root of tol, in units of the data.
-    dtype: "float32" makes the passes of Gaussian mixtures in it, which pays with many columns only, until one gains
-    less than 1e-5 (1 + |bound|) nats per row, and the others in float64: the result is float64's.
+    The E-step sums the expected statistics of all rows; the M-step finds the parameters that maximize the expected log
+    joint density (plus the log prior). The bound never falls. Where a model's M-step is a step uphill instead of the
+    maximum (`model.generalized`), the step is halved until the bound does not fall. The model must have `expect` and
+    `maximize` (`SupportsEM`): mixtures, k-means, PPCA and Bayesian mixtures do; a VAE does not.
+
+    Args:
+        tol: Stop when the bound has less than this left to gain, in nats per row, estimated from its last gains
+            (Aitken's extrapolation). 0.0 runs all passes. The bound is flat at its maximum, so the parameters are known
+            to about the square root of tol, in units of the data.
+        accelerate: None, or "squarem" to extrapolate along the path of EM after every few passes (Varadhan & Roland
+            2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that
+            pass changes nothing.
+        dtype: "float32" computes the first passes of a Gaussian mixture in single precision, which is faster with many
+            columns, until a pass gains less than 1e-5 (1 + |bound|) nats per row. The other passes are in float64, and
+            so is the result.
+
+    Raises:
+        ValueError: A setting is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.inference import EM, fit
+        >>> from lowerbound.models import GaussianMixture
+        >>> x = torch.tensor([[0.0], [0.2], [0.7], [1.1], [4.0], [4.3], [4.4], [5.0]])
+        >>> fitted = fit(GaussianMixture(2, 1), x, EM(tol=1e-6))
+        >>> round(float(fitted.bounds[-1]), 4), fitted.reason
+        (-1.1838, 'converged: no more than rounding left to gain')
+
+    References:
+        Dempster, Laird & Rubin, Maximum likelihood from incomplete data via the EM algorithm, Journal of the Royal
+        Statistical Society B 39 (1977), 1-38.
     """
 
     tol: float = 1e-9
@@ -37,8 +62,7 @@ class EM:
     def __post_init__(self):
         if self.dtype not in ("float64", "float32") or (self.accelerate and self.dtype == "float32"):
             raise ValueError(
-                f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the "
-                "passes that gain much"
+                f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the first passes"
             )
         if self.accelerate not in (None, "squarem"):
             raise ValueError(f"accelerate is {self.accelerate!r}, expected None or 'squarem'")
@@ -46,7 +70,7 @@ class EM:
             raise ValueError(f"tol is {self.tol!r}, expected nats per row of at least 0")
 
     def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> EMSteps | SquaremSteps:
-        """Yield the bound, nats per row, of the model as it stands, then improve it in place; and so on."""
+        """The passes of EM over these rows, as `Engine.passes` describes them."""
         if not isinstance(model, SupportsEM):
             raise TypeError(
                 f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
@@ -54,25 +78,29 @@ class EM:
         if self.dtype != "float64" and "dtype" not in inspect.signature(model.expect).parameters:
             raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
         single = None if self.dtype == "float64" else torch.float32
-        plain = EMSteps(model, rows.merged, single)  # rows that are alike have the same posterior
+        plain = EMSteps(model, rows.merged, single)  # equal rows have the same posterior: each is read once
         return plain if self.accelerate is None else SquaremSteps(plain)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
-        """The reason to stop after these bounds, or None. Raises ArithmeticError if the bound has fallen."""
+        """The reason to stop after these bounds, or None.
+
+        Raises:
+            ArithmeticError: The bound fell by more than rounding can explain.
+        """
         if len(bounds) < 2:
             return None
         gain = bounds[-1] - bounds[-2]
-        if gain < -WRONG * (1 + abs(bounds[-1])):
+        if gain < -IMPOSSIBLE_FALL * (1 + abs(bounds[-1])):
             raise ArithmeticError(
                 f"the bound fell by {-gain:.3g} nats per row in pass {len(bounds)}, expected EM never to lower it: "
                 "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
-                "reading, as Binarized does, which is for SVI"
+                "reading, as Binarized does: fit such a table with SVI()"
             )
-        stride = 1 if self.accelerate is None else LEAPS
+        stride = 1 if self.accelerate is None else STRIDE
         if (
             self.tol > 0
             and len(bounds) > 2 * stride
             and (left := gain_left(bounds[-1 - 2 * stride :: stride])) < self.tol
         ):
-            return GAIN.format(tol=self.tol) if left > 0 else ROUNDED
+            return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
         return None

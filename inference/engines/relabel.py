@@ -1,4 +1,4 @@
-"""`relabel`: undo label switching in draws of a posterior, so that each draw has the labels of all the others."""
+"""Undo label switching in posterior draws: give each draw the component order that agrees best with the others."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-ROUNDS = 100
-TINY = 1e-12  # smallest responsibility, so that its logarithm is finite
+MAX_ROUNDS = 100
+SMALLEST = 1e-12  # responsibilities are clamped to it before the logarithm
 
 
 def relabel(responsibilities: Float[Tensor, "s n k"], alike: Bool[Tensor, "k k"] | None = None) -> Int[Tensor, "s k"]:
-    """The orders that minimize sum_s KL(p(z | x, theta_s) || their mean over draws), summed over rows.
+    """The order of the components in each draw that minimizes sum_s KL(p(z | x, theta_s) || mean of all draws).
 
     Two steps alternate until nothing changes: the mean given the orders, and the best order of each draw given the
-    mean, out of all k!, by the Hungarian algorithm. Stephens, Dealing with label switching in mixture models, Journal
-    of the Royal Statistical Society B 62 (2000), 795-809, algorithm 2.
+    mean (an assignment problem, so that all k! orders are considered).
 
     Args:
-        responsibilities: (s, n, k) p(z | x, theta_s) of n rows under s draws of the parameters.
-        alike: (k, k) which components may exchange their labels: `alike[j, l]` if component l may become component j.
-            None for all.
+        responsibilities: (s, n, k) p(z | x, theta_s) of n rows under each of s draws.
+        alike: (k, k) which pairs of components may exchange their labels; all of them by default.
 
     Returns:
-        (s, k) orders: component j of all draws is component order[s, j] of draw s.
+        (s, k) order: the common component j is component order[s, j] of draw s.
 
     Example:
+        The second of three draws has its two components the other way round:
+
         >>> import torch
         >>> from lowerbound.inference import relabel
-        >>> p = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-        >>> relabel(torch.stack([p, p, p.flip(1)]))  # the third draw has its labels switched
-        tensor([[0, 1],
-                [0, 1],
-                [1, 0]])
+        >>> p = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.1, 0.9], [0.8, 0.2]], [[0.8, 0.2], [0.1, 0.9]]])
+        >>> relabel(p).tolist()
+        [[0, 1], [1, 0], [0, 1]]
+
+    References:
+        Stephens, Dealing with label switching in mixture models, Journal of the Royal Statistical Society B 62 (2000),
+        795-809, algorithm 2.
     """
-    p = responsibilities.clamp(min=TINY)
+    p = responsibilities.clamp(min=SMALLEST)
     s, _, k = p.shape
     own = (p * p.log()).sum(1)  # (s, k)
     order = torch.arange(k).expand(s, k).clone()
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         mean = torch.gather(p, 2, order.unsqueeze(1).expand_as(p)).mean(0)  # (n, k)
-        # (s, j, l): the KL of component l of draw s if it becomes component j
-        cost = own.unsqueeze(1) - torch.einsum("snl,nj->sjl", p, mean.log())
+        cost = own.unsqueeze(1) - torch.einsum("snl,nj->sjl", p, mean.log())  # of component l of draw s as j
         if alike is not None:
             cost = cost.masked_fill(~alike, torch.inf)
         new = torch.as_tensor(np.stack([linear_sum_assignment(each)[1] for each in cost.numpy()]))

@@ -1,32 +1,35 @@
-"""`fit`: one loop for every model and every engine, and `Fit`, what comes of it."""
+"""`fit`: one loop for every model and every engine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...data.threads import threads_for
-from ...models import Collapse, LatentModel, Rows
+from ...models import Collapse
+from ...models.abilities import Prepares
 from ...models.random_state import gpus
-from ..engines.contract import Engine
+from ..engines.collectives import on_all_processes
+from ..engines.contract import Engine, batch_size_of
 from ..engines.data_bound import gradient_norm
-from ..engines.processes import in_step, is_first
-from .checkpoint import Checkpoint, describe_run
+from ..engines.processes import is_first
+from .checkpoint import Checkpoint
+from .distributed_rows import rows_for_fit
+from .fit_arguments import require_consistent, require_counts, require_engine, require_model, validation_rows
 from .fit_result import Fit, Model, Optimum
-from .progress import reporter
-from .restarts import runs, short_then_long
-from .run import Found, Task
-from .shard import share
+from .progress import progress_bar
+from .restart_run import RestartRunner, RestartsSoFar
+from .restarts import run_restarts, short_runs_then_best
+from .run_description import describe_run
 
-SAME_OPTIMUM = 1e-4  # nats per row: two runs that end closer than this have found the same optimum
+SAME_OPTIMUM = 1e-4  # nats per row: two runs whose bounds differ by less have found the same optimum
 
 
-@in_step
+@on_all_processes
 def fit(
     model: Model,
     x: Any,
@@ -43,82 +46,84 @@ def fit(
     checkpoint: str | Path | None = None,
     short_passes: int | None = None,
 ) -> Fit[Model]:
-    """Fit a copy of `model` to `x` by `engine` (`EM()`, `SVI()`) and return it with its history.
+    """Fit a copy of `model` to `x` by `engine` and return it with its history: argmax_theta of the lower bound.
 
-    x: (n, d) tensor, numpy or memory-mapped array, DataFrame, Dataset or DataLoader. weights: (n,) finite, not
-    negative: a row of weight 2 counts as two. labels: (n,) known components, -1 where unknown. restarts: independent
-    starts, of which the best bound is returned; the first begins at the model's parameters if they are set, the others
-    at new ones drawn from the data. (EM takes them together on a small table without gaps, of a model that can, without
-    frozen parameters, validation or checkpoint: many times faster.) max_passes: visits to all rows. The same seed gives
-    the same bits; torch's random state is left as it was. progress: a bar on the terminal.
+    The same seed gives the same bits, and torch's random state is left as it was. Where `torch.distributed` is
+    initialized, every process calls this with the same arguments, and each reads its part of the rows (see `Local`);
+    EM then finds the same parameters as one process, up to rounding.
 
-    validation: other rows, as x, or `Rows` with weights and labels; their bound is taken at every pass, and changes
-    nothing else. patience: stop when it has not risen above its best for so many passes, and return the model of the
-    best pass; of the restarts then the one of the best held-out bound.
+    Args:
+        model: What to fit. It is not changed. If its parameters are set, the first restart begins there.
+        x: (n, d) rows: a tensor, numpy or memory-mapped array, DataFrame, Dataset, DataLoader, `Rows` or `Local`.
+        engine: `EM()`, `OnlineEM()`, `SVI()`, `NUTS()`, or an engine of your own (`Engine`).
+        weights: (n,) finite and not negative; a row of weight 2 counts as two rows.
+        labels: (n,) known components, -1 where unknown.
+        restarts: Independent starts; the run with the best bound is returned. All starts after the first are drawn from
+            the data. Restarts of EM on a small table (up to 65,536 cells) run side by side in one tensor, many times
+            faster, where the family allows it and there is neither validation nor checkpoint. The results are the same
+            up to rounding; their times are those of all restarts of the tensor.
+        max_passes: The most visits to all rows in each run.
+        seed: A whole number, from which all random numbers follow.
+        progress: Show a bar on the standard error stream.
+        validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
+            and changes nothing else.
+        patience: Stop when the held-out bound has not risen above its best for this many passes, and return the model
+            of the best pass; of several restarts the one with the best held-out bound. None to leave it out.
+        checkpoint: A file that is written anew after every pass. If a run was killed, the same call goes on from it and
+            ends in the same bits, provided that rows and random numbers come from torch's random state. A call whose
+            checkpoint is of a completed run returns at once. The file is yours to delete. Unless the engine takes
+            batches, another number of processes may go on with it.
+        short_passes: Make this many passes of every restart first, and then only the best of them to its end (if it
+            collapses, the next best, and so on): Biernacki, Celeux & Govaert, Computational Statistics & Data Analysis
+            41 (2003), 561-575. `Fit.optima` then counts the long run, and the restarts that collapsed. None makes all
+            runs long.
 
-    checkpoint: a file, written anew after every pass. A run that was killed goes on from it, called in the same way
-    again, and ends in the same bits as if it had not been, if the rows and random numbers come from torch's random
-    state and not from one of their own; one that has ended returns at once. It is the caller's to delete. Unless the
-    engine takes batches, another number of processes may go on with it.
+    Returns:
+        The fitted model with the bound of every pass (`Fit`).
 
-    short_passes: first make so many passes of every restart, and then only the best of them to its end (if it ends in a
-    singularity, the next best, and so on): short runs of EM to start a long one, Biernacki, Celeux & Govaert,
-    Computational Statistics & Data Analysis 41 (2003), 561-575. `Fit.optima` then counts the long run alone, and those
-    that collapsed; None makes all runs long.
+    Raises:
+        TypeError: The model, the engine or the table is of the wrong kind, or the engine cannot fit this model.
+        ValueError: An argument or a cell is out of its range, or the checkpoint is of another run.
+        FileNotFoundError: The folder of the checkpoint does not exist.
+        Collapse: Every restart ended in a singularity of the likelihood.
+        ArithmeticError: A bound is not a finite number, or fell under EM.
+        ConnectionError: Another process of the job has ended.
 
-    Restarts of EM on a small table, of up to 65,536 cells, are made side by side in one tensor, where the family allows
-    it and there is neither validation nor checkpoint: many times as fast, from the same starts, with the same ends but
-    for rounding. Their times are those of all together.
-
-    Where `torch.distributed` is initialized, every process calls this with the same arguments, and each reads its part
-    of the rows (`lowerbound.inference.distributed`): by EM to the same parameters as one process, but for rounding.
-
-    Raises TypeError or ValueError, in one sentence, for what cannot be fitted and for a checkpoint of another run,
-    FileNotFoundError if its folder is missing, `Collapse` if every restart shrank a component onto a few rows, and
-    ArithmeticError if a bound stops being a number, or falls under EM; ConnectionError if a process of the job is gone.
+    Example:
+        >>> import torch
+        >>> from lowerbound.inference import EM, fit
+        >>> from lowerbound.models import GaussianMixture
+        >>> x = torch.tensor([[0.0], [0.2], [0.7], [1.1], [4.0], [4.3], [4.4], [5.0]])
+        >>> fitted = fit(GaussianMixture(2, 1), x, EM(), restarts=3)
+        >>> sorted(round(mean, 2) for mean in fitted.model.family.loc.flatten().tolist())
+        [0.5, 4.43]
+        >>> round(float(fitted.bounds[-1]), 4)  # nats per row
+        -1.1838
     """
-    optional = (("patience", patience), ("short_passes", short_passes))
-    for name, value in (("restarts", restarts), ("max_passes", max_passes), *optional):
-        if not ((isinstance(value, Integral) and value >= 1) or ((name, value) in optional and value is None)):
-            raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
-    if isinstance(engine, type) or not (hasattr(engine, "passes") and hasattr(engine, "stop")):
-        raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
-    if isinstance(model, (type, Fit)):
-        what = f"the class {model.__name__}" if isinstance(model, type) else "a fit"
-        cure = f"{model.__name__}(...)" if isinstance(model, type) else "its .model"
-        raise TypeError(f"got {what} as the model, expected a model: pass {cure}")
-    if not isinstance(model, LatentModel):
-        lacks = [name for name in dir(LatentModel) if not name.startswith("_") and not hasattr(model, name)]
-        raise TypeError(
-            f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2): it lacks "
-            + ", ".join(lacks)
-        )
-    if not isinstance(seed, Integral):
-        raise ValueError(f"seed is {seed!r}, expected a whole number")
-    if patience is not None and validation is None:
-        raise ValueError(f"patience is {patience} without validation: pass validation=rows that are held out")
-    if short_passes is not None and checkpoint is not None:
-        raise ValueError("got short_passes with a checkpoint, which keeps one run to its end: leave one of them out")
+    require_counts(restarts=restarts, max_passes=max_passes, patience=patience, short_passes=short_passes)
+    require_engine(engine)
+    require_model(model)
+    require_consistent(seed, patience, validation, short_passes, checkpoint)
     file = None if checkpoint is None else Checkpoint(checkpoint)
-    rows = share(x, weights, labels, model)
-    with torch.random.fork_rng(devices=gpus(model)):  # a table that draws its rows leaves no trace, either
-        held = None if validation is None else _held_out(validation, rows, model)
-    task = Task(model, rows, engine, max_passes, int(seed), held, patience)
-    if (prepare := getattr(model, "prepare", None)) is not None:
-        prepare()  # takes seconds once, which are not this fit's
+    rows = rows_for_fit(x, weights, labels, model)
+    with torch.random.fork_rng(devices=gpus(model)):  # a table may draw its rows from torch's random state
+        held_out = None if validation is None else validation_rows(validation, rows, model)
+    runner = RestartRunner(model, rows, engine, max_passes, int(seed), held_out, patience)
+    if isinstance(model, Prepares):
+        model.prepare()  # compiling takes seconds once, which are not counted as this fit's
     saved = None
     if file is not None:
         settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}
-        if rows.processes > 1 and getattr(engine, "batch_size", None) is not None:
-            settings["processes"] = rows.processes  # whose number says how many steps a pass has
+        if rows.processes > 1 and batch_size_of(engine) is not None:
+            settings["processes"] = rows.processes  # the number of steps in a pass depends on it
         with torch.random.fork_rng(devices=gpus(model)):
-            saved = file.read(describe_run(model, engine, rows, held, settings))
+            saved = file.read(describe_run(model, engine, rows, held_out, settings))
     with (
         torch.random.fork_rng(devices=gpus(model)),
-        threads_for(min(len(rows), getattr(engine, "batch_size", None) or len(rows)) * rows.features),
-        reporter(progress and is_first(), type(engine).__name__, restarts, max_passes) as report,
+        threads_for(min(len(rows), batch_size_of(engine) or len(rows)) * rows.features),
+        progress_bar(progress and is_first(), type(engine).__name__, restarts, max_passes) as on_pass,
     ):
-        found = Found() if saved is None else saved.found(task.begin)
+        found = RestartsSoFar() if saved is None else saved.restarts_so_far(runner.begin)
         resumed = saved if saved is not None and saved.is_under_way else None
         began = time.perf_counter() - found.seconds
 
@@ -128,15 +133,16 @@ def fit(
                 file.write(found, *under_way)
 
         if short_passes is None:
-            ends = runs(task, range(found.restart, restarts), report, None, None if file is None else save, resumed)
+            remaining = range(found.restart, restarts)
+            results = run_restarts(runner, remaining, on_pass, None, None if file is None else save, resumed)
         else:
-            ends = short_then_long(task, restarts, report, short_passes)
-        for restart, run in ends:
+            results = short_runs_then_best(runner, restarts, on_pass, short_passes)
+        for restart, run in results:
             if isinstance(run, Collapse):
                 found.collapses, found.collapse = found.collapses + 1, run
             else:
-                found.ends.append(run.bounds[-1])
-                if found.winner is None or task.score(run) > task.score(found.winner):
+                found.final_bounds.append(run.bounds[-1])
+                if found.winner is None or runner.score(run) > runner.score(found.winner):
                     found.winner = run
             found.restart = restart + 1
             if restart + 1 < restarts:
@@ -162,29 +168,17 @@ def fit(
         bounds=torch.tensor(best.bounds, dtype=torch.float64),
         times=torch.tensor(best.times, dtype=torch.float64),
         converged=best.reason is not None,
-        reason=task.why(best),
+        reason=runner.reason_of(best),
         seconds=found.seconds,
         seed=int(seed),
-        optima=_distinct(found.ends, found.collapses),
+        optima=_distinct_optima(found.final_bounds, found.collapses),
         gradient_norm=found.gradient_norm,
         held_out=torch.tensor(best.held_out, dtype=torch.float64) if best.held_out else None,
     )
 
 
-def _held_out(validation: Any, rows: Rows, model: Any) -> Rows:
-    """The validation rows, read by the names and codes of the rows of the fit."""
-    try:
-        held = share(validation, None, None, model if rows.schema is None else rows)
-        columns = held.features
-    except (TypeError, ValueError) as error:
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error
-    if columns != rows.features:
-        raise ValueError(f"validation has {columns} columns, expected {rows.features}, as the rows of the fit")
-    return held
-
-
-def _distinct(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:
-    """The ends of the runs, best first, those within `SAME_OPTIMUM` of the best of them counted together."""
+def _distinct_optima(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:
+    """The distinct final bounds, best first; those within `SAME_OPTIMUM` of a better one are counted with it."""
     optima: list[Optimum] = []
     for bound in sorted(bounds, reverse=True):
         if optima and optima[-1].bound is not None and optima[-1].bound - bound < SAME_OPTIMUM:

@@ -1,4 +1,4 @@
-"""What comes of a fit: the fitted model, and how it came about."""
+"""`Fit`: the fitted model with its history, the result of `fit`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ Model = TypeVar("Model", bound=LatentModel)
 
 @dataclass(frozen=True)
 class Optimum:
-    """One distinct end of the restarts: its bound in nats per row (None if collapsed) and how many runs ended there."""
+    """One distinct optimum of the restarts.
+
+    Args:
+        bound: Its bound in nats per row; None for the runs that collapsed.
+        count: How many runs ended there.
+        collapsed: Whether these are the runs that ended in a singularity.
+
+    Example:
+        >>> from lowerbound.inference import Optimum
+        >>> Optimum(-1.25, 3)
+        Optimum(bound=-1.25, count=3, collapsed=False)
+    """
 
     bound: float | None
     count: int
@@ -27,15 +38,32 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Fit(Generic[Model]):
-    """A fitted model and how it came about.
+    """A fitted model and its history: what `fit` returns.
 
-    model: the fitted copy. bounds: (passes,) float64, nats per row: bounds[t] is the bound at the parameters before the
-    update of pass t, so bounds[-1] is that of `model`. times: (passes,) seconds from the start of the run to each of
-    them. seconds: of all restarts together. converged, reason: whether and why it stopped. optima: the distinct optima
-    of all restarts, best first, collapsed runs last. gradient_norm: of the bound in nats per row, in unconstrained
-    parameters in units of the data. seed: what it was fitted with. held_out: (all passes,) float64, nats per row of the
-    validation rows, without the prior, at the same parameters as bounds[t]; None where there were none. A run with
-    patience goes on beyond its best pass, so that held_out is longer than bounds: its decline is there to be seen.
+    Args:
+        model: The fitted copy of the model.
+        engine: What it was fitted by.
+        bounds: (passes,) float64, nats per row. bounds[t] is the bound at the parameters before the update of pass t;
+            bounds[-1] is that of `model`.
+        times: (passes,) seconds from the start of the run to each bound.
+        converged: Whether the engine found a reason to stop, before max_passes ended the run.
+        reason: Why the run stopped, in words.
+        seconds: The time of all restarts together.
+        seed: The seed of the fit.
+        optima: The distinct optima of all restarts, best first, collapsed runs last.
+        gradient_norm: The norm of the gradient of the bound at `model`, in nats per row and unconstrained parameters
+            in units of the data: 0 at an optimum.
+        held_out: (all passes,) float64, nats per row of the validation rows, without the log prior, at the same
+            parameters as bounds[t]; None without validation rows. With patience a run goes on after its best pass, so
+            that held_out is longer than bounds and shows the decline.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.inference import EM, fit
+        >>> from lowerbound.models import GaussianMixture
+        >>> fitted = fit(GaussianMixture(1, 1), torch.tensor([[0.0], [1.0], [2.0], [3.0]]), EM())
+        >>> round(float(fitted.bounds[-1]), 4), fitted.converged, len(fitted.bounds) == len(fitted.times)
+        (-1.5305, True, True)
     """
 
     model: Model
@@ -51,13 +79,23 @@ class Fit(Generic[Model]):
     held_out: Float[Tensor, " all_passes"] | None = None
 
     def save(self, path: str | Path) -> None:
-        """Write the fit to one file that `load` reads back to the same bits. Raises OSError if it cannot be written."""
+        """Write the fit to one file that `load` reads back to the same bits.
+
+        Args:
+            path: The file; it is written completely or not at all. In a job the first process writes it.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         upward("Fit.save")(self, path)
 
     def __getattr__(self, name: str) -> Any:
-        """Called for what a fit does not have. Raises AttributeError, and says so if its model has it."""
+        """Raise AttributeError for a name that a fit does not have, and say so if its model has it."""
         model = vars(self).get("model")
-        hint = f": take it of the model, fit.model.{name}" if not name.startswith("_") and hasattr(model, name) else ""
+        # hasattr: the name may be any that a user types
+        hint = (
+            f": it belongs to the model, fit.model.{name}" if not name.startswith("_") and hasattr(model, name) else ""
+        )
         raise AttributeError(f"a Fit has no {name!r}{hint}")
 
     def __repr__(self) -> str:

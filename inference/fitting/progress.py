@@ -1,4 +1,4 @@
-"""Progress bars, for those who ask for them."""
+"""Progress bars on the standard error stream."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-Report = Callable[[int, int, float, float | None], None]  # (restart, pass, bound, held-out bound), nats per row
+OnPass = Callable[[int, int, float, float | None], None]  # called with restart, pass, bound, held-out bound
 
 
 @contextmanager
-def reporter(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[Report]:
-    """A function to tell about each pass: a rich bar on the standard error stream, or nothing at all."""
+def progress_bar(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[OnPass]:
+    """A function to call after each pass, which moves a bar; without `show` it does nothing."""
     if not show:
         yield lambda restart, passes, bound, held_out: None
         return
@@ -27,19 +27,19 @@ def reporter(show: bool, name: str, restarts: int, max_passes: int) -> Iterator[
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=max_passes, bound="")
 
-        def report(restart: int, passes: int, bound: float, held_out: float | None) -> None:
+        def on_pass(restart: int, passes: int, bound: float, held_out: float | None) -> None:
             of = f" {restart + 1}/{restarts}" if restarts > 1 else ""
             beside = "" if held_out is None else f", {held_out:.6f} held out"
             text = f"{bound:>12.6f} nats per row{beside}"
             bar.update(task, description=name + of, completed=passes, bound=text)
 
-        yield report
-        bar.update(task, total=bar.tasks[task].completed)  # a run that converged early is done, not cut off
+        yield on_pass
+        bar.update(task, total=bar.tasks[task].completed)  # a run that converged early is complete
 
 
 @contextmanager
 def counter(show: bool, total: int) -> Iterator[Callable[[str, int], None]]:
-    """A function to tell of fits that are done, of so many: (of what, how many more)."""
+    """A function to call with a name and a number of fits that are done, out of `total`."""
     if not show:
         yield lambda name, more: None
         return

@@ -1,4 +1,4 @@
-"""Pieces of a page of HTML that stands alone: no scripts, no files beside it, light or dark as the reader's system."""
+"""The elements of an HTML page without scripts and without other files, light or dark as the reader's system is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-GENERATOR = '<meta name="generator" content="lowerbound">'  # how a later report knows this one for its own
+GENERATOR = '<meta name="generator" content="lowerbound">'  # by which a later report recognizes this page
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --quiet: #666; --card: #8881; }
@@ -27,8 +27,8 @@ dt { font-weight: bold; } dd { margin: 0 0 .7rem; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """The whole document."""
+def html_page(title: str, body: str) -> str:
+    """The document."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{GENERATOR}\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -37,18 +37,20 @@ def page(title: str, body: str) -> str:
     )
 
 
-def section(title: str, *parts: str) -> str:
-    """A heading and what belongs to it."""
+def html_section(title: str, *parts: str) -> str:
+    """A heading and the parts below it."""
     return "\n".join(["<section>", f"<h2>{escape(title)}</h2>", *(part for part in parts if part), "</section>"])
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    """Some words."""
-    return f"<p{_class(kind)}>{escape(text)}</p>" if text else ""
+def html_paragraph(text: str, kind: str = "") -> str:
+    """A paragraph; empty without text. kind: a CSS class."""
+    return f"<p{_class_attribute(kind)}>{escape(text)}</p>" if text else ""
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]], headings: int = 1, caption: str = "", kind="") -> str:
-    """A table whose first `headings` cells of each line name the line."""
+def html_table(
+    header: Sequence[str], lines: Sequence[Sequence[str]], headings: int = 1, caption: str = "", kind=""
+) -> str:
+    """A table. The first `headings` cells of each line are its headings. kind: a CSS class."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "\n".join(
         "<tr>"
@@ -59,11 +61,11 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]], headings: int =
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     inner = f"{title}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
-    return f'<div class="wide"><table{_class(kind)}>{inner}</table></div>'
+    return f'<div class="wide"><table{_class_attribute(kind)}>{inner}</table></div>'
 
 
-def picture(png: bytes, alternative: str, caption: str) -> str:
-    """A PNG inside the page."""
+def html_image(png: bytes, alternative: str, caption: str) -> str:
+    """A PNG image inside the page, with a text for readers who cannot see it and a caption."""
     data = base64.b64encode(png).decode()
     return (
         f'<figure>\n<img alt="{escape(alternative)}" src="data:image/png;base64,{data}">\n'
@@ -71,10 +73,11 @@ def picture(png: bytes, alternative: str, caption: str) -> str:
     )
 
 
-def glossary(words: Mapping[str, str]) -> str:
-    """Words and what they mean."""
+def html_definitions(words: Mapping[str, str]) -> str:
+    """Terms and their definitions."""
     return "<dl>" + "\n".join(f"<dt>{escape(w)}</dt><dd>{escape(m)}</dd>" for w, m in words.items()) + "</dl>"
 
 
-def _class(kind: str) -> str:
+def _class_attribute(kind: str) -> str:
+    """The attribute of a CSS class; empty without one."""
     return f' class="{kind}"' if kind else ""

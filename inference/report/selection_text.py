@@ -1,4 +1,4 @@
-"""A selection as a table in plain text."""
+"""A selection in plain text: the table of candidates, with the best marked."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from ..criticism.selection import CRITERIA, Selection
-from .comparison_text import _list, _runs, _table, heading, number
+from .summary_lines import data_summary
+from .text_table import format_number, markdown_table, named_lines, split_columns
 
-# one column of the table each: column of Selection.frame(), what it is called, how its numbers are written
+# one column of the table each: a column of Selection.frame(), its title, the format of its numbers
 COLUMNS = (
     ("log_likelihood", "log-likelihood", "{:.2f}"),
     ("free_parameters", "parameters", "{:.0f}"),
@@ -23,8 +24,8 @@ COLUMNS = (
 DOUBTFUL = "? best optimum found once: more restarts may find a better one"
 
 
-def text(selection: Selection) -> str:
-    """What `print(selection)` shows: the scores of each candidate, the best marked, and what to be careful about."""
+def selection_text(selection: Selection) -> str:
+    """What `print(selection)` shows: the scores of each candidate, the best ones marked, and warnings."""
     frame, winners = selection.frame(), selection.winners()
     doubtful = selection.doubtful()
     columns = [column for column in COLUMNS if not frame[column[0]].isna().to_numpy().all()]
@@ -34,10 +35,10 @@ def text(selection: Selection) -> str:
         for name, line in zip(map(str, frame.index), frame.to_dict("records"), strict=True)
     ]
     widths = [max(map(len, cells)) for cells in zip(header, *lines, strict=True)]
-    parts = [heading(selection)]
-    for block in _runs(widths):
+    parts = [data_summary(selection)]
+    for block in split_columns(widths):
         wanted = [0, *block]
-        parts.append(_table([header[i] for i in wanted], [[line[i] for i in wanted] for line in lines]))
+        parts.append(markdown_table([header[i] for i in wanted], [[line[i] for i in wanted] for line in lines]))
     if winners:
         how = {
             "bic": "lowest BIC",
@@ -53,21 +54,21 @@ def text(selection: Selection) -> str:
     if unfinished:
         parts.append(f"Stopped before they converged: {', '.join(unfinished)}: raise max_passes.")
     if selection.degenerate:
-        parts.append(_list("Degenerate, and never the best", selection.degenerate))
+        parts.append(named_lines("Degenerate, and never the best", selection.degenerate))
     said = [f"{CRITERIA[criterion]}: {name}" for criterion, name in winners.items()]
     parts.append(f"best by {'; '.join(said)}" if said else "no candidate is left to be the best")
     return "\n\n".join(parts)
 
 
 def _cell(line: dict[Any, Any], name: str, column: str, form: str, winners: dict[str, str], doubtful: list[str]) -> str:
-    """One number, with its error or mark; blank where there is none."""
+    """One number of the table with its standard error or mark; empty for NaN."""
     value = float(line[column])
     if math.isnan(value):
         return ""
-    cell = number(value, form)
+    cell = format_number(value, form)
     error = float(line.get(f"{column}_error", math.nan))
     if column == "best_found":
         return f"{cell} of {line['restarts']}{' ?' if name in doubtful else '  ' if doubtful else ''}"
     if column in ("held_out", "behind") and error > 0:
-        cell += f" ± {number(error, form)}"
+        cell += f" ± {format_number(error, form)}"
     return f"* {cell}" if winners.get(column) == name else cell

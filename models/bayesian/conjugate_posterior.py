@@ -1,95 +1,163 @@
-"""A distribution q over the parameters of a mixture in closed form."""
+"""The prior and posterior of a `Conjugate` family: a Gamma, Beta or Dirichlet for each of its parameters."""
 
 from __future__ import annotations
 
-import pyro
+from typing import Any
+
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
+from pyro.nn import PyroParam
 from torch import Tensor
+from torch.distributions import Distribution, constraints, kl_divergence
 
-from ..contract import Statistics
+from ...data.moments import Moments
+from ..families.conjugate_priors import Priors
 from ..families.family import Family
-from .beliefs import Beliefs, Theta, filled, log_density, sampled
-from .posterior_draws import View
-from .weight_beliefs import DirichletWeights, StickWeights
+from ..families.missing_values import observed_log_prob
+from .fresh_family import copy_buffers, fresh_family
+from .parameter_sites import Sites, Theta
+from .prior_and_posterior import PriorAndPosterior
 
 
-class Conjugate:
-    """q(theta) of the prior's kind, with all expectations in closed form."""
+class ConjugatePosterior(PriorAndPosterior):
+    """Each parameter has a conjugate prior and a posterior of the same kind: hyperparameter = the prior's + `gain`.
 
-    is_point = False
-    is_sampled = False
-    has_exact_bound = True
+    `gain` is a method of the family: what the statistics of rows add to each hyperparameter. The hyperparameters of q
+    are called `{parameter}_{hyperparameter}`, such as `rate_concentration` of a Poisson.
 
-    def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs):
-        self.shares, self.beliefs = shares, beliefs
+    Args:
+        family: a family with the ability `Conjugate`.
+        prior: None for the family's own, or "weak" if it has none; "weak" for the family's `weak_belief`, the same for
+            any number of components; a distribution; or {parameter: distribution}.
+        conjugate: whether there is to be a posterior in closed form.
+    """
+
+    def __init__(self, family: Any, prior: Any = None, conjugate: bool = True):
+        super().__init__()
+        own = family.priors
+        given = ("weak" if not own or own.is_weak else None) if prior is None else prior
+        self.conjugate = conjugate
+        if given is None:
+            given = {name: own.distribution(name) for name in own.names}
+        priors = Priors(given, own.kinds, proper=True)
+        if missing := sorted(priors.kinds.keys() - set(priors.names)):
+            raise ValueError(f"there is no prior for {', '.join(missing)}, expected one for each parameter")
+        self.priors = priors
+        self._k = family.components
+        self.likelihood = fresh_family(family, prior=None).bare()
+        for name, (kind, shape) in priors.kinds.items() if conjugate else ():
+            for hyper in kind.arg_constraints:
+                start = torch.ones(self._k, *shape, dtype=torch.float64)
+                setattr(self, f"{name}_{hyper}", PyroParam(start, constraints.positive))
 
     @property
-    def is_set(self) -> bool:
-        """Whether there is a posterior."""
-        return self.shares.is_set and self.beliefs.is_set
+    def components(self) -> int:
+        """k, the number of components."""
+        return self._k
 
-    def begin(self, theta: Theta) -> None:
-        """Nothing: the beliefs have begun where theta is the mean."""
+    def prior(self, theta: Theta) -> Sites:
+        """The priors of the parameters, the same for each component."""
+        for name, (_, shape) in self.priors.kinds.items():
+            yield name, _as_one_event(self.priors.distribution(name), (self._k, *shape))
 
-    def views(self) -> list[View]:
-        """The family with the expected natural parameters; E[log weights], less what E[log p(x | k)] is below it."""
-        family, short = self.beliefs.expected()
-        return [(family, self.shares.expected_log() + short)]
+    def posterior(self, theta: Theta) -> Sites:
+        """The posteriors of the parameters."""
+        for name, q in self._posteriors().items():
+            yield name, _as_one_event(q, ())
 
-    def view(self) -> View:
-        """What the E-step of EM takes for the mixture."""
-        return self.views()[0]
+    def supports(self) -> dict[str, tuple[Any, torch.Size]]:
+        """The constraint of each prior's kind, and the shape of each parameter."""
+        kinds = self.priors.kinds.items()
+        return {name: (kind.support, torch.Size([self._k, *shape])) for name, (kind, shape) in kinds}
 
-    def at(self, theta: Theta) -> View:
-        """The mixture at these values of the sites."""
-        own = {name: theta[name] for name in self.beliefs.supports()}
-        return self.beliefs.family_at(own), self.shares.log_weights(theta)
+    def values(self, theta: Theta) -> Theta:
+        """theta itself: the sites are the parameters."""
+        return theta
 
-    def maximize(self, statistics: Statistics) -> None:
-        """Hyperparameters = those of the prior + statistics."""
-        self.shares.maximize(statistics.weight)
-        self.beliefs.maximize(statistics.weight, statistics.total)
+    def start(
+        self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
+    ) -> Theta:
+        """The mean of the posterior given these responsibilities."""
+        made = self._with_units(locations, data)
+        weight, total = share.sum(0), made.summarize(x, share)
+        if self.conjugate:
+            self.maximize(weight, total)
+        return {name: q.mean for name, q in self._given(weight, total).items()}
 
-    def empty(self) -> Bool[Tensor, " k"]:
-        """Which components have less than one row."""
-        return self.shares.counts() < 1
+    def set_units(self, data: Moments) -> None:
+        """Learn the weak prior."""
+        self._with_units(None, data)
 
-    def global_term(self) -> Float[Tensor, ""]:
-        """-KL(q(theta) || p(theta))."""
-        return -(self.shares.divergence() + self.beliefs.divergence())
+    def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
+        """The family at its expected natural parameters, and log normalizer - E[log normalizer] there."""
+        return self.likelihood.expected(self._posteriors())  # type: ignore[union-attr]
 
-    def sites(self) -> View:
-        """The statements of a Pyro guide, and what z depends on then: not on the values that are drawn."""
-        theta: Theta = {}
-        filled(self.shares.posterior(theta), theta, pyro.sample)
-        filled(self.beliefs.posterior(theta), theta, pyro.sample)
-        return self.views()[0]
+    def mean(self) -> Theta:
+        """E_q[theta]."""
+        return {name: q.mean for name, q in self._posteriors().items()}
 
-    @torch.no_grad()
-    def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
-        """Draws of theta, (s, ...) of each site, and their log density under q."""
-        theta: Theta = {}
-        sampled(self.shares.posterior(theta), theta, draws)
-        sampled(self.beliefs.posterior(theta), theta, draws)
-        log_q = log_density(self.shares.posterior(theta), theta) + log_density(self.beliefs.posterior(theta), theta)
-        return {"weights": self.shares.log_weights(theta).exp(), **theta}, log_q
+    def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> None:
+        """Hyperparameters = prior + gain."""
+        for name, q in self._given(weight, total).items():
+            for hyper, value in _hyperparameters(q).items():
+                setattr(self, f"{name}_{hyper}", value)
 
-    def mean(self) -> tuple[Float[Tensor, " k"], Family]:
-        """The mean weights, and the family at the mean of theta."""
-        return self.shares.mean(), self.beliefs.family_at(self.beliefs.mean())
+    def divergence(self) -> Float[Tensor, ""]:
+        """KL(q || p) in nats, summed over parameters and components."""
+        q = self._posteriors()
+        return torch.stack([kl_divergence(q[n], self.priors.distribution(n)).sum() for n in q]).sum()
 
-    def log_predictive(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """log E_q[p(x | theta)] of each row, in closed form."""
-        return torch.logsumexp(self.beliefs.predictive_log_prob(x) + self.shares.mean().log(), -1)
+    def predictive(self, z: Any = ...) -> Distribution:
+        """E_q[p(x | z)]."""
+        of_z = {
+            name: type(q)(**{hyper: value[z] for hyper, value in _hyperparameters(q).items()}, validate_args=False)
+            for name, q in self._posteriors().items()
+        }
+        return self.likelihood.predictive(of_z)  # type: ignore[union-attr]
 
-    def sample(self, n: int) -> tuple[Tensor, Tensor]:
-        """n rows of the posterior predictive distribution, and the components they come from."""
-        z = dist.Categorical(self.shares.mean()).sample((n,))
-        return self.beliefs.predictive(z).sample(), z
+    def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log E_q[p(observed values of x | z = k)] in nats: columns are independent."""
+        component: Any = self.predictive()
+        return observed_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
 
-    def permute(self, order: Int[Tensor, " k"]) -> None:
-        """Relabel the components."""
-        self.shares.permute(order)
-        self.beliefs.permute(order)
+    # inside
+
+    def _with_units(self, locations: Tensor | None, data: Moments) -> Any:
+        """A fresh family in the units of the data. Sets the weak prior from them, too."""
+        made = fresh_family(self.likelihood)
+        made.set_units(locations, data)
+        if self.priors.is_weak:
+            for name, belief in made.weak_belief(data).items():  # type: ignore[reportAttributeAccessIssue]
+                self.priors[name] = belief
+        copy_buffers(made, self.likelihood)
+        return made
+
+    def _posteriors(self) -> dict[str, Any]:
+        """q of each parameter, with the component on dim 0."""
+        return {
+            name: kind(**{hyper: self.value(f"{name}_{hyper}") for hyper in kind.arg_constraints}, validate_args=False)
+            for name, (kind, _) in self.priors.kinds.items()
+        }
+
+    def _given(self, weight: Tensor, total: Tensor) -> dict[str, Any]:
+        """The posterior of each parameter given these statistics."""
+        found = {}
+        gain = self.likelihood.gain(weight, total)  # type: ignore[union-attr]
+        for name, (kind, _) in self.priors.kinds.items():
+            hypers = {h: self.priors.hyperparameter(name, h) + gain[name][h].clamp(min=0) for h in kind.arg_constraints}
+            found[name] = kind(**hypers, validate_args=False)  # clamped: rounding may take a gain of 0 below 0
+        return found
+
+
+def _hyperparameters(distribution: Distribution) -> dict[str, Tensor]:
+    """The arguments of a distribution's constructor, by name."""
+    return {name: getattr(distribution, name) for name in distribution.arg_constraints}  # a Beta's are properties
+
+
+def _as_one_event(distribution: Any, shape: tuple[int, ...]) -> Distribution:
+    """Pyro's form of a distribution of torch, expanded to this shape if one is given; its batch becomes event."""
+    if shape:
+        distribution = distribution.expand(shape[: len(shape) - len(distribution.event_shape)])
+    made = vars(dist)[type(distribution).__name__](**_hyperparameters(distribution), validate_args=False)
+    return made.to_event(len(made.batch_shape)) if made.batch_shape else made

@@ -1,4 +1,4 @@
-"""The inverse-Wishart distribution of a covariance matrix: the conjugate prior of a Gaussian's."""
+"""The inverse-Wishart distribution: the conjugate prior of the covariance matrix of a Gaussian."""
 
 from __future__ import annotations
 
@@ -8,99 +8,23 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import biject_to, constraints, register_kl, transform_to
-from torch.distributions.transforms import Transform
+from torch.distributions import constraints, register_kl
 
-
-class Covariances(constraints.Constraint):
-    """Symmetric positive definite matrices, with a bijection to their d (d + 1) / 2 free numbers.
-
-    torch's own constraint `positive_definite` maps from d * d numbers, of which some do nothing: samplers by gradients
-    and Gaussian guides need a bijection. family: one whose buffer `unit` (d,) the rows and columns are measured in.
-    """
-
-    event_dim = 2
-
-    def __init__(self, family: Any = None):
-        self.family = family
-
-    def __repr__(self) -> str:
-        return "symmetric positive definite matrices"
-
-    def check(self, value: Tensor) -> Tensor:
-        """Whether each matrix of value (..., d, d) is a covariance: (...)."""
-        return constraints.positive_definite.check(value)
-
-
-covariances = Covariances()
-
-
-class FromCholesky(Transform):
-    """Vectors (..., d (d + 1) / 2), a Cholesky factor row by row with the logarithms of its diagonal, to D L L' D with
-    D the units of the columns."""
-
-    domain = constraints.real_vector
-    codomain = covariances
-    bijective = True
-
-    def __init__(self, family: Any = None, cache_size: int = 0):
-        super().__init__(cache_size)
-        self.family = family
-
-    def with_cache(self, cache_size: int = 1) -> Transform:
-        """The same map, which remembers its last value."""
-        return FromCholesky(self.family, cache_size)
-
-    def _units(self, y: Tensor) -> Tensor:
-        unit = y.new_ones(y.shape[-1]) if self.family is None else self.family.unit
-        return unit * unit.unsqueeze(-1)
-
-    def _call(self, x: Tensor) -> Tensor:
-        d = int((math.sqrt(8 * x.shape[-1] + 1) - 1) / 2)
-        rows, columns = torch.tril_indices(d, d)
-        factor = x.new_zeros(*x.shape[:-1], d, d)
-        factor[..., rows, columns] = torch.where(rows == columns, x.exp(), x)
-        product = factor @ factor.mT
-        return product * self._units(product)
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        factor = torch.linalg.cholesky(y / self._units(y))
-        rows, columns = torch.tril_indices(*y.shape[-2:])
-        x = factor[..., rows, columns]
-        on = rows == columns
-        return torch.where(on, torch.where(on, x, 1.0).log(), x)
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """log |d (lower triangle of D L L' D) / d x| = d log 2 + sum_i (d - i + 1) log L[i, i] + (d + 1) log D[i, i],
-        i = 0 .. d - 1."""
-        d = y.shape[-1]
-        rows, columns = torch.tril_indices(d, d)
-        powers = torch.arange(d + 1, 1, -1, dtype=x.dtype, device=x.device)
-        units = 0.5 * (d + 1) * self._units(y).diagonal().log().sum()
-        return d * math.log(2) + x[..., rows == columns] @ powers + units
-
-    def forward_shape(self, shape: Any) -> torch.Size:
-        """(..., d (d + 1) / 2) to (..., d, d)."""
-        d = int((math.sqrt(8 * shape[-1] + 1) - 1) / 2)
-        return torch.Size([*shape[:-1], d, d])
-
-    def inverse_shape(self, shape: Any) -> torch.Size:
-        """(..., d, d) to (..., d (d + 1) / 2)."""
-        return torch.Size([*shape[:-2], shape[-1] * (shape[-1] + 1) // 2])
-
-
-@biject_to.register(Covariances)
-@transform_to.register(Covariances)
-def _from_cholesky(constraint: Covariances) -> Transform:
-    return FromCholesky(constraint.family)
+from .covariance_constraint import covariances
 
 
 class InverseWishart(TorchDistribution):
-    """Sigma ~ InverseWishart(df, scale): density in Sigma proportional to
-    |Sigma|^(-(df + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2), of mean scale / (df - d - 1).
+    """p(Sigma) proportional to |Sigma|^(-(df + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2); mean scale / (df - d - 1).
 
-    df: (...), above d - 1; scale_tril: (..., d, d), the Cholesky factor of the scale matrix. inv(Sigma) is then
-    Wishart(df, inv(scale)). Gelman et al., Bayesian Data Analysis, appendix A.
+    inv(Sigma) is then Wishart(df, inv(scale)). Gelman et al., Bayesian Data Analysis, appendix A.
+
+    Args:
+        df: (...), degrees of freedom, above d - 1.
+        scale_tril: (..., d, d), the Cholesky factor of the scale matrix.
+        validate_args: whether arguments and values are checked, as in torch.
+
+    Raises:
+        ValueError: df is d - 1 or less.
     """
 
     arg_constraints = {  # type: ignore[reportIncompatibleMethodOverride,reportAssignmentType]  # noqa: RUF012
@@ -128,7 +52,7 @@ class InverseWishart(TorchDistribution):
         return torch.where((above > 0)[..., None, None], mean, torch.inf)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008 (torch's signature)
-        """T inv(A)' inv(A) T' with T the factor of scale and A A' ~ Wishart(df, I) by Bartlett's decomposition."""
+        """T inv(A)' inv(A) T', with T T' the scale matrix and A A' ~ Wishart(df, I) by Bartlett's decomposition."""
         d = self.event_shape[0]
         shape = self._extended_shape(sample_shape)
         i = torch.arange(d, dtype=self.df.dtype, device=self.df.device)
@@ -140,7 +64,7 @@ class InverseWishart(TorchDistribution):
         return half.mT @ half
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """In nats, at matrices (..., d, d)."""
+        """The log density in nats at matrices (..., d, d)."""
         if self._validate_args:
             self._validate_sample(value)
         d, df = self.event_shape[0], self.df

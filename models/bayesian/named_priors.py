@@ -1,4 +1,4 @@
-"""Any priors of the parameters of any family, by name: for a posterior by a Pyro guide or by a sampler."""
+"""Any priors for the parameters of any family, by name: for a posterior by a Pyro guide or a sampler."""
 
 from __future__ import annotations
 
@@ -16,18 +16,27 @@ from torch.distributions.transforms import Transform
 from ...data.moments import Moments
 from ..data_units import Located
 from ..families.family import Family
-from .beliefs import Beliefs, Sites, Theta, copy_buffers, remade, taken
+from .fresh_family import copy_buffers, fresh_family
+from .parameter_sites import Sites, Theta, reorder_components
+from .prior_and_posterior import PriorAndPosterior
 
 
-class NamedPriors(Beliefs):
-    """Independent priors: {"loc": Normal(0.0, 10.0), "scale": LogNormal(0.0, 2.0)}, one for each parameter of the
-    family, over each of its numbers (or vectors, as the distribution has it)."""
+class NamedPriors(PriorAndPosterior):
+    """Independent priors of a family's parameters, such as {"loc": Normal(0.0, 10.0), "scale": LogNormal(0.0, 2.0)}.
+
+    Each distribution is expanded to the shape of its parameter: the same prior for all its numbers (for all its vectors
+    or matrices, if it is a distribution of those).
+
+    Args:
+        family: any family.
+        prior: one of Pyro's distributions for each of its parameters.
+    """
 
     conjugate = False
 
     def __init__(self, family: Family, prior: Mapping[str, Distribution]):
         super().__init__()
-        made = remade(family)
+        made = fresh_family(family)
         own = made._names()
         self._k = family.components
         self.paths: dict[str, str] = {}
@@ -43,7 +52,7 @@ class NamedPriors(Beliefs):
         self.shared = frozenset(name for name, path in self.paths.items() if _is_shared(made, path))
         self.forms = {name: _form(made, path) for name, path in self.paths.items()}
         for name, distribution in self.given.items():
-            _spread(name, distribution, self.shapes[name])
+            _as_one_event(name, distribution, self.shapes[name])
             if not _fits(distribution, self.forms[name], self.shapes[name]):
                 raise ValueError(
                     f"the prior of {name} is {distribution!r}, expected one that gives {self.forms[name]!r} only, by a "
@@ -53,19 +62,19 @@ class NamedPriors(Beliefs):
 
     @property
     def components(self) -> int:
-        """k, the number of members."""
+        """k, the number of components."""
         return self._k
 
     def prior(self, theta: Theta) -> Sites:
-        """The priors as they were given."""
+        """The given priors, each expanded to the shape of its parameter."""
         for name, distribution in self.given.items():
-            yield name, _spread(name, distribution, self.shapes[name])
+            yield name, _as_one_event(name, distribution, self.shapes[name])
 
-    def alike(self) -> Bool[Tensor, "k k"]:
-        """Those that may change locations, two by two, in some values: priors may differ between members."""
-        same = super().alike()
+    def exchangeable(self) -> Bool[Tensor, "k k"]:
+        """Which pairs of components have the same prior: its density stays when the two swap random values."""
+        same = super().exchangeable()
         first, second = torch.triu_indices(self._k, self._k, 1)
-        order = torch.arange(self._k).repeat(len(first) + 1, 1)  # as they are, and with two exchanged
+        order = torch.arange(self._k).repeat(len(first) + 1, 1)  # unchanged, then with two swapped
         order[1:].scatter_(1, first.unsqueeze(1), second.unsqueeze(1))
         order[1:].scatter_(1, second.unsqueeze(1), first.unsqueeze(1))
         for name, own in self.prior({}):
@@ -74,14 +83,14 @@ class NamedPriors(Beliefs):
             to = biject_to(self.given[name].support)
             u = torch.randn(to.inverse_shape(self.shapes[name]), generator=torch.Generator().manual_seed(0))
             value = torch.as_tensor(to(u.double())).expand(len(order), *self.shapes[name])
-            density = own.log_prob(taken(value, order))
+            density = own.log_prob(reorder_components(value, order))
             kept = torch.isclose(density[1:], density[0], rtol=1e-9, atol=1e-9)
             same[first, second] &= kept
             same[second, first] &= kept
         return same
 
     def supports(self) -> dict[str, tuple[Any, torch.Size]]:
-        """Those of the priors; locations in the units of the data."""
+        """The supports of the priors; locations are measured in the units of the data."""
         found = {}
         for name, distribution in self.given.items():
             form: Any = distribution.support
@@ -91,14 +100,14 @@ class NamedPriors(Beliefs):
         return found
 
     def values(self, theta: Theta) -> Theta:
-        """The parameters themselves, by their paths."""
+        """The values of the sites, by the paths of the parameters."""
         return {self.paths[name]: value for name, value in theta.items()}
 
     def start(
         self, x: Float[Tensor, "n d"], share: Float[Tensor, "n k"], locations: Tensor | None, data: Moments
     ) -> Theta:
-        """The family's own start, by maximum likelihood."""
-        made = remade(self.likelihood)
+        """The start of the family itself, by maximum likelihood."""
+        made = fresh_family(self.likelihood)
         made.set_units(locations, data)
         made.start(x, share)
         copy_buffers(made, self.likelihood)
@@ -106,18 +115,18 @@ class NamedPriors(Beliefs):
 
 
 def _part(family: Any, path: str) -> tuple[Any, str]:
-    *parts, name = path.split(".")
-    for part in parts:
-        family = getattr(family, part)
-    return family, name
+    """The module and the name of the parameter that a path such as parts.0.rate leads to."""
+    where, _, name = path.rpartition(".")
+    return family.get_submodule(where), name
 
 
 def _value(family: Any, path: str) -> Tensor:
     part, name = _part(family, path)
-    return getattr(part, name)
+    return part.value(name)
 
 
 def _form(family: Any, path: str) -> Any:
+    """The constraint of a parameter."""
     part, name = _part(family, path)
     return part.forms[name] if name in part.forms else part._pyro_params[name][0]
 
@@ -128,7 +137,7 @@ def _is_shared(family: Any, path: str) -> bool:
 
 
 def _fits(distribution: Any, form: Any, shape: torch.Size) -> bool:
-    """Whether what a prior can give, here and there in its support, is inside a parameter's constraint."""
+    """Whether the values of a prior satisfy a parameter's constraint, judged at three points of its support."""
     if distribution.support.is_discrete:
         return False
     to = biject_to(distribution.support)
@@ -137,7 +146,7 @@ def _fits(distribution: Any, form: Any, shape: torch.Size) -> bool:
 
 
 def _double(part: Any) -> Any:
-    """The same distribution or transform, of float64 numbers: torch's Gamma rounds values to the type of its own."""
+    """The same distribution or transform in float64: torch's Gamma rounds values to the type of its parameters."""
     part = copy.copy(part)
     for name, value in vars(part).items():
         if isinstance(value, Tensor) and value.is_floating_point():
@@ -149,8 +158,8 @@ def _double(part: Any) -> Any:
     return part
 
 
-def _spread(name: str, distribution: Any, shape: torch.Size) -> Distribution:
-    """One distribution over all numbers of a parameter."""
+def _as_one_event(name: str, distribution: Any, shape: torch.Size) -> Distribution:
+    """One distribution over the whole parameter, of this shape."""
     lead = shape[: len(shape) - distribution.event_dim]
     try:
         made = distribution.expand(lead)

@@ -1,6 +1,8 @@
-"""A distribution q over the parameters of a mixture that is the draws of a sampler."""
+"""q(weights, theta) as the draws of a sampler such as NUTS."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pyro
 import pyro.distributions as dist
@@ -9,22 +11,46 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..families.family import Family
-from .beliefs import Beliefs, Theta
-from .posterior_draws import ByDraws, PosteriorDraws, View, inside
-from .weight_beliefs import DirichletWeights, StickWeights
+from .monte_carlo_posterior import MonteCarloPosterior
+from .parameter_sites import Theta, View, value_inside
+from .prior_and_posterior import PriorAndPosterior
+from .stick_breaking_weights import MixtureWeights
 
-EVALUATED = 256  # of a sample of draws, evenly spaced
+EVALUATED_DRAWS = 256  # expectations are means over at most so many draws, evenly spaced
 
 
-class Sampled(ByDraws):
-    """q(theta) is a sample of draws, all with the same labels: `weights` (chains * draws, k), and the sites of theta,
-    (chains * draws, ...); sticks, if there are some, are those of places."""
+@dataclass(frozen=True)
+class PosteriorDraws:
+    """The size of a sample of a sampler's draws: as `guide` of a `BayesianMixture` it says that q is such a sample.
+
+    `NUTS` makes it and fills the model with draws; a saved model is made again by it.
+
+    Args:
+        chains: the number of chains.
+        draws: the number of draws of each chain, after warmup.
+
+    Example:
+        >>> from lowerbound.models import BayesianMixture, Poisson, PosteriorDraws
+        >>> model = BayesianMixture(Poisson(2, 1), guide=PosteriorDraws(chains=4, draws=250))
+        >>> model.is_sampled, model.is_set  # no draws yet: fit BayesianMixture(Poisson(2, 1)) by NUTS() to get some
+        (True, False)
+    """
+
+    chains: int
+    draws: int
+
+
+class SampledPosterior(MonteCarloPosterior):
+    """q is a sample of draws, all with the same labels: `weights` (chains * draws, k), sites (chains * draws, ...).
+
+    Sticks, if there are any, keep the stick-breaking order, not the labels.
+    """
 
     term: Tensor
     is_sampled = True
     has_exact_bound = False
 
-    def __init__(self, shares: DirichletWeights | StickWeights, beliefs: Beliefs, size: PosteriorDraws):
+    def __init__(self, shares: MixtureWeights, beliefs: PriorAndPosterior, size: PosteriorDraws):
         super().__init__(shares, beliefs)
         self.size = size
         supports = shares.supports() | beliefs.supports()
@@ -36,15 +62,15 @@ class Sampled(ByDraws):
 
     @property
     def is_set(self) -> bool:
-        """Whether it holds draws."""
+        """Whether there are draws."""
         return not bool(self.term.isnan())
 
-    def begin(self, theta: Theta) -> None:
-        """Raises ValueError: draws are not fitted."""
+    def start_at(self, theta: Theta) -> None:
+        """Raise ValueError: a sample of draws is not fitted."""
         raise ValueError("this model holds the draws of a sampler, expected one to be fitted: BayesianMixture(family)")
 
-    def hold(self, theta: Theta, term: Tensor) -> None:
-        """Take these draws, and the `global_term` that comes with them."""
+    def set_draws(self, theta: Theta, term: Tensor) -> None:
+        """Take these draws, and the `global_term` that belongs to them."""
         for name in self.names:
             setattr(self, f"drawn_{name}", theta[name].double())
         self.term = term
@@ -52,25 +78,25 @@ class Sampled(ByDraws):
     @property
     def theta(self) -> Theta:
         """All draws."""
-        return {name: getattr(self, f"drawn_{name}") for name in self.names}
+        return {name: self.get_buffer(f"drawn_{name}") for name in self.names}
 
     def views(self) -> list[View]:
-        """One mixture for each of some draws, evenly spaced."""
+        """The mixture at up to 256 draws, evenly spaced."""
         count = self.size.chains * self.size.draws
-        index = torch.linspace(0, count - 1, min(count, EVALUATED)).round().long().tolist()
+        index = torch.linspace(0, count - 1, min(count, EVALUATED_DRAWS)).round().long().tolist()
         theta = self.theta
         return [self._view({name: value[i] for name, value in theta.items()}) for i in index]
 
     def global_term(self) -> Float[Tensor, ""]:
-        """What the bound of the sampler has beyond the mean log-likelihood of its draws: about -KL(q || p)."""
+        """The difference between the sampler's bound and the mean log-likelihood of its draws: about -KL(q || p)."""
         return self.term
 
-    def sites(self) -> View:
-        """One of the draws, with the labels that its sticks have, if there are some."""
-        index = torch.randint(len(self.drawn_weights), ())  # type: ignore[arg-type]
+    def guide_sites(self) -> View:
+        """Draw one of the draws as sites of a Pyro guide; with sticks, by the labels of the sticks."""
+        index = torch.randint(len(self.theta["weights"]), ())
         one = {name: value[index] for name, value in self.theta.items()}
         if not self.shares.exchangeable:
-            order = self.shares.places(one).argsort()[self.shares.place]  # type: ignore[union-attr]
+            order = self.shares.stick_positions(one).argsort()[self.shares.place]  # type: ignore[union-attr]
             own = {name: one[name] for name in self.beliefs.supports()}
             one |= self.beliefs.relabel(own, order) | {"weights": one["weights"][order]}
         for name in self.shares.supports() | self.beliefs.supports():
@@ -78,29 +104,28 @@ class Sampled(ByDraws):
         return self._view(one)
 
     def at(self, theta: Theta) -> View:
-        """The mixture at these values of the sites."""
+        """The mixture with these parameters."""
         return self._view({**theta, "weights": self.shares.log_weights(theta).exp()})
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
-        """Some of the draws, at random; their density is not known."""
-        index = torch.randint(len(self.drawn_weights), (draws,))  # type: ignore[arg-type]
+        """Random ones of the draws, and NaN for their log densities, which are not known."""
+        index = torch.randint(len(self.theta["weights"]), (draws,))
         return {name: value[index] for name, value in self.theta.items()}, torch.full((draws,), torch.nan).double()
 
     def mean(self) -> tuple[Float[Tensor, " k"], Family]:
-        """The means of the draws."""
+        """The mean weights, and the family at the mean of the draws; NaN weights before there are draws."""
         if not self.is_set:
-            own = {name: inside(form, shape) for name, (form, shape) in self.beliefs.supports().items()}
-            return torch.full_like(self.drawn_weights[0], torch.nan), self.beliefs.family_at(own)  # type: ignore[index]
+            own = {name: value_inside(form, shape) for name, (form, shape) in self.beliefs.supports().items()}
+            return torch.full_like(self.theta["weights"][0], torch.nan), self.beliefs.family_at(own)
         family, log_weights = self._view({name: value.mean(0) for name, value in self.theta.items()})
         return log_weights.exp(), family
 
     def permute(self, order: Int[Tensor, " k"]) -> None:
         """Relabel the components in all draws."""
-        self.drawn_weights = self.drawn_weights[:, order]  # type: ignore[index]
-        for name in self.beliefs.supports():
+        for name in ("weights", *self.beliefs.supports()):
             if name not in self.beliefs.shared:
-                setattr(self, f"drawn_{name}", getattr(self, f"drawn_{name}")[:, order])
+                setattr(self, f"drawn_{name}", self.theta[name][:, order])
 
     # inside
 

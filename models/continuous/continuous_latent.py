@@ -1,112 +1,170 @@
-"""Models whose latent variable is a vector with a standard normal prior: the pair, and what one draw of it gives."""
+"""The base class of models whose latent variable is a vector with a standard normal prior."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
-import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution
 
 from ...data.chunked_methods import by_chunks
-from ...data.input_checks import as_tensor, as_weights
-from ...data.open_table import conform
-from ...data.rows import Rows
-from ...data.schema import Schema
-from ..module import Recorded, device_of, local_params
+from ...data.moments import Spread
+from ..module import device_of, local_params, on_the_cpu
 from ..random_state import fixed_seed, gpus
+from .checked_tables import ChecksTables
+from .distribution_views import mean_or_mode
+from .draws import Draws, gaussian_draws
+from .networks import evaluation_mode
 from .row_noise import row_noise
 
-EVALUATION_SEED = 0  # of the draws with which a bound is evaluated where q is not Gaussian: the same at every pass
-DRAWN_CELLS, MOST_DRAWS = 256, 16  # how many numbers are drawn of each row for its bound: cells, and draws at most
+EVALUATION_SEED = 0  # of the draws that evaluate a bound where q is not Gaussian: the same at every pass
+# A bound is evaluated with so many draws of a row that they hold at most 256 values, and with at most 16
+DRAWN_CELLS, MOST_DRAWS = 256, 16
 
 
-@dataclass(frozen=True)
-class Draws:
-    """s draws of z from q(z | x) for each of n rows, by the reparameterization of q: gradients pass through them.
+class ContinuousLatent(ChecksTables):
+    """Base class: z ~ N(0, I) in `latent` dimensions, x | z ~ decode(z), with the guide z ~ encode(x).
 
-    q: batch (n,), event (latent,). z: (s, n, latent). log_likelihood: log p(x | z), (s, n), in nats.
-    """
+    A model of this kind sets `latent` and `features` in its constructor and writes three methods:
 
-    q: Distribution
-    z: Float[Tensor, "s n q"]
-    log_likelihood: Float[Tensor, "s n"]
+    - `decode(z)`: p(x | z);
+    - `encode(x)`: q(z | x), the exact posterior or an approximation;
+    - `starting_values(data, generator)`: where a fit starts. A model whose parameters are not `PyroParam`, such as a
+      network, overrides `initialize` instead.
 
-    def log_weights(self) -> Float[Tensor, "s n"]:
-        """log p(x, z) - log q(z | x), whose mean is the ELBO and whose exponentials have the mean p(x)."""
-        prior = Normal(self.z.new_zeros(()), self.z.new_ones(()), validate_args=False)
-        return self.log_likelihood + prior.log_prob(self.z).sum(-1) - self.q.log_prob(self.z)
+    It then has all of `LatentModel`: it is fitted by `SVI()` and `SVI("analytic")`, compared and plotted. Four methods
+    have a default to override where it is not right:
 
-    def divergence(self) -> Float[Tensor, "n _"] | None:
-        """KL(q(z | x) || N(0, I)) in closed form: of each dimension (n, latent) where they are independent under q, as
-        a whole (n, 1) under a full covariance, None where q is not Gaussian."""
-        return divergence(self.q)
+    - `free_parameters()`: all numbers in parameters that are not frozen. Override it if some of them change nothing,
+      such as rotations of z or an encoder: BIC counts them.
+    - `check()`: no singularity. Override it to raise `Collapse`.
+    - `objective(x)`: the bound by draws of z. Override it, with `has_exact_bound = True`, if it has a closed form.
+    - `evidence(x)`: None. Override it if log p(x) has a closed form.
 
-    def elbo(self) -> Float[Tensor, " n"]:
-        """E_q[log p(x | z)] - KL(q || p(z)): the first by the draws, the second in closed form where it has one."""
-        closed = self.divergence()
-        if closed is None:
-            return self.log_weights().mean(0)
-        return self.log_likelihood.mean(0) - closed.sum(-1)
+    Attributes:
+        latent: q, the number of latent dimensions.
+        features: d, the number of columns.
+        schema: names of columns of the table it was fitted to; None before a fit, or if they have no names.
+        has_exact_bound: whether `bound` is in closed form, without draws of z.
 
+    Example:
+        One latent dimension, noise of standard deviation 1, and a fixed encoder:
 
-def divergence(q: Distribution) -> Float[Tensor, "n _"] | None:
-    """KL(q || N(0, I)) = (|m|^2 + tr S - log |S| - d) / 2, see `Draws.divergence`."""
-    if isinstance(q, Independent) and isinstance(q.base_dist, Normal) and q.reinterpreted_batch_ndims == 1:
-        loc, scale = q.base_dist.loc, q.base_dist.scale
-        return 0.5 * (loc.square() + scale.square() - 1) - scale.log()
-    if isinstance(q, MultivariateNormal):
-        tril = q.scale_tril
-        trace, log_root = tril.square().sum((-2, -1)), tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return (0.5 * (q.loc.square().sum(-1) + trace - tril.shape[-1]) - log_root).unsqueeze(-1)
-    return None
-
-
-def placed(q: Distribution, noise: Float[Tensor, "s n q"]) -> Float[Tensor, "s n q"] | None:
-    """Draws of a Gaussian q from standard normal ones, mean + S^(1/2) noise; None where q is not Gaussian."""
-    if isinstance(q, Independent) and isinstance(q.base_dist, Normal) and q.reinterpreted_batch_ndims == 1:
-        return q.base_dist.loc + q.base_dist.scale * noise
-    if isinstance(q, MultivariateNormal):
-        return q.loc + (q.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
-    return None
-
-
-class ContinuousLatent(Recorded):
-    """z ~ N(0, I) in `latent` dimensions, x | z ~ decode(z): a Pyro model/guide pair whose guide is encode(x).
-
-    `encode` and `decode` are what a model of this kind writes.
+        >>> import pyro.distributions as dist, torch
+        >>> from pyro.nn import PyroParam
+        >>> from lowerbound.models import ContinuousLatent
+        >>> class Line(ContinuousLatent):
+        ...     def __init__(self, features):
+        ...         super().__init__()
+        ...         self.features, self.latent = features, 1
+        ...         self.loading = PyroParam(torch.ones(features, 1).double())
+        ...     def decode(self, z):
+        ...         return dist.Normal(z @ self.loading.T, 1.0).to_event(1)
+        ...     def encode(self, x):
+        ...         precision = 1 + self.loading.detach().square().sum()
+        ...         return dist.Normal(x @ self.loading.detach() / precision, precision**-0.5).to_event(1)
+        ...     def starting_values(self, data, generator):
+        ...         return {"loading": torch.randn(self.features, 1, generator=generator).double()}
+        >>> Line(3).draws(torch.ones(2, 3), samples=4).log_weights().shape
+        torch.Size([4, 2])
     """
 
     latent: int
-    features: int  # d, the number of columns
-    schema: Schema | None = None  # of the table it was fitted to
-    has_exact_bound = False  # whether `bound` is in closed form, without draws
+    has_exact_bound = False
+
+    # what a model writes
 
     def decode(self, z: Float[Tensor, "*s q"]) -> Distribution:
-        """p(x | z), with the batch shape of z and events (d,)."""
-        raise NotImplementedError
+        """p(x | z).
+
+        Args:
+            z: latent variables, (..., latent): any leading dimensions.
+
+        Returns:
+            A distribution of `pyro.distributions` with the batch shape (...) of z and event shape (features,).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no decode(z), expected it to return p(x | z)")
 
     def encode(self, x: Float[Tensor, "n d"]) -> Distribution:
-        """q(z | x), with batch shape (n,) and events (latent,)."""
-        raise NotImplementedError
+        """q(z | x), the posterior of z or an approximation.
+
+        Detach it from the parameters if it is the exact posterior: draws of it then give unbiased gradients with less
+        noise.
+
+        Args:
+            x: rows, (n, features).
+
+        Returns:
+            A distribution of `pyro.distributions` with batch shape (n,), event shape (latent,) and `rsample`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no encode(x), expected it to return q(z | x)")
+
+    def starting_values(self, data: Spread, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Where a fit starts: new values of the parameters, by name.
+
+        Args:
+            data: `mean` and `variance` of each column, (d,) in float64.
+            generator: the source of random numbers. Restarts differ by it.
+
+        Returns:
+            A value for each `PyroParam` of this module.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no starting_values(data, generator), expected it to return a value for each "
+            "parameter by name; or override initialize"
+        )
+
+    # what a model may override
+
+    def free_parameters(self) -> int:
+        """The number of free parameters: all numbers in parameters that are not frozen."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def check(self) -> None:
+        """Raise `Collapse` if the parameters have run into a singularity of the likelihood. Here: never."""
+
+    @on_the_cpu
+    @torch.no_grad()
+    def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
+        """Learn the names of the columns, then set the parameters to `starting_values`.
+
+        Args:
+            x: the table, as `fit` takes it.
+            weights: row weights (n,), or None.
+            generator: the source of random numbers.
+            redraw: False keeps parameters that are already set. Frozen parameters are always kept.
+
+        Raises:
+            ValueError: the table has labels or another number of columns, or a frozen parameter was never set.
+        """
+        rows = self._learn_table(x, weights)
+        self.require_frozen_set()
+        kept = {name for name in self.names_set if not redraw or self.is_frozen(name)}
+        for name, value in self.starting_values(rows.spread, generator).items():
+            if name not in kept:
+                setattr(self, name, value)
 
     # the Pyro pair
 
     @local_params
     def model(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
-        """Pyro model: plate("rows"): z ~ N(0, I); x ~ decode(z). Returns the drawn z.
+        """Pyro model: plate("rows"): z ~ N(0, I); x ~ decode(z).
 
-        x: (n, d); weights: (n,) row weights; rows: how many rows x stands for (n), so that a minibatch's terms are
-        scaled by rows / n. There are no labels to a continuous z.
+        Args:
+            x: rows (n, d).
+            weights: row weights (n,), or None for weights of 1.
+            labels: None: a continuous z has no labels.
+            rows: how many rows x stands for, None for n. The terms of a minibatch are scaled by rows / n.
+
+        Returns:
+            The draw of z, (n, latent).
         """
         x, scale = self._intake(x, weights, labels, rows)
         prior = dist.Normal(x.new_zeros(self.latent), x.new_ones(self.latent)).to_event(1)
@@ -117,7 +175,7 @@ class ContinuousLatent(Recorded):
 
     @local_params
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
-        """Pyro guide, the E-step: z ~ encode(x). Arguments as in `model`."""
+        """Pyro guide, the E-step: z ~ encode(x). Arguments and result as in `model`."""
         x, scale = self._intake(x, weights, labels, rows)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             return pyro.sample("z", self.encode(x))  # type: ignore[arg-type]
@@ -125,125 +183,103 @@ class ContinuousLatent(Recorded):
     # what the pair implies
 
     def draws(self, x: Any, samples: int = 1, q: Distribution | None = None, trusted: bool = False) -> Draws:
-        """`samples` draws of z for each row from q, by default encode(x), and what each says of x; differentiable.
+        """Draws of z from q for each row, and log p(x | z) of each draw; gradients pass through them.
 
-        trusted: x is a tensor whose cells were looked through before, as those of a fit are.
+        Args:
+            x: rows (n, d).
+            samples: the number of draws s.
+            q: the distribution to draw from, batch (n,), event (latent,); None for encode(x).
+            trusted: x is a tensor that was checked before, as in a fit: skip the checks.
+
+        Returns:
+            `Draws` with z of shape (s, n, latent).
+
+        Raises:
+            ValueError: samples is not a whole number of at least 1.
         """
         if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
             raise ValueError(f"samples is {samples!r}, expected a whole number of draws of at least 1")
-        x = x.to(next(self.parameters(), x)) if trusted else self._table(x)
+        x = x.to(next(self.parameters(), x)) if trusted else self.checked(x)
         q = self.encode(x) if q is None else q
         z = q.rsample((samples,))
         return Draws(q, z, self.decode(z).log_prob(x))
 
     def posterior(self, x: Any) -> Distribution:
-        """q(z | x), what the guide draws from: batch (n,), events (latent,)."""
-        with torch.no_grad(), evaluating(self):
-            return self.encode(self._table(x))
+        """q(z | x), from which the guide draws: batch (n,), event (latent,). No gradient."""
+        with torch.no_grad(), evaluation_mode(self):
+            return self.encode(self.checked(x))
 
     @by_chunks
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The lower bound of log p(x) of each row in nats. No gradient."""
+        """The lower bound of log p(x) of each row: E_q[log p(x | z)] - KL(q(z | x) || N(0, I)). No gradient.
+
+        Args:
+            x: rows (n, d).
+            labels: None: a continuous z has no labels.
+
+        Returns:
+            (n,) nats per row, float64.
+        """
         with torch.no_grad():
             return self.objective(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters: E_q[log p(x | z)] by a few draws of z (16 of
-        rows of up to 16 columns, one of 129 and more), for a Gaussian q always the same ones for the same row
-        (`row_noise`), minus KL(q || p(z)) in closed form. `lowerbound.inference.evidence` takes as many as you like."""
-        self._unlabelled(labels)
-        x = self._table(x)
-        with evaluating(self):
+        """The same numbers as `bound`, differentiable in the parameters.
+
+        E_q[log p(x | z)] is a mean over draws of z: 16 draws for up to 16 columns, fewer for more columns, 1 for 129
+        and more. The KL is in closed form where q is Gaussian. A Gaussian q gets the same draws for the same row each
+        time (`row_noise`). `lowerbound.inference.evidence` takes more draws.
+
+        Args:
+            x: rows (n, d).
+            labels: None: a continuous z has no labels.
+
+        Returns:
+            (n,) nats per row, float64.
+        """
+        x = self.checked(x, labels)
+        with evaluation_mode(self):
             q = self.encode(x)
             samples = max(1, min(MOST_DRAWS, DRAWN_CELLS // self.features))
-            z = placed(q, row_noise(x, samples * self.latent).unflatten(1, (samples, -1)).transpose(0, 1))
+            z = gaussian_draws(q, row_noise(x, samples * self.latent).unflatten(1, (samples, -1)).transpose(0, 1))
             if z is None:  # q is not Gaussian
                 with fixed_seed(EVALUATION_SEED, gpus(self)):
                     z = q.rsample((samples,))
             return Draws(q, z, self.decode(z).log_prob(x)).elbo().double()
 
     def evidence(self, x: Any) -> Float[Tensor, " n"] | None:
-        """log p(x) of each row where it has a closed form, else None."""
+        """log p(x) of each row (n,) in nats where it has a closed form, else None. No gradient."""
         return None
 
     def global_term(self) -> Float[Tensor, ""]:
-        """0: the parameters have no prior."""
+        """The log prior of the parameters: 0, they have none."""
         return torch.zeros((), dtype=torch.float64, device=device_of(self))
 
     def transform(self, x: Any) -> Float[Tensor, "n q"]:
-        """The posterior means E_q[z | x]: where the rows lie among the latent variables."""
+        """The posterior means E_q[z | x], (n, latent): coordinates of the rows in latent space."""
         return self.posterior(x).mean
 
     def reconstruct(self, x: Any) -> Float[Tensor, "n d"]:
-        """The mean of p(x | z) (of categories, the likeliest) at the posterior mean of z."""
-        with torch.no_grad(), evaluating(self):
-            return centre(self.decode(self.encode(self._table(x)).mean))
+        """The mean of p(x | z) at the posterior mean of z, (n, d); for categories, the most probable one."""
+        with torch.no_grad(), evaluation_mode(self):
+            return mean_or_mode(self.decode(self.encode(self.checked(x)).mean))
 
     def sample(self, n: int, seed: int | None = None) -> Float[Tensor, "n d"]:
-        """n rows (n, d) drawn from the model: z from its prior, x given z. The same rows for the same seed; without
-        one, from torch's own random state."""
+        """Rows drawn from the model: z from its prior, then x given z.
+
+        Args:
+            n: the number of rows.
+            seed: the same seed gives the same rows; None draws from torch's random state.
+
+        Returns:
+            (n, d), in the precision of the parameters.
+
+        Raises:
+            ValueError: n is not a whole number of at least 1.
+        """
         if not isinstance(n, Integral) or n < 1:
             raise ValueError(f"n is {n!r}, expected a whole number of rows of at least 1")
         own = next(self.parameters(), torch.zeros(()))
-        with torch.no_grad(), evaluating(self), fixed_seed(seed, gpus(self)):
+        with torch.no_grad(), evaluation_mode(self), fixed_seed(seed, gpus(self)):
             z = torch.randn(int(n), self.latent, dtype=own.dtype, device=own.device)
             return self.decode(z).sample().to(own.dtype)
-
-    # inside
-
-    def _table(self, x: Any) -> Float[Tensor, "n d"]:
-        """x as a tensor of finite numbers that the model can give, in the precision and on the device of the model."""
-        x = conform(x, self)
-        own = next(self.parameters(), torch.zeros(()))
-        tensor = as_tensor(x, self.features).to(own.device, own.dtype)
-        self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
-        return tensor
-
-    def _allow(
-        self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
-    ) -> None:
-        """Raise ValueError if x holds what the model cannot give; numbers: of the rows."""
-
-    def _require_columns(self, rows: Rows) -> None:
-        if rows.features != self.features:
-            raise ValueError(
-                f"got {rows.features} columns, expected {self.features}: the model was made for {self.features} "
-                "features"
-            )
-
-    def _unlabelled(self, labels: Any) -> None:
-        if labels is not None:
-            raise ValueError(
-                f"got labels, but the latent variable of a {type(self).__name__} is continuous and has none: leave "
-                "them out, or fit a Mixture"
-            )
-
-    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple[Tensor, Any]:
-        """Checked rows, and the scale of each one's terms. Rows of weight zero are left out."""
-        self._unlabelled(labels)
-        x = self._table(x)
-        weights = as_weights(weights, len(x))
-        factor = 1.0 if rows is None else rows / len(x)
-        if weights is None:
-            return x, factor
-        kept = weights > 0
-        return x[kept.to(x.device)], (weights[kept] * factor).to(x)
-
-
-def centre(distribution: Distribution) -> Tensor:
-    """The mean, or, of categories, which have none, the likeliest."""
-    mean = distribution.mean
-    return distribution.mode.to(mean.dtype) if torch.isnan(mean).any() else mean
-
-
-@contextmanager
-def evaluating(module: Any) -> Iterator[None]:
-    """Run the body in evaluation mode (no dropout, batch statistics held), and go back to the mode there was."""
-    training = [part for part in module.modules() if part.training]
-    try:
-        for part in training:
-            part.training = False
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -1,4 +1,4 @@
-"""Encoders: networks from a row to a Gaussian over its latent variables, the guide of a VAE."""
+"""Encoders: networks from a row x to a Gaussian q(z | x), the guide of a VAE."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from torch.distributions import Distribution
 from ...data.moments import Spread
 from ..module import require_size
 from ..random_state import fixed_seed
-from .networks import ACTIVATIONS, FURTHEST, SEED, Network, mlp, units
+from .networks import ACTIVATIONS, FURTHEST, SEED, Network, mlp, positive, units
 
 COVARIANCES = ("diag", "full")
 
 
 class Encoder(Network):
-    """x to q(z | x) = N(mean(x), S(x)), S diagonal or full. `body`, the network to its numbers, is what differs.
+    """x to q(z | x) = N(mean(x), S(x)), with S diagonal or full. Subclasses write `body`, the network.
 
-    Rows are read in standard deviations from the mean of the data (`loc`, `unit`), none counted as further than 10
-    unless the network is linear.
+    Rows are standardized by the mean and standard deviation of the data (`loc`, `unit`), and clipped at 10 standard
+    deviations unless the network is linear.
     """
 
     loc: Tensor
     unit: Tensor
-    is_linear = False
 
     def __init__(self, features: int, latent: int, covariance: str):
         super().__init__()
@@ -41,12 +40,12 @@ class Encoder(Network):
 
     @property
     def outputs(self) -> int:
-        """How many numbers `body` gives: means, and standard deviations or a triangular matrix."""
+        """How many numbers `body` returns: means, and standard deviations or a triangular matrix."""
         q = self.latent
         return 2 * q if self.covariance == "diag" else q + q * (q + 1) // 2
 
     def body(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n o"]:
-        """The network, from rows in the units of the data to `outputs` numbers."""
+        """The network, from standardized rows to `outputs` numbers."""
         raise NotImplementedError
 
     def set_units(self, data: Spread) -> None:
@@ -54,7 +53,7 @@ class Encoder(Network):
         self.loc, self.unit = data.mean.to(self.loc), units(data).to(self.unit)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Distribution:
-        """q(z | x): batch (n,), events (latent,)."""
+        """q(z | x) of rows (n, d): batch shape (n,), event shape (latent,)."""
         y = (x - self.loc) / self.unit
         numbers = self.body(y if self.is_linear else y.clamp(-FURTHEST, FURTHEST))
         loc, rest = numbers[..., : self.latent], numbers[..., self.latent :]
@@ -67,9 +66,26 @@ class Encoder(Network):
 
 
 class MLPEncoder(Encoder):
-    """q(z | x) by fully connected layers: features - hidden - ... - latent; hidden=() is a linear encoder.
+    """q(z | x) = N(mean(x), S(x)) by fully connected layers: features - hidden - ... - latent.
 
-    covariance: "diag", z's dimensions independent given x, or "full". activation: "tanh", "relu", "silu" or "gelu".
+    Args:
+        features: d, the number of columns.
+        latent: q, the number of latent dimensions.
+        hidden: sizes of the hidden layers; () makes a linear encoder.
+        covariance: of q, "diag" (the dimensions of z are independent given x) or "full".
+        activation: "tanh", "relu", "silu" or "gelu".
+
+    Raises:
+        ValueError: a size is not a whole number of at least 1, or a word is not one of those above.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import MLPEncoder
+        >>> q = MLPEncoder(features=4, latent=2, hidden=(8,), covariance="full")(torch.zeros(3, 4))
+        >>> q.batch_shape, q.event_shape
+        (torch.Size([3]), torch.Size([2]))
+
+    Kingma & Welling, Auto-Encoding Variational Bayes, ICLR 2014.
     """
 
     def __init__(
@@ -85,15 +101,34 @@ class MLPEncoder(Encoder):
         self.network = mlp((features, *hidden), self.outputs, activation)
 
     def body(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n o"]:
-        """The layers, one after another."""
+        """The fully connected layers."""
         return self.network(x)
 
 
 class ConvEncoder(Encoder):
-    """q(z | x) for small pictures: convolutions of 3 x 3 in steps of 2, each halving the picture, and one hidden layer.
+    """q(z | x) = N(mean(x), S(x)) for small pictures: 3 x 3 convolutions in steps of 2, then one hidden layer.
 
-    shape: (height, width) or (channels, height, width) of the picture that a row of height * width * channels columns
-    holds, row by row. channels: of the convolutions in turn; hidden: size of the layer after them.
+    Each convolution halves height and width.
+
+    Args:
+        shape: (height, width) or (channels, height, width) of the picture in a row of channels * height * width
+        columns.
+        latent: q, the number of latent dimensions.
+        channels: of the convolutions in turn.
+        hidden: the size of the layer after them.
+        covariance: of q, "diag" (the dimensions of z are independent given x) or "full".
+        activation: "tanh", "relu", "silu" or "gelu".
+
+    Raises:
+        ValueError: shape has another length, channels is empty, a size is not a whole number of at least 1, or a word
+        is
+            not one of those above.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import ConvEncoder
+        >>> ConvEncoder((8, 8), latent=2, channels=(4,), hidden=16)(torch.zeros(5, 64)).mean.shape
+        torch.Size([5, 2])
     """
 
     def __init__(
@@ -125,15 +160,5 @@ class ConvEncoder(Encoder):
         self.network = nn.Sequential(*layers, nn.Flatten(), *last)
 
     def body(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n o"]:
-        """The rows as pictures through the convolutions."""
+        """The convolutions, from rows as pictures."""
         return self.network(x.reshape(-1, *self.shape))
-
-
-def positive(x: Tensor) -> Tensor:
-    """Numbers to positive ones, 0 to 1: softplus, which grows no faster than x."""
-    return nn.functional.softplus(x + math.log(math.e - 1))
-
-
-def positive_inverse(x: Tensor) -> Tensor:
-    """What `positive` makes x of."""
-    return x + torch.log(-torch.expm1(-x)) - math.log(math.e - 1)

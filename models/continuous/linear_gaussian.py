@@ -1,4 +1,4 @@
-"""The linear-Gaussian model, where posterior and evidence have a closed form."""
+"""The linear-Gaussian model: posterior and log p(x) in closed form."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LinearGaussian:
-    """x = loc + loading z + noise with z ~ N(0, I) and noise ~ N(0, scale^2 I), so that x ~ N(loc, loading loading' +
-    scale^2 I). loc: (d,), loading: (d, q), scale: (). Nothing of size d x d is formed.
+    """x = loc + loading z + noise, so that x ~ N(loc, loading loading' + scale^2 I).
+
+    z ~ N(0, I) and noise ~ N(0, scale^2 I). Nothing of size d x d is formed.
+
+    Attributes:
+        loc: (d,).
+        loading: (d, q).
+        scale: (), the standard deviation of the noise.
 
     Tipping & Bishop, Journal of the Royal Statistical Society B 61 (1999), 611-622.
     """
@@ -24,12 +30,12 @@ class LinearGaussian:
     scale: Float[Tensor, ""]
 
     def precision(self) -> Float[Tensor, "q q"]:
-        """That of p(z | x), the same for every x: I + loading' loading / scale^2."""
+        """The precision (q, q) of p(z | x), the same for every x: I + loading' loading / scale^2."""
         ratio = self.loading / self.scale
         return ratio.T @ ratio + torch.eye(ratio.shape[1], dtype=ratio.dtype, device=ratio.device)
 
     def posterior_mean(self, y: Float[Tensor, "n d"], factor: Float[Tensor, "q q"]) -> Float[Tensor, "n q"]:
-        """E[z | x] of rows y = x - loc; factor: the Cholesky factor of `precision`."""
+        """E[z | x] of rows y = x - loc; factor is the Cholesky factor of `precision`."""
         projected = (y / self.scale) @ (self.loading / self.scale)
         return torch.cholesky_solve(projected.T, factor).T
 
@@ -42,8 +48,8 @@ class LinearGaussian:
     def log_evidence(self, y: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """log p(x) of rows y = x - loc, in nats.
 
-        With m = E[z | x], the squared Mahalanobis distance of x is |y - loading m|^2 / scale^2 + |m|^2: two sums of
-        squares, from which no rounding can be left over as when one is subtracted from another.
+        With m = E[z | x], the squared Mahalanobis distance of x is |y - loading m|^2 / scale^2 + |m|^2. A sum of
+        squares keeps its digits where a difference would not.
         """
         factor = torch.linalg.cholesky(self.precision())
         mean = self.posterior_mean(y, factor)

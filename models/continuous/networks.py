@@ -1,10 +1,12 @@
-"""What the ready-made encoders and decoders share: networks that remember how they were made and what they measured."""
+"""What encoders and decoders share: the base class `Network`, layers, units of the data, evaluation mode."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,16 +18,51 @@ from ..random_state import fixed_seed
 from .linear_gaussian import LinearGaussian
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
-FURTHEST = 10.0  # standard deviations: a value further out says no more to an encoder than that it is far out
-SEED = 0  # of a new network's weights: the same ones each time, so that a fit of one seed gives the same bits
+FURTHEST = 10.0  # standard deviations from the mean, to which encoders clip their input
+SEED = 0  # of the weights of a new network: always the same, so that a fit of one seed gives the same bits
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A module that can draw new weights, as the layers of torch can."""
+
+    def reset_parameters(self) -> None:
+        """Draw new weights from torch's random state."""
+        ...
 
 
 class Network(nn.Module):
-    """A part of a VAE that remembers its constructor's arguments, so that a saved model can be built anew, takes z with
-    any leading dimensions, and may answer more of what the model asks. The ready-made parts are of this kind; any
-    other torch.nn.Module will do."""
+    """Base class of encoders and decoders that can answer questions of a VAE.
+
+    Any torch.nn.Module can be an encoder or decoder. One that derives from `Network` also remembers its constructor's
+    arguments, so that a saved model can be made again. As a decoder it is called with z of any leading dimensions. It
+    may override `set_units`, `linear`, `outside` and `check`, whose defaults do nothing. Restarts draw new weights with
+    the method `reset_parameters` of every layer that has one.
+
+    Attributes:
+        arguments: positional and named arguments of the constructor.
+        is_linear: whether its means are linear in its input.
+
+    Example:
+        A decoder that measures in the standard deviations of the data:
+
+        >>> import pyro.distributions as dist, torch
+        >>> from lowerbound.models import VAE, MLPEncoder, Network
+        >>> class Laplace(Network):
+        ...     def __init__(self, latent, features):
+        ...         super().__init__()
+        ...         self.layer = torch.nn.Linear(latent, features)
+        ...         self.register_buffer("unit", torch.ones(features))
+        ...     def set_units(self, data):
+        ...         self.unit = data.variance.sqrt().to(self.unit)
+        ...     def forward(self, z):
+        ...         return dist.Laplace(self.unit * self.layer(z), self.unit).to_event(1)
+        >>> VAE(MLPEncoder(4, 2), Laplace(2, 4), latent=2)
+        VAE(MLPEncoder(4, 2), Laplace(2, 4), latent=2)
+    """
 
     arguments: tuple[tuple, dict[str, Any]]
+    is_linear = False
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
@@ -35,25 +72,34 @@ class Network(nn.Module):
     def __repr__(self) -> str:
         return constructor_call(self)
 
-    # what a model asks of its parts, and what they answer if they have nothing to say
-
     def set_units(self, data: Spread) -> None:
-        """Measure from the mean of the data in its standard deviations, so that nothing depends on its units."""
+        """Learn the units of the data before a fit, so that steps of Adam do not depend on them. By default: nothing.
+
+        Args:
+            data: `mean` and `variance` of each column, (d,).
+        """
 
     def linear(self) -> LinearGaussian | None:
-        """Of a decoder: the linear-Gaussian model that it stands for, where it is one."""
+        """The linear-Gaussian model that a decoder stands for; None if it is not linear and Gaussian."""
         return None
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
-        """Of a decoder: the cells that it cannot give, beyond those outside the support of its distribution."""
+        """Which values a decoder cannot give, beyond those outside the support of its distribution.
+
+        Args:
+            x: rows (n, d).
+
+        Returns:
+            (n, d) True where a value cannot be given; None if there are no further restrictions.
+        """
         return None
 
     def check(self) -> None:
-        """Of a decoder: raise `Collapse` if it has run into a singularity of the likelihood."""
+        """Raise `Collapse` if a decoder has run into a singularity of the likelihood. By default: never."""
 
 
 def mlp(sizes: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
-    """Linear layers of these sizes, first the input, an activation after each but the last, which has `outputs`."""
+    """Fully connected layers of these sizes, the first is the input, with an activation between them."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}, expected one of {', '.join(map(repr, ACTIVATIONS))}")
     require_size(outputs=outputs, **{f"size {i}": size for i, size in enumerate(sizes)})
@@ -66,8 +112,31 @@ def mlp(sizes: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
 
 
 def units(data: Spread, floor: float = 0.0) -> Tensor:
-    """The standard deviation of each column in float32, at least `floor`; where it is 0, that of an average column."""
+    """The standard deviation of each column in float32, at least `floor`; an average one for constant columns."""
     deviation = data.variance.sqrt()
     average = deviation.square().mean().sqrt()
     deviation = torch.where(deviation > 1e-12 * (data.mean.abs() + average), deviation, average)
     return deviation.clamp(min=floor or torch.finfo(torch.float32).tiny).float()
+
+
+@contextmanager
+def evaluation_mode(module: Any) -> Iterator[None]:
+    """In the body the module is in evaluation mode: no dropout, fixed batch statistics."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def positive(x: Tensor) -> Tensor:
+    """Real numbers to positive ones, 0 to 1: softplus, which grows no faster than x."""
+    return nn.functional.softplus(x + math.log(math.e - 1))
+
+
+def positive_inverse(x: Tensor) -> Tensor:
+    """The inverse of `positive`."""
+    return x + torch.log(-torch.expm1(-x)) - math.log(math.e - 1)

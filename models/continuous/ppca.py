@@ -1,4 +1,4 @@
-"""Probabilistic PCA: the linear-Gaussian latent variable model, by EM, by SVI, and in closed form."""
+"""Probabilistic PCA: by EM, by SVI, and in closed form."""
 
 from __future__ import annotations
 
@@ -19,18 +19,38 @@ from ..data_units import Located
 from ..module import on_the_cpu, require_size
 from .continuous_latent import ContinuousLatent
 from .linear_gaussian import LinearGaussian
+from .ppca_em import expected_statistics, regress
 
-COLLAPSED = 1e-13  # of the noise variance, relative to that of the data: a thousand times what rounding leaves of 0
-ROUNDING = 1e-14  # of the mean square of a cell: what rounding may leave of a noise variance of 0
+COLLAPSED = 1e-13  # noise variance relative to that of the data: a thousand times what rounding leaves of 0
 
 
 class PPCA(ContinuousLatent):
-    """z ~ N(0, I) in `latent` dimensions, x | z ~ N(loc + loading z, scale^2 I) in `features` > latent.
+    """Probabilistic PCA: z ~ N(0, I), x | z ~ N(loc + loading z, scale^2 I).
 
-    Parameters: `loc` (d,), `loading` (d, q), `scale` (), in the units of the data. The guide is the exact posterior, so
-    that the bound is log p(x) = log N(x; loc, loading loading' + scale^2 I). The loading is known up to a rotation of
-    z; `rotate()` turns it to the principal axes. The closed form is `PPCA.closed_form(x, latent)`; EM and SVI reach the
-    same optimum, EM slowly where the units of the columns differ widely.
+    The guide is the exact posterior, so that the bound of a row is log p(x) = log N(x; loc, loading loading' + scale^2
+    I). The loading is known up to a rotation of z; `rotate()` turns it to the principal axes. `closed_form` has the
+    optimum at once. EM and SVI reach the same optimum, EM slowly if the units of the columns differ widely.
+
+    Args:
+        features: d, the number of columns.
+        latent: q, the number of latent dimensions, less than d.
+
+    Attributes:
+        loc: (d,), the mean, in units of the data.
+        loading: (d, q), in units of the data.
+        scale: (), the standard deviation of the noise, in units of the data.
+
+    Raises:
+        ValueError: a size is not a whole number of at least 1, or latent is not less than features.
+
+    Example:
+        >>> from lowerbound.datasets import load
+        >>> from lowerbound.inference import EM, fit
+        >>> from lowerbound.models import PPCA
+        >>> result = fit(PPCA(4, 1), load("iris"), EM(), max_passes=30)
+        >>> round(float(result.bounds[-1]), 2)
+        -3.14
+
     Tipping & Bishop, Journal of the Royal Statistical Society B 61 (1999), 611-622.
     """
 
@@ -42,15 +62,15 @@ class PPCA(ContinuousLatent):
     loading: Tensor
     scale: Tensor
     has_exact_bound = True
-    generalized = False  # the M-step goes to the maximum
+    generalized = False
 
     def __init__(self, features: int, latent: int):
         super().__init__()
         require_size(features=features, latent=latent)
         if latent >= features:
             raise ValueError(
-                f"latent is {latent!r} for {features} features, expected at most {features - 1}: some direction must "
-                "be left to the noise"
+                f"latent is {latent!r} for {features} features, expected at most {features - 1}: at least one "
+                "direction must be noise"
             )
         self.features, self.latent = features, latent
         # statistics are taken about `origin`; parameters are stored relative to it in `unit`, one for all columns
@@ -64,15 +84,33 @@ class PPCA(ContinuousLatent):
 
     @classmethod
     def closed_form(cls, x: Any, latent: int, weights: Any = None) -> PPCA:
-        """The maximum likelihood parameters from the eigenvalues l_1 >= l_2 >= ... and eigenvectors U of the covariance
-        of x: scale^2 is the mean of those left over, loading = U diag(sqrt(l - scale^2)). weights: (n,) or None.
+        """The model at its maximum likelihood parameters, from eigenvalues l and eigenvectors U of the covariance of x.
 
-        Raises ValueError for fewer than latent + 1 columns, `Collapse` if no variance is left over.
+        scale^2 is the mean of the d - q smallest eigenvalues; loading = U diag(sqrt(l - scale^2)) of the q largest.
+
+        Args:
+            x: the table, as `fit` takes it.
+            latent: q, the number of latent dimensions.
+            weights: row weights (n,), or None.
+
+        Returns:
+            A `PPCA` whose loading is turned to the principal axes.
+
+        Raises:
+            ValueError: the table has fewer than latent + 1 columns.
+            Collapse: no variance remains for the noise.
+
+        Example:
+            >>> from lowerbound.datasets import load
+            >>> from lowerbound.models import PPCA
+            >>> model = PPCA.closed_form(load("iris"), latent=1)
+            >>> round(float(model.bound(load("iris")).mean()), 2)
+            -3.14
         """
         rows = as_rows(x, weights)
         model = cls(rows.features, latent)
         model.schema = rows.schema
-        model._anchor(rows)
+        model._set_units(rows)
         values, vectors = torch.linalg.eigh(rows.moments.covariance)
         values, vectors = values.flip(0), vectors.flip(1)
         model._require_noise(values[latent:].mean(), values.mean())
@@ -86,33 +124,43 @@ class PPCA(ContinuousLatent):
     # the pair
 
     def decode(self, z: Float[Tensor, "*s q"]) -> dist.Independent:
-        """p(x | z) = N(loc + loading z, scale^2 I)."""
+        """p(x | z) = N(loc + loading z, scale^2 I) of z (..., q): batch shape (...), event shape (d,)."""
         self._require_parameters()
         return dist.Normal(self.loc + z @ self.loading.T, self.scale, validate_args=False).to_event(1)
 
     def encode(self, x: Float[Tensor, "n d"]) -> dist.MultivariateNormal:
-        """The exact posterior p(z | x), detached: log p(x, z) - log q(z | x) is then log p(x) for every z drawn, and
-        its gradient that of log p(x) in the mean."""
+        """The exact posterior p(z | x), detached.
+
+        log p(x, z) - log q(z | x) is then log p(x) for every z drawn, and its mean gradient is that of log p(x).
+        """
         self._require_parameters()
         with torch.no_grad():
             return self._linear().posterior(x)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """log p(x) of each row, differentiable in the parameters: the bound is tight."""
-        self._unlabelled(labels)
+        """log p(x) of each row (n,) in nats, differentiable in the parameters: the bound is tight."""
         self._require_parameters()
-        return self._linear().log_evidence(self._centred(self._table(x)))
+        return self._linear().log_evidence(self._centred(self.checked(x, labels)))
 
     def evidence(self, x: Any) -> Float[Tensor, " n"]:
-        """log p(x) of each row: the bound."""
+        """log p(x) of each row (n,) in nats: the bound."""
         return self.bound(x)
 
     # the two steps of EM
 
     @torch.no_grad()
     def expect(self, x: Any, weights: Any = None, labels: Any = None) -> Statistics:
-        """E-step: sums over rows, about `origin`, of x, E[z], x E[z]', E[z z'] and x'x, in this order in `total`."""
-        self._unlabelled(labels)
+        """E-step: sums over rows, about `origin`, of x, E[z], x E[z]', E[z z'] and x'x, in this order in `total`.
+
+        Args:
+            x: rows (n, d).
+            weights: row weights (n,), or None.
+            labels: None: a continuous z has no labels.
+
+        Returns:
+            `Statistics` with the bound of the rows.
+        """
+        self._refuse_labels(labels)
         self._require_parameters()
         x = as_tensor(conform(x, self), self.features)
         weights = as_weights(weights, len(x), some=False)
@@ -120,51 +168,29 @@ class PPCA(ContinuousLatent):
         weights = None if weights is None else weights.to(x)
         kept = slice(None) if weights is None else weights > 0
         x, w = x[kept], x.new_ones(len(x)) if weights is None else weights[kept]
-        linear, y = self._linear(), self._centred(x)
-        factor = torch.linalg.cholesky(linear.precision())
-        z = linear.posterior_mean(y, factor)
-        y = x - self.origin
-        wy, wz = y * w[:, None], z * w[:, None]
-        parts = (
-            wy.sum(0),
-            wz.sum(0),
-            wy.T @ z,
-            wz.T @ z + w.sum() * torch.cholesky_inverse(factor),
-            (wy * y).sum(),
-        )
-        total = torch.cat([part.flatten() for part in parts]).unsqueeze(0)
-        bound = linear.log_evidence(self._centred(x)) @ w
-        return Statistics(w.sum().reshape(1), total, bound, w.sum())
+        return expected_statistics(self._linear(), x - self.origin, self._centred(x), w)
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
-        """M-step: the least squares of x on (z, 1), and the mean square of what it leaves."""
-        d, q = self.features, self.latent
-        n = statistics.total_weight
-        x, z, xz, zz, xx = statistics.total[0].split([d, q, d * q, q * q, 1])
-        xz, zz = xz.reshape(d, q), zz.reshape(q, q)
-        # [z; 1] [z; 1]' and x [z; 1]'
-        gram = torch.cat([torch.cat([zz, z[:, None]], 1), torch.cat([z, n.reshape(1)])[None]])
-        cross = torch.cat([xz, x[:, None]], 1)
-        coefficients = torch.cat([self.loading, (self.unit * self.loc_unconstrained)[:, None]], 1).detach()
+        """M-step: least squares of x on (z, 1), and the mean square of the residuals. Frozen parameters do not change.
+
+        Args:
+            statistics: the result of `expect`, added over all rows.
+            length: not used: the M-step goes to the maximum.
+        """
+        q = self.latent
+        current = torch.cat([self.loading, (self.unit * self.loc_unconstrained)[:, None]], 1).detach()
         frozen = torch.tensor([self.is_frozen("loading")] * q + [self.is_frozen("loc")])
-        held, free = frozen.nonzero().squeeze(1), (~frozen).nonzero().squeeze(1)
-        if len(free):  # of what the held coefficients leave
-            rest = cross[:, free] - coefficients[:, held] @ gram[held][:, free]
-            coefficients[:, free] = torch.cholesky_solve(rest.T, torch.linalg.cholesky(gram[free][:, free])).T
+        coefficients, variance = regress(statistics, current, frozen)
         if not self.is_frozen("loading"):
             self.loading = coefficients[:, :q]
         if not self.is_frozen("loc"):
             self.loc = self.origin + coefficients[:, q]
-        if self.is_frozen("scale"):
-            return
-        left = xx.squeeze() - (coefficients * cross).sum()
-        if len(held):  # (else the coefficients are orthogonal to what they leave)
-            left = left - (coefficients * (cross - coefficients @ gram)).sum()
-        self.scale = (left / (n * d)).clamp(min=ROUNDING * xx.squeeze() / (n * d)).sqrt()
+        if not self.is_frozen("scale"):
+            self.scale = variance.sqrt()
 
     def remeasure(self, statistics: Statistics) -> Statistics:
-        """The same: all are measured from the one `origin`."""
+        """The same statistics: all are taken about the one `origin`."""
         return statistics
 
     # starting, checking, turning
@@ -172,16 +198,21 @@ class PPCA(ContinuousLatent):
     @on_the_cpu
     @torch.no_grad()
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
-        """Learn the names and the unit of the data; then, unless parameters are set and redraw=False, draw new ones: a
-        random loading and a noise of half the mean variance of a column each, the mean of the data."""
-        rows = as_rows(x, weights)
-        self._unlabelled(rows.labels)
-        self._require_columns(rows)
-        self.schema = rows.schema or self.schema
+        """Learn the names and the unit of the data, then draw starting parameters.
+
+        They are the mean of the data, a random loading, and a noise of half the mean variance of a column.
+
+        Args:
+            x: the table, as `fit` takes it.
+            weights: row weights (n,), or None.
+            generator: the source of random numbers.
+            redraw: False keeps parameters that are already set. Frozen parameters are always kept.
+        """
+        rows = self._learn_table(x, weights)
         self.require_frozen_set()
         kept = [name for name in self.names_set if not redraw or self.is_frozen(name)]
-        own = {name: getattr(self, name).detach().clone() for name in kept}
-        self._anchor(rows)
+        own = {name: self.value(name).detach().clone() for name in kept}
+        self._set_units(rows)
         spread = self.unit.squeeze() / 2**0.5
         drawn = torch.randn(self.features, self.latent, generator=generator, dtype=torch.float64)
         start = {"loc": rows.spread.mean, "loading": spread * drawn / self.latent**0.5, "scale": spread}
@@ -189,19 +220,21 @@ class PPCA(ContinuousLatent):
             setattr(self, name, value)
 
     def check(self) -> None:
-        """Raise `Collapse` if no noise is left: some columns follow from others, and the likelihood has no bound."""
+        """Raise `Collapse` if almost no noise is left: the likelihood then has no upper bound."""
         self._require_noise(self.scale.detach() ** 2, self.unit.squeeze() ** 2)
 
     @torch.no_grad()
     def rotate(self) -> None:
-        """Turn z to the principal axes, in place: the columns of `loading` become orthogonal, the longest first, each
-        with its largest entry positive. The distribution of x stays the same."""
+        """Turn z to the principal axes, in place; the distribution of x stays the same.
+
+        The columns of `loading` become orthogonal, the longest first, and the largest entry of each is positive.
+        """
         left, lengths, _ = torch.linalg.svd(self.loading, full_matrices=False)
         largest = left.gather(0, left.abs().argmax(0, keepdim=True))
         self.loading = left * lengths * torch.where(largest < 0, -1.0, 1.0)
 
     def free_parameters(self) -> int:
-        """d of loc, d q of the loading less the q (q - 1) / 2 of a rotation of z, 1 of the scale; 0 of frozen ones."""
+        """d of loc, d q - q (q - 1) / 2 of the loading (less rotations of z), 1 of the scale; 0 of frozen ones."""
         d, q = self.features, self.latent
         numbers = {"loc": d, "loading": d * q - q * (q - 1) // 2, "scale": 1}
         return sum(number for name, number in numbers.items() if not self.is_frozen(name))
@@ -212,27 +245,27 @@ class PPCA(ContinuousLatent):
         return LinearGaussian(self.loc, self.loading, self.scale)
 
     def _centred(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """x - loc, without the rounding that a far origin would bring in."""
+        """x - loc, without the rounding error of a far origin."""
         return (x - self.origin) - self.unit * self.loc_unconstrained
 
-    def _anchor(self, rows: Rows) -> None:
-        """Measure from the mean of the data (from a frozen loc), in the root mean variance of a column."""
+    def _set_units(self, rows: Rows) -> None:
+        """Measure from the mean of the data (or a frozen loc), in the root mean variance of a column."""
         names_set = set(self.names_set)
-        kept = {name: getattr(self, name).detach().clone() for name in ("loc", "loading")}
+        kept = {name: self.value(name).detach().clone() for name in ("loc", "loading")}
         mean, variance = rows.spread.mean, rows.spread.variance.mean()
         self._require_noise(variance, mean.square().mean() * torch.finfo(torch.float64).eps)
-        centre = kept["loc"] if self.is_frozen("loc") else mean  # which keeps its bits there
+        centre = kept["loc"] if self.is_frozen("loc") else mean  # a frozen loc keeps its bits at the origin
         self.origin, self.unit = centre.to(self.origin), variance.sqrt().reshape(1).to(self.unit)
         for name, value in kept.items():
             setattr(self, name, value)
-        self.names_set = names_set  # measured anew, not set
+        self.names_set = names_set  # the values are the same, in new units
 
-    def _require_noise(self, variance: Tensor, whole: Tensor) -> None:
-        if not variance > COLLAPSED * whole:
+    def _require_noise(self, variance: Tensor, total: Tensor) -> None:
+        if not variance > COLLAPSED * total:
             raise Collapse(
-                f"the noise variance is all but 0 beside {self.latent} latent dimensions: some columns follow from "
+                f"the noise variance is almost 0 with {self.latent} latent dimensions: some columns follow from "
                 "others, or their units differ too widely",
-                cure="drop such columns, or take fewer latent dimensions; or measure them in units that are closer",
+                cure="drop such columns, or take fewer latent dimensions; or use units that are closer",
             )
 
     def _require_parameters(self) -> None:

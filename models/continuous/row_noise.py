@@ -1,4 +1,4 @@
-"""Standard normal noise that belongs to a row: an estimate by draws then depends on nothing but the row."""
+"""Standard normal noise that depends on the values of a row only, so that estimates by draws can be repeated."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FIRST, SECOND = -4658895280553007687, -7723592293110705685  # the multipliers of
 
 
 def row_noise(x: Float[Tensor, "n d"], size: int) -> Float[Tensor, "n q"]:
-    """(n, size) numbers that look like draws from N(0, 1), the same ones for the same row, wherever it stands.
+    """(n, size) numbers that behave like draws from N(0, 1), the same for the same row wherever it stands.
 
-    The bits of each row are hashed to 64, which are the seed of a counter-based generator (splitmix64; Steele, Lea &
-    Flood, OOPSLA 2014), whose uniform numbers go through the normal quantile function. Torch's random state is left
-    alone. Integers wrap around, as the generator wants.
+    The bits of each row are hashed to 64 bits, which seed a counter-based generator (splitmix64; Steele, Lea & Flood,
+    OOPSLA 2014). Its uniform numbers go through the normal quantile function. Torch's random state does not change.
+    Integers overflow on purpose.
     """
     bits = (x + 0.0).contiguous().view(torch.int32 if x.dtype == torch.float32 else torch.int64).long()  # -0 is 0
-    if x.dtype == torch.float64:  # whose low bits are 0 in whole numbers: a product with a key would lose its high ones
+    if x.dtype == torch.float64:  # low bits of integers are 0, and products would lose the high ones
         bits = bits ^ _shifted(bits, 32)
     keys = _mixed(GOLDEN * torch.arange(1, x.shape[1] + 1, device=x.device)) | 1
     seeds = _mixed((bits * keys).sum(1))
@@ -28,12 +28,12 @@ def row_noise(x: Float[Tensor, "n d"], size: int) -> Float[Tensor, "n q"]:
 
 
 def _mixed(x: Int[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-    """Each number to another, one to one, all of whose bits depend on all of its bits."""
+    """A bijection of 64-bit integers in which every output bit depends on every input bit."""
     x = (x ^ _shifted(x, 30)) * FIRST
     x = (x ^ _shifted(x, 27)) * SECOND
     return x ^ _shifted(x, 31)
 
 
 def _shifted(x: Int[Tensor, "*s"], by: int) -> Int[Tensor, "*s"]:
-    """To the right, with zeros from the left."""
+    """x shifted to the right, with zeros from the left."""
     return (x >> by) & ((1 << (64 - by)) - 1)

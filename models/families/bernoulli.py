@@ -26,10 +26,26 @@ CERTAIN = 700.0  # log odds beyond which exp leaves float64
 
 
 class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
-    """Independent yes-or-no columns: x[d] | z = k ~ Bernoulli(probs[k, d]), x in {0, 1}.
+    """Independent columns of 0 and 1: p(x | z = k) = product over d of probs[k, d]^x[d] (1 - probs[k, d])^(1 - x[d]).
 
-    Parameter: `probs` (k, d), which maximum likelihood may put at exactly 0 or 1. prior: None, "weak" (a k-th of a row,
-    spread evenly: Beta(1 + 1 / 2k, 1 + 1 / 2k)) or a `Beta` of each probability.
+    Parameter: `probs` (k, d), the probabilities of a 1. Maximum likelihood may put them at exactly 0 or 1.
+
+    Args:
+        components: k, the number of components.
+        features: d, the number of columns of x.
+        prior: None for maximum likelihood; a `torch.distributions.Beta` of each probability; or "weak":
+            Beta(1 + 1 / 2k, 1 + 1 / 2k), which adds 1 / k row with half a one in each column.
+
+    Raises:
+        ValueError: if an argument is none of these.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Bernoulli
+        >>> family = Bernoulli(components=1, features=2)
+        >>> family.match(torch.tensor([[0.5, 0.25]]))
+        >>> family.log_prob(torch.tensor([[1.0, 0.0]]).double()).exp().item()  # 0.5 * 0.75
+        0.375
     """
 
     expects = "0 or 1"
@@ -56,16 +72,16 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return x
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
-        """Probabilities to means."""
+        """Probabilities = means."""
         self.probs = mean.clamp(0, 1)  # a mean of ones may exceed 1 by rounding
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log p(x | z = k) in nats: of the ones and of the zeros apart, so that 0 log 0 = 0."""
+        """log p(x | z = k) in nats. Ones and zeros are summed separately, so that 0 log 0 = 0."""
         odds = self.probs_unconstrained
         return _product(x, odds) + _product(1 - x, -odds)
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log p(seen cells | z = k) in nats: a missing cell is neither a one nor a zero."""
+        """log p(observed values | z = k) in nats: a missing value counts neither as a one nor as a zero."""
         odds = self.probs_unconstrained
         return _product(x.nan_to_num(nan=0.0), odds) + _product((1 - x).nan_to_num(nan=0.0), -odds)
 
@@ -74,7 +90,7 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return self.probs
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-        """eta = log odds, A = -log of the probability of a zero, summed."""
+        """eta = log odds, A = -sum of log(1 - probs)."""
         odds = self.probs_unconstrained
         return odds, torch.nn.functional.logsigmoid(-odds).sum(-1)
 
@@ -84,16 +100,16 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return BLOCK_ROWS
 
     def visit(self) -> Visit:
-        """The fused pass, several columns at a time: that of `Categorical` with two levels."""
+        """The fused pass of `Categorical` with two levels, several columns at a time."""
         odds = self.probs_unconstrained.detach()
         two = torch.nn.functional.logsigmoid(torch.stack([-odds, odds], -1))  # (k, d, 2)
         return self.joint.visit(list(two.unbind(1)), lambda sums: sums[:, 1::2])  # those of the ones
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
-        """Of Beta(a, b): a + b - 2 rows, a - 1 of them ones."""
+        """Beta(a, b) adds a + b - 2 rows, a - 1 of them ones."""
         if not self.priors:
             return None
-        a, b = (self.priors.hyper("probs", name) for name in ("concentration1", "concentration0"))
+        a, b = (self.priors.hyperparameter("probs", name) for name in ("concentration1", "concentration0"))
         return a + b - 2, a - 1
 
     def weak_belief(self, data: Moments) -> dict[str, Distribution]:
@@ -101,26 +117,26 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return {"probs": Beta(torch.ones_like(data.mean), torch.ones_like(data.mean))}
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """Of Beta(a, b): the ones, and the zeros."""
+        """To Beta(a, b): the number of ones, and of zeros."""
         return {"probs": {"concentration1": total, "concentration0": weight.unsqueeze(-1) - total}}
 
     def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """At the log odds E[log odds]."""
+        """The family at log odds = E[log odds]."""
         a, b = beliefs["probs"].concentration1, beliefs["probs"].concentration0
         logs = torch.stack([torch.digamma(a), torch.digamma(b)])
         short = logs.logsumexp(0) - torch.digamma(a + b)  # the two expected probabilities do not sum to 1
         return self.at({"probs_unconstrained": logs[0] - logs[1]}), short.sum(-1)
 
     def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
-        """Bernoulli columns, at the mean probabilities."""
+        """Bernoulli columns with the mean probabilities."""
         return dist.Bernoulli(beliefs["probs"].mean).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
-        """What is neither 0 nor 1."""
+        """Values other than 0 and 1."""
         return None if torch.equal(x * x, x) else (x != 0) & (x != 1)
 
     def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n d"]:
-        """The rows themselves, so that squared distances count the columns that differ."""
+        """The rows themselves: squared distances then count the columns that differ."""
         return x
 
     def profiles(self) -> list[Profile]:

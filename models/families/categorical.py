@@ -21,17 +21,34 @@ from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .probability_constraints import Simplexes, log_simplexes
-from .whole_numbers import not_counts
+from .whole_numbers import invalid_counts
 
 
 class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
-    """Independent columns of categories: x[d] | z = k ~ Categorical(probs[k, d]), x[d] in 0 .. levels[d] - 1.
+    """Independent columns of categories: p(x | z = k) = product over d of probs[k, d, x[d]].
 
-    levels: how many categories, one number for each column. Parameter: `probs` (k, d, largest of levels), 0 beyond the
-    levels of a column; maximum likelihood may put others at exactly 0, too. prior: None, "weak" (a k-th of a row,
-    spread evenly over the levels) or a `Dirichlet` over the levels (columns of different levels: of as many as the
-    largest, of which each takes its own).
-    Goodman, Biometrika 61 (1974), 215-231.
+    x[d] is the code of a category, 0 .. levels[d] - 1. A mixture of them is latent class analysis (Goodman, Biometrika
+    61 (1974), 215-231).
+
+    Parameter: `probs` (k, d, L), with L the largest number of levels. It is 0 beyond the levels of a column. Maximum
+    likelihood may put other probabilities at exactly 0, too.
+
+    Args:
+        components: k, the number of components.
+        levels: the number of categories of each column, d whole numbers.
+        prior: None for maximum likelihood; a `torch.distributions.Dirichlet` over the L levels, of which each column
+            uses its own; or "weak", which adds 1 / k row, spread evenly over the levels.
+
+    Raises:
+        ValueError: if an argument is none of these.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Categorical
+        >>> family = Categorical(components=1, levels=[2, 3])
+        >>> family.match(torch.tensor([[0.5, 0.5, 0.25, 0.25, 0.5]]))  # shares of each level of each column in turn
+        >>> round(family.log_prob(torch.tensor([[1.0, 2.0]]).double()).exp().item(), 6)  # 0.5 * 0.5
+        0.25
     """
 
     probs: Tensor
@@ -45,6 +62,7 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         most = max(levels)
         mask = torch.arange(most) < torch.tensor(levels).unsqueeze(-1)  # (d, L)
         self.levels = tuple(levels)
+        self.is_conjugate = len(set(levels)) == 1  # otherwise the columns have posteriors of different sizes
         self.joint = JointCodes(levels)
         self.shared = frozenset({"mask"})
         self.register_buffer("mask", mask, persistent=False)
@@ -66,14 +84,14 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return dist.Categorical(logits=self._log_probs()[z]).to_event(1)
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
-        """T(x): for each level of each column in turn, whether x is it."""
+        """T(x): for each level of each column in turn, 1 if x has this level, else 0."""
         hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype, device=x.device)  # (n, d, L)
-        gone = x.isnan()
-        indicators = hot.to(x.dtype).masked_fill(gone.unsqueeze(-1), torch.nan) if gone.any() else hot.to(x.dtype)
+        missing = x.isnan()
+        indicators = hot.to(x.dtype).masked_fill(missing.unsqueeze(-1), torch.nan) if missing.any() else hot.to(x.dtype)
         return indicators[:, self.mask]
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
-        """Probabilities to shares."""
+        """Probabilities = shares of the levels."""
         share = mean.new_zeros(len(mean), *self.mask.shape)
         share[:, self.mask] = mean
         self.probs = share / share.sum(-1, keepdim=True)
@@ -99,23 +117,23 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             return self.joint.visit([log_probs[:, j, :n] for j, n in enumerate(self.levels)])
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
-        """Of a Dirichlet: its concentrations less 1, and their sum in each column."""
+        """A Dirichlet adds concentration - 1 rows of each level."""
         if not self.priors:
             return None
-        total = torch.where(self.mask, self.priors.hyper("probs", "concentration") - 1, 0.0)
+        total = torch.where(self.mask, self.priors.hyperparameter("probs", "concentration") - 1, 0.0)
         return total.sum(-1, keepdim=True).expand_as(total)[self.mask], total[self.mask]
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
-        """Sum of the log Dirichlet densities of the columns, over their own levels; 0 without a prior."""
+        """The log Dirichlet densities, summed over columns, each over its own levels; 0 without a prior."""
         if not self.priors:
             return super().log_prior()
-        alpha, own = self.priors.hyper("probs", "concentration"), self.mask
+        alpha, own = self.priors.hyperparameter("probs", "concentration"), self.mask
         normalizer = torch.lgamma(torch.where(own, alpha, 0.0).sum(-1)) - torch.where(own, alpha.lgamma(), 0.0).sum(-1)
         kernel = torch.where(own & (alpha > 1), (alpha - 1) * self._log_probs(), 0.0)
         return normalizer.sum() * (self.components // self.copies) + self.sum_per_copy(kernel)
 
     def coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n s"]:
-        """T(x), so that squared distances count the columns that differ, twice."""
+        """T(x): squared distances are then twice the number of columns that differ."""
         return self.statistics(x)
 
     def weak_belief(self, data: Moments) -> dict[str, Distribution]:
@@ -123,22 +141,22 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return {"probs": Dirichlet(torch.ones(self.mask.shape, dtype=torch.float64))}
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """Of a Dirichlet: how often each level came."""
+        """To a Dirichlet: the number of rows with each level."""
         return {"probs": {"concentration": total.unflatten(-1, self.mask.shape)}}
 
     def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """At the probabilities in proportion to exp(E[log probs])."""
+        """The family at probabilities proportional to exp(E[log probs])."""
         alpha = beliefs["probs"].concentration
         logs = torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
         return self.at({"probs_unconstrained": logs}), logs.logsumexp(-1).sum(-1)
 
     def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
-        """Categorical columns, at the mean probabilities."""
+        """Categorical columns with the mean probabilities."""
         return dist.Categorical(beliefs["probs"].mean).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
-        """What is no code of a level of its column."""
-        return not_counts(x, x.new_tensor(self.levels))
+        """Values that are not the code of a level of their column."""
+        return invalid_counts(x, x.new_tensor(self.levels))
 
     def profiles(self) -> list[Profile]:
         """The probability of each level of each column."""

@@ -1,4 +1,4 @@
-"""Prior densities of a family's parameters, as distributions that a user knows: Beta, Dirichlet, Gamma."""
+"""Priors of a family's parameters, given as distributions of Pyro: Beta, Dirichlet, Gamma."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ Prior = str | Distribution | Mapping[str, Distribution] | None
 class Priors(nn.Module):
     """Independent priors of parameters, by name. Their hyperparameters are buffers: saved with the model, not learnt.
 
-    kinds: what each parameter's prior must be, and the shape of its hyperparameters, such as {"rate": (Gamma, (d,))}.
-    prior: None; "weak", which the family sets itself, from data if it has to (NaN until then); a distribution, where
-    there is one parameter; or distributions by parameter name, the others flat. Hyperparameters are broadcast to shape.
-    Raises ValueError if a density has its maximum at a boundary that the likelihood excludes: concentrations must be at
-    least 1. proper: take any density, for a posterior over the parameters rather than a maximum.
+    Args:
+        prior: None; "weak", which the family sets itself, from data if it needs them (NaN until then); a distribution,
+            if there is one parameter; or distributions by parameter name, where the other parameters have no prior.
+            Hyperparameters are broadcast to their shape.
+        kinds: the class of each parameter's prior and the shape of its hyperparameters: {"rate": (Gamma, (d,))}.
+        proper: accept every proper density, for a posterior of the parameters. Otherwise, for a maximum a posteriori,
+            concentrations must be at least 1: below, the density is infinite at the boundary.
+
+    Raises:
+        ValueError: if the prior is none of these, or a concentration is too small.
     """
 
     def __init__(self, prior: Prior, kinds: Mapping[str, tuple[Any, tuple[int, ...]]], proper: bool = False):
@@ -62,24 +67,25 @@ class Priors(nn.Module):
                 f"the prior of {name} is {distribution!r}, expected a {kind.__name__} of pyro.distributions"
             )
         for hyper in kind.arg_constraints:
+            # the hyperparameters of some distributions of torch are properties, which `vars` does not show
             value = torch.as_tensor(getattr(distribution, hyper), dtype=torch.float64).detach()
             if self.proper and not (torch.isfinite(value) & (value > 0)).all():
                 raise ValueError(f"the prior of {name} has {hyper} {value.tolist()}, expected positive numbers")
             if hyper.startswith("concentration") and not (self.proper or (value >= 1).all()):
                 raise ValueError(
                     f"the prior of {name} has {hyper} {value.tolist()}, expected at least 1: below it the density has "
-                    "no maximum inside, so that it belongs to a posterior over parameters, not to MAP"
+                    "no maximum inside its support. Such a prior is for BayesianMixture, not for MAP"
                 )
             try:
-                setattr(self, f"{name}_{hyper}", value.expand(shape).clone())
+                self.register_buffer(f"{name}_{hyper}", value.expand(shape).clone())
             except RuntimeError:
                 raise ValueError(
                     f"the prior of {name} has {hyper} of shape {tuple(value.shape)}, expected one that fits {shape}"
                 ) from None
 
-    def hyper(self, name: str, hyper: str) -> Tensor:
+    def hyperparameter(self, name: str, hyper: str) -> Tensor:
         """A hyperparameter. Raises ValueError while a weak prior has not seen data."""
-        value = getattr(self, f"{name}_{hyper}")
+        value = torch.as_tensor(self._buffers[f"{name}_{hyper}"])
         if torch.isnan(value).any():
             raise ValueError('prior="weak" takes its scale from data, which this model has not seen: fit or seed it')
         return value
@@ -87,8 +93,8 @@ class Priors(nn.Module):
     def distribution(self, name: str) -> Distribution:
         """The prior of a parameter. Raises ValueError while a weak prior has not seen data."""
         kind, _ = self.kinds[name]
-        return kind(**{hyper: self.hyper(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
+        return kind(**{hyper: self.hyperparameter(name, hyper) for hyper in kind.arg_constraints}, validate_args=False)
 
     def log_prob(self, **parameters: Tensor) -> list[Float[Tensor, "k ..."]]:
-        """The log prior densities of these parameters, by name, that have a prior: of each member."""
+        """The log prior density of each parameter that has a prior, one number for each component (and column)."""
         return [self.distribution(name).log_prob(parameters[name]) for name in self.names]

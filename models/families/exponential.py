@@ -23,10 +23,26 @@ ZERO = 1e-100  # mean over the average component's, below which a component has 
 
 
 class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
-    """Independent waiting times: x[d] | z = k ~ Exponential(rate[k, d]), density rate exp(-rate x).
+    """Independent waiting times: p(x | z = k) = product over d of rate[k, d] exp(-rate[k, d] x[d]), x[d] >= 0.
 
-    Parameter: `rate` (k, d), the inverse of the mean, in 1 / units of the column. prior: None, "weak" (a k-th of a row,
-    spread as the data) or a `Gamma` of each rate.
+    Parameter: `rate` (k, d), the inverse of the mean, in 1 / units of the column.
+
+    Args:
+        components: k, the number of components.
+        features: d, the number of columns of x.
+        prior: None for maximum likelihood; a `torch.distributions.Gamma` of each rate; or "weak", which adds 1 / k row
+            with the mean of the data.
+
+    Raises:
+        ValueError: if an argument is none of these.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Exponential
+        >>> family = Exponential(components=1, features=1)
+        >>> family.match(torch.tensor([[2.0]]))  # the mean
+        >>> family.rate.item(), family.log_prob(torch.zeros(1, 1).double()).exp().item()
+        (0.5, 0.5)
     """
 
     expects = "numbers of at least 0"
@@ -49,7 +65,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return x
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
-        """Means to rates."""
+        """Rates = 1 / means."""
         self.rate = 1 / mean.clamp(min=1e-300)
 
     def expected_statistics(self) -> Float[Tensor, "k d"]:
@@ -61,13 +77,13 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return -self.rate, self.rate_unconstrained
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
-        """Of Gamma(a, b): a - 1 rows of total b."""
+        """Gamma(a, b) adds a - 1 rows with the sum b."""
         if not self.priors:
             return None
-        return self.priors.hyper("rate", "concentration") - 1, self.priors.hyper("rate", "rate")
+        return self.priors.hyperparameter("rate", "concentration") - 1, self.priors.hyperparameter("rate", "rate")
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
-        """The weak prior: 1 / k rows that hold the mean of the data. Raises ValueError for a column of zeros."""
+        """Set the weak prior: 1 / k row with the mean of the data. Raises ValueError for a column of zeros."""
         if (data.mean <= 0).any():
             column = int((data.mean <= 0).nonzero()[0])
             raise ValueError(f"column {column} is 0 in every row, expected some positive number: drop the column")
@@ -76,7 +92,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             self.priors["rate"] = Gamma(torch.full_like(data.mean, 1 + 1 / k), data.mean / k)
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """Which members have shrunk onto rows of zeros, where the density has no upper bound."""
+        """(k,) the components that have only rows of zeros: their likelihood is unbounded."""
         mean = (1 / self.rate.detach()).unflatten(0, (self.copies, -1))
         average = weights.reshape(self.copies, 1, -1) @ mean
         return (mean < ZERO * average).any(-1).flatten()
@@ -86,11 +102,11 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return {"rate": Gamma(torch.ones_like(data.mean), data.mean)}
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """Of Gamma(a, b): the rows, and their sum."""
+        """To Gamma(a, b): the number of rows, and their sum."""
         return {"rate": {"concentration": weight.unsqueeze(-1).expand_as(total), "rate": total}}
 
     def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """At the rate E[rate]."""
+        """The family at rate = E[rate]."""
         a, b = beliefs["rate"].concentration, beliefs["rate"].rate
         return self.at({"rate": a / b}), (torch.digamma(a) - a.log()).sum(-1)
 
@@ -100,7 +116,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return dist.TransformedDistribution(dist.Pareto(b, a), AffineTransform(-b, 1.0)).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
-        """What is negative."""
+        """Negative values."""
         return x < 0
 
     def profiles(self) -> list[Profile]:

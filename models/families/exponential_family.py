@@ -1,4 +1,4 @@
-"""Exponential families: one look at T(x) gives all log densities by one matrix product and all sums by another."""
+"""Exponential families: T(x) gives all log densities by one matrix product and all sums by another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..kernels.linear_pass import Linear, columns
+from ..kernels.linear_pass import CompiledLinearPass, identity_pairs
 from ..kernels.visit import Summarize, Visit
 from .abilities import HasExpectedLogProb
 from .conjugate_priors import Priors
@@ -17,12 +17,24 @@ NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and
 
 
 class ExponentialFamily(HasExpectedLogProb):
-    """log p(x | k) = T(x) . eta[k] - A[k] + h(x), with T `statistics`, (eta, -A) `natural` and h `carrier`.
+    """log p(x | z = k) = T(x) . eta[k] - A[k] + h(x), with T `statistics`, (eta, -A) `natural` and h `carrier`.
 
-    Where columns are independent, A and h may be given for each column, which rows with missing cells need.
+    A family that writes `natural` besides `component`, `statistics` and `match` gets its E-step and M-step as two
+    matrix products. `match` is then exact maximum likelihood. If columns are independent, A and h may be given for
+    each column; rows with missing values need this.
 
-    A family that writes `natural` besides `component`, `statistics` and `match` has its E-step and M-step as two
-    matrix products. `match` is then exact maximum likelihood.
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import ExponentialFamily, Poisson
+        >>> class Fast(Poisson):  # Poisson has all of this already
+        ...     def natural(self):
+        ...         return self.rate.log(), -self.rate
+        ...     def carrier(self, x):
+        ...         return -torch.lgamma(x + 1)
+        >>> family = Fast(components=1, features=1)
+        >>> family.match(torch.tensor([[2.0]]))
+        >>> round(family.log_prob(torch.zeros(1, 1).double()).item(), 6)
+        -2.0
     """
 
     priors: Priors
@@ -32,15 +44,15 @@ class ExponentialFamily(HasExpectedLogProb):
         self.priors = Priors(None, {})  # families with priors put theirs in its place
 
     def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k *d"]]:
-        """The natural parameters eta, which may be infinite, and minus the log normalizer A: (k,), or (k, d)."""
+        """The natural parameters eta (k, s), which may be infinite, and minus the log normalizer A: (k,) or (k, d)."""
         raise NotImplementedError(f"{type(self).__name__} does not write natural(): an ExponentialFamily must")
 
     def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n *d"] | float:
-        """h(x): what depends on the row alone: (n,), or (n, d)."""
+        """h(x), the part of log p that depends on the row alone: (n,), or (n, d). By default 0."""
         return 0.0
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log p(x | z = k) in nats, differentiable in the parameters; -inf for what a member cannot give."""
+        """log p(x | z = k) in nats, differentiable in the parameters; -inf where the density is 0."""
         eta, constant = self.natural()
         log_prob = self.statistics(x) @ eta.clamp(-NEVER, NEVER).T + _summed(constant)
         log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
@@ -48,44 +60,44 @@ class ExponentialFamily(HasExpectedLogProb):
         return log_prob + (_summed(h).unsqueeze(-1) if isinstance(h, Tensor) else h)
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """log p(seen cells of x | z = k) in nats: the sums of `log_prob` without the missing columns."""
+        """log p(observed values of x | z = k) in nats: the terms of `log_prob` without those of missing values."""
         eta, constant = self.natural()
-        seen = (~x.isnan()).to(x.dtype)
+        observed = (~x.isnan()).to(x.dtype)
         t = self.statistics(x)
-        log_prob = torch.where(t.isnan(), 0.0, t) @ eta.clamp(-NEVER, NEVER).T + seen @ constant.T
+        log_prob = torch.where(t.isnan(), 0.0, t) @ eta.clamp(-NEVER, NEVER).T + observed @ constant.T
         log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
         h = self.carrier(x)
         return log_prob + (torch.where(x.isnan(), 0.0, h).sum(-1, keepdim=True) if isinstance(h, Tensor) else h)
 
     def visit(self) -> Visit:
-        """One look at T(x) for both, compiled where rows are on the CPU."""
+        """One pass over T(x) for densities and sums, compiled where rows are on the CPU."""
         with torch.no_grad():
             eta, constant = self.natural()
             own = LinearPass(self, eta.clamp(-NEVER, NEVER), _summed(constant).unsqueeze(-1))
         return Visit(own.block, compiled=own.linear)
 
     def expected_log_prob(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, " k"]:
-        """total . eta - weight A of each member."""
+        """total . eta - weight A of each component."""
         eta, constant = self.natural()
         terms = torch.where(total == 0, 0.0, total * eta)  # 0 log 0 = 0
         return terms.sum(-1) + weight * _summed(constant.reshape(len(constant), -1))
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
-        """log p(theta) under the prior: a density in the parameters; 0 without one."""
-        terms = self.priors.log_prob(**{name: getattr(self, name) for name in self.priors.names})
+        """log p(theta) under the prior, a density in the parameters; 0 without one."""
+        terms = self.priors.log_prob(**{name: self.value(name) for name in self.priors.names})
         return super().log_prior() + sum(map(self.sum_per_copy, terms))
 
 
 @dataclass(frozen=True)
 class LinearPass:
-    """Rows to their log densities under members of natural parameters eta (k, s) and minus log normalizers (k, 1)."""
+    """The pass of components with natural parameters eta (k, s) and minus log normalizers `constant` (k, 1)."""
 
     family: ExponentialFamily
     eta: Float[Tensor, "k s"]
     constant: Float[Tensor, "k 1"]
 
     def block(self, x: Tensor) -> tuple[Tensor, Summarize]:
-        """By torch, as `Visit.block`."""
+        """In torch, as `Visit.block`."""
         t = self.family.statistics(x)
         log_prob = torch.addmm(self.constant, self.eta, t.T)  # (k, n): reductions over k run along memory
         if (self.eta.abs() == NEVER).any():
@@ -93,14 +105,14 @@ class LinearPass:
         return log_prob.add_(self.carrier(x)).T, lambda r: r.T @ t
 
     def carrier(self, x: Tensor) -> Tensor:
-        """h(x): (n,) or (); NaN if some cell is `unsupported`."""
+        """h(x): (n,) or (); NaN if some value is `unsupported`."""
         return _summed(torch.as_tensor(self.family.carrier(x), dtype=x.dtype)) + self.family.nan_if_unsupported(x)
 
-    def linear(self) -> Linear:
-        """Compiled: T(x) are the numbers."""
+    def linear(self) -> CompiledLinearPass:
+        """The compiled pass, on the numbers T(x)."""
         s, coefficients = self.eta.shape[1], torch.cat([self.constant, self.eta], -1)
-        return Linear(
-            self.eta.new_zeros(s), columns(s), coefficients, _without_weight,
+        return CompiledLinearPass(
+            self.eta.new_zeros(s), identity_pairs(s), coefficients, _without_weight,
             numbers=self.family.statistics, carrier=self.carrier,
         )  # fmt: skip
 
@@ -110,5 +122,5 @@ def _without_weight(total: Tensor, common: Tensor) -> Tensor:
 
 
 def _summed(part: Tensor) -> Tensor:
-    """Over the columns, where it is given for each of them."""
+    """The sum over columns, if there is a number for each column."""
     return part.sum(-1) if part.ndim == 2 else part

@@ -41,7 +41,7 @@ class Family(Start, Description):
         ...         self.probs = 1 / (1 + mean)
         >>> family = Geometric(1, 1)
         >>> family.match(torch.tensor([[3.0]]))
-        >>> round(family.probs.item(), 3)
+        >>> round(family.probs.item(), 6)
         0.25
     """
 

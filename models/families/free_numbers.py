@@ -26,6 +26,4 @@ def free_numbers(constraint: object, parameter: Tensor) -> int:
     d = parameter.shape[-1] if parameter.ndim else 1
     if constraint in (constraints.lower_cholesky, constraints.positive_definite):
         return parameter.numel() // (d * d) * (d * (d + 1) // 2) if parameter.ndim == 3 else parameter.numel()
-    if constraint is constraints.corr_cholesky:
-        return parameter.numel()  # unconstrained, it has only the free ones
-    return parameter.numel()
+    return parameter.numel()  # also for corr_cholesky, which has only the free numbers on the unconstrained side

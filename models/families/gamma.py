@@ -29,12 +29,30 @@ WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): m
 
 
 class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
-    """Independent positive columns: x[d] | z = k ~ Gamma(concentration[k, d], rate[k, d]).
+    """Independent positive columns: p(x | z = k) = product over d of b^a x^(a - 1) exp(-b x) / Gamma(a).
 
-    Parameters: `concentration` (k, d), and `rate` (k, d) in 1 / units of the column; mean = concentration / rate, and
-    its standard deviation is mean / sqrt(concentration). prior: None, "weak" (Gamma(1, 0.01) on the concentration,
-    which keeps a component from shrinking onto a few rows) or {"concentration": ..., "rate": ...}, either or both
-    `Gamma`s.
+    Here x is x[d], a is `concentration[k, d]` and b is `rate[k, d]`. The mean is a / b, and the standard deviation is
+    mean / sqrt(a).
+
+    Parameters: `concentration` (k, d), without unit, and `rate` (k, d), in 1 / units of the column.
+
+    Args:
+        components: k, the number of components.
+        features: d, the number of columns of x.
+        prior: None for maximum likelihood; `torch.distributions.Gamma`s by parameter, {"concentration": ..., "rate":
+            ...}, or one of them; or "weak": Gamma(1, 0.01) on the concentration, which keeps a component from shrinking
+            onto a few rows.
+
+    Raises:
+        ValueError: if an argument is none of these.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Gamma
+        >>> family = Gamma(components=1, features=1)
+        >>> family.concentration, family.rate = torch.tensor([[2.0]]), torch.tensor([[0.5]])
+        >>> family.moments().mean.item(), round(family.log_prob(torch.tensor([[4.0]]).double()).item(), 3)
+        (4.0, -2.0)
     """
 
     expects = "positive numbers"
@@ -65,8 +83,8 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         return torch.cat([u, log1p_deficit(u)], -1)
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
-        """The parameters with these means of T(x)."""
-        self._solve(mean.new_ones(len(mean), 1), mean)
+        """The parameters with E[T(x)] = mean."""
+        self._set_from_sums(mean.new_ones(len(mean), 1), mean)
 
     def expected_statistics(self) -> Float[Tensor, "k s"]:
         """E[u] = mean / unit - 1, and E[u - log(1 + u)], to which log(mean) - E[log x] = log a - digamma(a) adds."""
@@ -75,33 +93,33 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         return torch.cat([above, log1p_deficit(above) + log_minus_digamma(a)], -1)
 
     def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k d"]]:
-        """With the rate b in units of a / unit, b = (1 + excess) a / unit: eta = (-1 - a excess, 1 - a)."""
+        """eta = (-1 - a excess, 1 - a), where rate = (1 + excess) a / unit."""
         a = self.concentration
         excess = self.rate * self.unit / a - 1
         constant = log_gamma_deficit(a) - a * log1p_deficit(excess) - self.unit.log()
         return torch.cat([-1 - a * excess, 1 - a], -1), constant
 
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
-        """M-step: the concentration solves one equation (another beside a frozen rate), the rate follows from it."""
+        """M-step: one equation for the concentration, from which the rate follows."""
         if not self.priors:
             return super().maximize(weight, total)
         own = (weight > 0).unsqueeze(-1)
         before = self.concentration.detach(), self.rate.detach()
         stand_in = total[weight > 0].sum(0), weight.sum()
-        self._solve(torch.where(own, weight.unsqueeze(-1), stand_in[1]), torch.where(own, total, stand_in[0]))
+        self._set_from_sums(torch.where(own, weight.unsqueeze(-1), stand_in[1]), torch.where(own, total, stand_in[0]))
         self.concentration = torch.where(own, self.concentration.detach(), before[0])
         self.rate = torch.where(own, self.rate.detach(), before[1])
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """Which members have shrunk onto a point, where the density has no upper bound."""
+        """(k,) the components that have shrunk onto one value: their likelihood is unbounded."""
         return (self.concentration.detach() >= 0.99 * SHARPEST).any(-1)  # not quite: it comes back through a logarithm
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
-        """What is not positive."""
+        """Values that are not positive."""
         return x <= 0
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
-        """Raises ValueError for a column that does not vary."""
+        """Measure columns in their means. Raises ValueError for a constant column without a prior."""
         constant = data.covariance.diagonal() <= (1e-14 * data.mean) ** 2
         if constant.any() and "concentration" not in self.priors:
             raise ValueError(
@@ -110,10 +128,13 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
             )
         self.unit = data.mean.clone()
 
-    def _solve(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
-        """Maximum of the expected log-likelihood plus the log prior. With the rate at its best for a concentration a,
-        (a weight + s) / (sum + r), what is left is one equation in a; of a frozen rate b, digamma(a) = log b + mean of
-        log x, but for the prior."""
+    def _set_from_sums(self, weight: Float[Tensor, "k 1"], total: Float[Tensor, "k s"]) -> None:
+        """Maximum of the expected log-likelihood plus the log prior.
+
+        For a given concentration a the best rate is (a weight + s) / (sum + r), with a prior Gamma(s + 1, r) on the
+        rate. That leaves one equation in a. If the rate b is frozen, the equation is digamma(a) = log b + mean of
+        log x, plus terms of the prior.
+        """
         first, deficit = (total / weight).chunk(2, -1)
         zero = torch.zeros_like(weight)
         shape_of_a, rate_of_a = self._hyper("concentration", zero)
@@ -133,7 +154,7 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
             self.rate = (a + shape_of_b / weight) / ((1 + above) * self.unit)
 
     def _hyper(self, name: str, zero: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape - 1 and rate of the prior of a parameter, 0 and 0 without one."""
+        """Concentration - 1 and rate of the prior of a parameter; 0 and 0 without one."""
         if name not in self.priors:
             return zero, zero
-        return self.priors.hyper(name, "concentration") - 1, self.priors.hyper(name, "rate")
+        return self.priors.hyperparameter(name, "concentration") - 1, self.priors.hyperparameter(name, "rate")

@@ -1,4 +1,4 @@
-"""First values of the parameters of any distribution: the best of some guesses from means and variances."""
+"""First values of the parameters of any distribution: the best of some candidates from means and variances."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints, transform_to
 
-LOOKED_AT = 256  # rows that the guesses are tried on
+ROWS_TRIED = 256  # rows on which the candidates are compared
 
 
-def best_guess(
+def best_initial_values(
     make: Callable[..., Any],
     kinds: Mapping[str, Any],
     shapes: Mapping[str, tuple[int, ...]],
@@ -22,28 +22,33 @@ def best_guess(
     responsibilities: Float[Tensor, "n k"],
     known: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """The combination of guesses with the highest expected log-likelihood, for each component by itself, and for each
-    column where `make` gives distributions of numbers.
+    """The combination of candidates with the highest expected log-likelihood, for each component separately, and for
+    each column separately where `make` gives distributions of single numbers.
 
-    make: parameters by name to a distribution; kinds, shapes: of each parameter, its constraint and its shape; known:
-    the values of those that are.
+    Args:
+        make: a function from parameters by name to a distribution.
+        kinds: the constraint of each parameter.
+        shapes: the shape of each parameter.
+        x: some rows.
+        responsibilities: the share of each component in them.
+        known: parameters that are not to be chosen, by name.
     """
-    some = responsibilities.sum(0) > 0  # a component without rows starts as all together
-    responsibilities = torch.where(some, responsibilities, responsibilities.sum(1, keepdim=True))
+    has_rows = responsibilities.sum(0) > 0  # a component without rows starts from all of them
+    responsibilities = torch.where(has_rows, responsibilities, responsibilities.sum(1, keepdim=True))
     share = responsibilities / responsibilities.sum(0)
     mean = share.T @ x
     variance = (share.T @ x**2 - mean**2).clamp(min=1e-300)
     row = responsibilities.sum(1) / responsibilities.sum()
     centred = x - row @ x
-    whole = (centred * row.unsqueeze(1)).T @ centred
-    choices = [
-        [known[name]] if name in known else _guesses(kinds[name], shapes[name], x, share, mean, variance, whole)
+    covariance = (centred * row.unsqueeze(1)).T @ centred
+    candidates = [
+        [known[name]] if name in known else _candidates(kinds[name], shapes[name], x, share, mean, variance, covariance)
         for name in kinds
     ]
-    some = torch.linspace(0, len(x) - 1, min(len(x), LOOKED_AT)).long()
-    y, r = x[some], responsibilities[some]
+    tried = torch.linspace(0, len(x) - 1, min(len(x), ROWS_TRIED)).long()
+    y, r = x[tried], responsibilities[tried]
     best: Any = None
-    for values in itertools.product(*choices):
+    for values in itertools.product(*candidates):
         log_prob = make(**dict(zip(kinds, values, strict=True))).log_prob(y.unsqueeze(-2))  # (n, k) or (n, k, d)
         value = (log_prob * (r if log_prob.ndim == 2 else r.unsqueeze(-1))).sum(0)
         value = value.nan_to_num(nan=-torch.inf, neginf=-1e300, posinf=-1e300)
@@ -51,44 +56,39 @@ def best_guess(
             best = value, values
             continue
         better = value > best[0]
-        pick = [torch.where(_over(better, new), new, old) for new, old in zip(values, best[1], strict=True)]
-        best = torch.maximum(value, best[0]), pick
+        chosen = [torch.where(_like(better, new), new, old) for new, old in zip(values, best[1], strict=True)]
+        best = torch.maximum(value, best[0]), chosen
     return dict(zip(kinds, best[1], strict=True))
 
 
-def _guesses(kind: Any, shape: Any, x: Tensor, share: Tensor, mean: Tensor, variance: Tensor, whole: Tensor) -> list:
-    """Values of a parameter that are worth a try, each of `shape`."""
-    width = variance.sqrt()
-    logs = share.T @ x.clamp(min=1e-300).log() if (x > 0).all() else mean
-    spread = (share.T @ (x.clamp(min=1e-300).log()) ** 2 - logs**2).clamp(min=1e-12).sqrt() if (x > 0).all() else width
-    plain = transform_to(kind)(torch.zeros(shape, dtype=x.dtype))
-    found: list[Tensor] = [plain]
+def _candidates(
+    kind: Any, shape: Any, x: Tensor, share: Tensor, mean: Tensor, variance: Tensor, covariance: Tensor
+) -> list[Tensor]:
+    """Values of a parameter with this constraint that are worth a try, each of `shape`."""
+    deviation = variance.sqrt()
+    positive = bool((x > 0).all())
+    log_mean = share.T @ x.clamp(min=1e-300).log() if positive else mean
+    log_square = share.T @ (x.clamp(min=1e-300).log()) ** 2 if positive else mean
+    log_deviation = (log_square - log_mean**2).clamp(min=1e-12).sqrt() if positive else deviation
+    middle = transform_to(kind)(torch.zeros(shape, dtype=x.dtype))
     if kind in (constraints.real, constraints.real_vector):
-        found = [mean, logs, torch.zeros_like(mean)]
+        found = [mean, log_mean, torch.zeros_like(mean)]
     elif kind is constraints.unit_interval:
-        found = [plain, mean.clamp(1e-3, 1 - 1e-3), (1 / (1 + mean.abs())).clamp(1e-3, 1 - 1e-3)]
+        found = [middle, mean.clamp(1e-3, 1 - 1e-3), (1 / (1 + mean.abs())).clamp(1e-3, 1 - 1e-3)]
     elif kind is constraints.simplex:
-        found = [plain, (mean.abs() + 1e-6) / (mean.abs() + 1e-6).sum(-1, keepdim=True)]
+        found = [middle, (mean.abs() + 1e-6) / (mean.abs() + 1e-6).sum(-1, keepdim=True)]
     elif kind.event_dim == 2:
-        factor = torch.linalg.cholesky_ex(whole + torch.diag(1e-9 * whole.diagonal() + 1e-300))[0]
-        found = [plain, (factor if "cholesky" in repr(kind).lower() else whole).expand(shape)]
+        factor = torch.linalg.cholesky_ex(covariance + torch.diag(1e-9 * covariance.diagonal() + 1e-300))[0]
+        found = [middle, (factor if "cholesky" in repr(kind).lower() else covariance).expand(shape)]
     else:
         size = mean.abs().clamp(min=1e-300)
-        scales = [
-            width,
-            torch.ones_like(width),
-            size,
-            1 / size,
-            1 / width,
-            size / variance,
-            size**2 / variance,
-            spread,
-            1 / spread,
-        ]
-        found = [plain, *scales, 10 * torch.ones_like(width)]
+        scales = [deviation, torch.ones_like(deviation), size, 1 / size, 1 / deviation]
+        scales += [size / variance, size**2 / variance, log_deviation, 1 / log_deviation]
+        found = [middle, *scales, 10 * torch.ones_like(deviation)]
     shaped = [torch.broadcast_to(f if f.ndim == len(shape) else f.mean(-1), shape).clone() for f in found]
     return [f for f in shaped if bool(torch.as_tensor(kind.check(f)).all())]
 
 
-def _over(better: Tensor, value: Tensor) -> Tensor:
+def _like(better: Tensor, value: Tensor) -> Tensor:
+    """`better` with trailing dims, so that it broadcasts against `value`."""
     return better.reshape(*better.shape, *[1] * (value.ndim - better.ndim))

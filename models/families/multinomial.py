@@ -20,15 +20,36 @@ from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .probability_constraints import Simplexes, log_simplexes
-from .whole_numbers import COUNTS, not_counts
+from .whole_numbers import COUNTS, invalid_counts
 
 
 class Multinomial(ExponentialFamily, Conjugate, SideBySide):
-    """Counts over d categories, given their sum: x | z = k, sum(x) = n ~ Multinomial(n, probs[k]).
+    """Counts over d categories, given their sum n: p(x | n, z = k) = n! product over d of probs[k, d]^x[d] / x[d]!.
 
-    Parameter: `probs` (k, d). The sum of a row is not modelled and may differ from row to row; rows that are drawn, and
-    `moments`, have the sum `trials`, by default the average of the data rounded. prior: None, "weak" (a k-th of a count
-    in all, spread evenly) or a `Dirichlet`.
+    The sum of a row is not modelled, and may differ from row to row.
+
+    Parameter: `probs` (k, d), the probability of each category.
+
+    Args:
+        components: k, the number of components.
+        features: d, the number of categories, at least 2.
+        trials: the sum of rows that are drawn, and that `moments` describes. None takes the average sum of the data,
+            rounded.
+        prior: None for maximum likelihood; a `torch.distributions.Dirichlet`; or "weak", which adds 1 / k count, spread
+            evenly.
+
+    Raises:
+        ValueError: if an argument is none of these.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Multinomial
+        >>> family = Multinomial(components=1, features=2)
+        >>> family.match(torch.tensor([[3.0, 1.0]]))  # average counts
+        >>> family.probs.detach().numpy().round(6)
+        array([[0.75, 0.25]])
+        >>> round(family.log_prob(torch.tensor([[1.0, 1.0]]).double()).exp().item(), 6)  # 2 * 0.75 * 0.25
+        0.375
     """
 
     expects = COUNTS
@@ -54,7 +75,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
             self.priors["probs"] = Dirichlet(1 + even[0] / components)
 
     def component(self, z: Any = ...) -> Distribution:
-        """p(x | z): counts of `trials` draws; the log probability is right for any sum."""
+        """p(x | z): counts of `trials` draws. Its log_prob is right for rows of any sum."""
         probs = self._log_probs()[z].exp()
         return dist.Multinomial(int(self.trials), probs, validate_args=False)
 
@@ -63,9 +84,9 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         return x
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
-        """Probabilities to shares of all counts; a component that has none keeps its own."""
-        whole = mean.sum(-1, keepdim=True)
-        self.probs = torch.where(whole > 0, mean / whole.clamp(min=1e-300), self.probs.detach())
+        """Probabilities = shares of all counts. A component without counts keeps its probabilities."""
+        count = mean.sum(-1, keepdim=True)
+        self.probs = torch.where(count > 0, mean / count.clamp(min=1e-300), self.probs.detach())
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
         """eta = log probs, A = 0."""
@@ -73,18 +94,18 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         return eta, eta.new_zeros(len(eta))
 
     def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-        """The log of the number of orders the counts may have come in."""
+        """log of the number of orders that give these counts, n! / product of x!."""
         return log_factorial(x.sum(-1)) - log_factorial(x).sum(-1)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
-        """Of a Dirichlet: its concentrations less 1; the weight does not matter."""
+        """A Dirichlet adds concentration - 1 counts. Their weight in rows does not matter."""
         if not self.priors:
             return None
-        total = self.priors.hyper("probs", "concentration") - 1
+        total = self.priors.hyperparameter("probs", "concentration") - 1
         return torch.ones_like(total), total
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
-        """The average sum of a row, for drawing."""
+        """Set `trials` to the average sum of a row."""
         if self.learns_trials:
             self.trials = data.mean.sum().round().clamp(min=1).long()
 
@@ -93,11 +114,11 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         return {"probs": Dirichlet(torch.ones_like(data.mean))}
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """Of a Dirichlet: how often each category came."""
+        """To a Dirichlet: the counts of each category."""
         return {"probs": {"concentration": total}}
 
     def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """At eta = E[log probs], which are not quite the logarithms of probabilities: they sum to less than 1."""
+        """The family at eta = E[log probs]. exp(eta) sums to less than 1, so that `natural` is replaced as well."""
         alpha = beliefs["probs"].concentration
         logs = torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
         view = self.at({"probs_unconstrained": logs})
@@ -109,8 +130,8 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         return dist.DirichletMultinomial(beliefs["probs"].concentration, int(self.trials), validate_args=False)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
-        """What is not a count."""
-        return not_counts(x)
+        """Values that are not counts."""
+        return invalid_counts(x)
 
     def moments(self) -> Moments:
         """Means n p and covariances n (diag(p) - p p') of `trials` counts."""

@@ -1,4 +1,4 @@
-"""The conjugate prior of a Gaussian: what keeps a component from shrinking onto a single row."""
+"""The conjugate prior of a Gaussian, which keeps a component from shrinking onto a single row."""
 
 from __future__ import annotations
 
@@ -16,12 +16,27 @@ from ..kernels.covariance_shapes import Diagonal, Full, Shape, Spherical
 
 @dataclass(frozen=True)
 class NormalInverseWishart:
-    """mu | Sigma ~ N(location, Sigma / location_weight) and Sigma ~ InverseWishart(dof, scale), in its three forms.
+    """mu | Sigma ~ N(location, Sigma / location_weight) and Sigma ~ InverseWishart(dof, scale).
 
-    Full and tied covariances take scale (d, d) with density in Sigma proportional to
-    |Sigma|^(-(dof + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2); diagonal ones take (d,) and spherical ones a number,
-    each variance then being InverseGamma(dof / 2, scale / 2). Units: location as the data, scale as their square.
-    Gelman et al., Bayesian Data Analysis, section 3.6; Fraley & Raftery, Journal of Classification 24 (2007), 155-181.
+    The density in Sigma is proportional to |Sigma|^(-(dof + d + 1) / 2) exp(-tr(scale inv(Sigma)) / 2). For diagonal
+    and spherical covariances each variance is InverseGamma(dof / 2, scale / 2). Gelman et al., Bayesian Data Analysis,
+    section 3.6; Fraley & Raftery, Journal of Classification 24 (2007), 155-181.
+
+    Args:
+        location: (d,) the prior mean of mu, in the units of the data.
+        location_weight: how many rows this mean counts for, above 0.
+        dof: degrees of freedom, above d - 1; for diagonal and spherical covariances above 0.
+        scale: in squared units of the data: (d, d) positive definite for full and tied covariances, (d,) for diagonal
+            ones, a number for spherical ones.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Gaussian, NormalInverseWishart
+        >>> prior = NormalInverseWishart(location=[0.0], location_weight=1.0, dof=3.0, scale=[[1.0]])
+        >>> family = Gaussian(components=1, features=1, prior=prior)
+        >>> family.maximize(torch.tensor([1.0]), torch.tensor([[2.0, 4.0]]))  # one row, at 2
+        >>> family.loc.item()  # halfway to the prior mean
+        1.0
     """
 
     location: Any
@@ -30,10 +45,9 @@ class NormalInverseWishart:
     scale: Any
 
 
-def weak(shape: Shape, components: int, moments: Moments) -> NormalInverseWishart:
-    """The weak prior of Fraley & Raftery (2007): a hundredth of a row at the data's mean, d + 2 degrees of freedom,
-    and a scale of the data's covariance shared among the components, covariance / k^(2 / d) (where that is singular,
-    as with fewer rows than columns, its diagonal)."""
+def weak_prior(shape: Shape, components: int, moments: Moments) -> NormalInverseWishart:
+    """The weak prior of Fraley & Raftery (2007): 0.01 rows at the mean of the data, d + 2 degrees of freedom, and the
+    scale covariance / k^(2 / d). If the covariance is singular, as with fewer rows than columns, its diagonal."""
     d = len(moments.mean)
     covariance = moments.covariance / components ** (2 / d)
     variance = covariance.diagonal()
@@ -45,7 +59,7 @@ def weak(shape: Shape, components: int, moments: Moments) -> NormalInverseWishar
 
 
 def hyperparameters(prior: NormalInverseWishart | None, shape: Shape, d: int) -> dict[str, Float[Tensor, "..."]]:
-    """The fields of a `ConjugatePrior` as float64 tensors, NaN where the prior is not known yet (None).
+    """The fields of a `ConjugatePrior` as float64 tensors; NaN if the prior is not known yet (None).
 
     Raises ValueError for hyperparameters of the wrong shape, or outside the range where the density is proper.
     """
@@ -75,7 +89,7 @@ def hyperparameters(prior: NormalInverseWishart | None, shape: Shape, d: int) ->
 
 @dataclass(frozen=True)
 class ConjugatePrior:
-    """A `NormalInverseWishart` as the M-step and the bound use it: pseudo-rows for the statistics, and a density."""
+    """A `NormalInverseWishart` as the M-step and the bound use it: pseudo-rows, and a log density."""
 
     shape: Shape
     location: Float[Tensor, " d"]
@@ -84,7 +98,8 @@ class ConjugatePrior:
     scatter: Float[Tensor, " s"]  # the inverse-Wishart scale, packed
 
     def scatter_weight(self, components: int) -> Tensor:
-        """The weight the prior adds to the scatter's: one scale's prior and the location priors that lean on it."""
+        """What the prior adds to the weight of the scatter: by the prior of a scale, and by the priors of the locations
+        of the components that have this scale."""
         d = len(self.location)
         own = {Full: self.dof + d + 1, Diagonal: self.dof + 2, Spherical: (self.dof + 2) / d}[self.shape]
         return own + components
@@ -92,9 +107,13 @@ class ConjugatePrior:
     def log_prob(
         self, loc: Float[Tensor, "k d"], scales: Float[Tensor, "k ..."], scale: Tensor
     ) -> tuple[Float[Tensor, " k"], Tensor]:
-        """log p(loc | Sigma) of each member and log p(Sigma) of each scale: densities in the covariance (or the
-        variances), no Jacobian. scales: of each member; scale: the parameter, which tied members have in common, and
-        whose prior counts once.
+        """log p(loc | Sigma) of each component and log p(Sigma) of each scale, densities in the covariance (or the
+        variances), without a Jacobian.
+
+        Args:
+            loc: locations of the components.
+            scales: the scale of each component.
+            scale: the scale parameter. Tied components share it, and its prior counts once.
         """
         d, dof, kappa = len(self.location), self.dof, self.location_weight
         log_det = self.shape.log_det(scales, d)

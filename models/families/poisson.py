@@ -19,14 +19,30 @@ from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
-from .whole_numbers import COUNTS, not_counts
+from .whole_numbers import COUNTS, invalid_counts
 
 
 class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
-    """Independent counts: x[d] | z = k ~ Poisson(rate[k, d]).
+    """Independent counts: p(x | z = k) = product over d of rate[k, d]^x[d] exp(-rate[k, d]) / x[d]!.
 
-    Parameter: `rate` (k, d), counts per row. prior: None, "weak" (a k-th of a row, spread as the data) or a `Gamma` of
-    each rate.
+    Parameter: `rate` (k, d), the mean count per row. Maximum likelihood may put it at exactly 0.
+
+    Args:
+        components: k, the number of components.
+        features: d, the number of columns of x.
+        prior: None for maximum likelihood; a `torch.distributions.Gamma` of each rate; or "weak", which adds 1 / k row
+            with the mean of the data.
+
+    Raises:
+        ValueError: if an argument is none of these.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Poisson
+        >>> family = Poisson(components=2, features=1)
+        >>> family.match(torch.tensor([[2.0], [5.0]]))
+        >>> family.log_prob(torch.zeros(1, 1).double()).detach().numpy().round(6)  # log p(0) = -rate
+        array([[-2., -5.]])
     """
 
     expects = COUNTS
@@ -49,7 +65,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return x
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
-        """Rates to means."""
+        """Rates = means."""
         self.rate = mean
 
     def expected_statistics(self) -> Float[Tensor, "k d"]:
@@ -65,16 +81,16 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return -log_factorial(x)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
-        """Of Gamma(a, b): b rows of total a - 1."""
+        """Gamma(a, b) adds b rows with the sum a - 1."""
         if not self.priors:
             return None
-        return self.priors.hyper("rate", "rate"), self.priors.hyper("rate", "concentration") - 1
+        return self.priors.hyperparameter("rate", "rate"), self.priors.hyperparameter("rate", "concentration") - 1
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
-        """The weak prior: 1 / k rows that hold the mean of the data."""
+        """Set the weak prior: 1 / k row with the mean of the data."""
         if self.priors.is_weak:
             k = self.components // self.copies
-            # a column of zeros: a prior of mean 0 has no density, and any small one will do
+            # a column of zeros has mean 0, for which there is no Gamma density: any positive number will do
             mean = torch.where(data.mean > 0, data.mean, 1.0)
             self.priors["rate"] = Gamma(1 + mean / k, torch.full_like(mean, 1 / k))
 
@@ -83,11 +99,11 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return {"rate": Gamma(torch.ones_like(data.mean), 1 / torch.where(data.mean > 0, data.mean, 1.0))}
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """Of Gamma(a, b): the counts, and the rows."""
+        """To Gamma(a, b): the sum of counts, and the number of rows."""
         return {"rate": {"concentration": total, "rate": weight.unsqueeze(-1).expand_as(total)}}
 
     def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """At the rate exp(E[log rate])."""
+        """The family at rate = exp(E[log rate])."""
         a, b = beliefs["rate"].concentration, beliefs["rate"].rate
         log_rate = torch.digamma(a) - b.log()
         return self.at({"rate_unconstrained": log_rate}), (log_rate.exp() - a / b).sum(-1)
@@ -97,8 +113,8 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         return dist.GammaPoisson(beliefs["rate"].concentration, beliefs["rate"].rate).to_event(1)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
-        """What is not a count."""
-        return not_counts(x)
+        """Values that are not counts."""
+        return invalid_counts(x)
 
     def profiles(self) -> list[Profile]:
         """The rates."""

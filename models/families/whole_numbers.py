@@ -1,4 +1,4 @@
-"""Whole numbers: what counts and codes of categories must be."""
+"""Checks of counts and of codes of categories: whole numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 COUNTS = "counts, whole numbers of at least 0"
 
 
-def not_counts(x: Float[Tensor, "n d"], below: Tensor | None = None) -> Bool[Tensor, "n d"] | None:
-    """Which cells are not whole numbers of at least 0 (and less than `below`, of each column); None if all are.
+def invalid_counts(x: Float[Tensor, "n d"], below: Tensor | None = None) -> Bool[Tensor, "n d"] | None:
+    """Which values are not whole numbers of at least 0, or not less than `below` (d,); None if all are fine.
 
-    Looks at sums first, as a pass over good rows must not wait for this.
+    Extremes and a sum come first: they are quick, and on valid rows nothing else is needed.
     """
     if x.numel() == 0:
         return None
@@ -19,5 +19,5 @@ def not_counts(x: Float[Tensor, "n d"], below: Tensor | None = None) -> Bool[Ten
     fits = below is None or bool(high < below.min()) or bool((x.amax(0) < below).all())
     if low >= 0 and fits and x.frac().sum() == 0:
         return None
-    bad = (x < 0) | (x != x.trunc())
-    return bad if below is None else bad | (x >= below)
+    invalid = (x < 0) | (x != x.trunc())
+    return invalid if below is None else invalid | (x >= below)

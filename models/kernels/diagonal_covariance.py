@@ -1,4 +1,4 @@
-"""Covariances without correlations, by standard deviations: two of the shapes of `covariance`."""
+"""Covariances without correlations: one standard deviation per column, or one for all columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Diagonal:
 
     @staticmethod
     def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Which two columns each statistic, or each part of one, is the product of."""
+        """The two columns whose product each statistic, or each term of one, is."""
         return range(d), range(d)
 
     @staticmethod
@@ -38,7 +38,7 @@ class Diagonal:
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
-        """The variances in a packed covariance: all there is."""
+        """The variances of a packed covariance: it holds nothing else."""
         return packed
 
     @staticmethod
@@ -53,7 +53,7 @@ class Diagonal:
 
     @staticmethod
     def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """Of y' P y - 2 y' P m in terms of (y, S(y)): (k, d) and (k, s), with P the precision."""
+        """Coefficients of y and of S(y) in y' P y - 2 y' P m, with P = inv(Sigma): (k, d) and (k, s)."""
         precision = scale**-2
         return -2 * precision * m, precision
 
@@ -69,7 +69,7 @@ class Diagonal:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The smallest ratio of the variances (k, d) to those of `reference` (k, d): (k,)."""
+        """The smallest ratio (k,) of the variances to those of `reference` (k, d)."""
         return (scale**2 / reference).amin(-1)
 
     @staticmethod
@@ -106,7 +106,7 @@ class Spherical:
 
     @staticmethod
     def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Which two columns each statistic, or each part of one, is the product of."""
+        """The two columns whose product each statistic, or each term of one, is."""
         return Diagonal.pairs(d)
 
     @staticmethod
@@ -121,7 +121,7 @@ class Spherical:
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
-        """The variances in a packed covariance: all there is."""
+        """The variances of a packed covariance: it holds nothing else."""
         return packed
 
     @staticmethod
@@ -137,7 +137,7 @@ class Spherical:
 
     @staticmethod
     def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """Of y' P y - 2 y' P m in terms of (y, S(y)): (k, d) and (k, 1), with P the precision."""
+        """Coefficients of y and of S(y) in y' P y - 2 y' P m, with P = inv(Sigma): (k, d) and (k, s)."""
         precision = scale.unsqueeze(-1) ** -2
         return -2 * precision * m, precision
 
@@ -153,7 +153,7 @@ class Spherical:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The variances (k,) over those of `reference` (k, 1): (k,)."""
+        """The ratio (k,) of the variance to that of `reference` (k, 1)."""
         return scale**2 / (reference.squeeze(-1) / d)
 
     @staticmethod

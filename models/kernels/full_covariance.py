@@ -1,4 +1,4 @@
-"""A full covariance matrix, by its Cholesky factor: one of the shapes of `covariance`."""
+"""Full covariance matrices, by their Cholesky factors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from torch.distributions import Distribution
 
 
 @cache
-def _places(d: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The rows and columns of the upper triangle, row by row, where they are in a flattened (d, d) matrix, and for each
-    of its entries where that is in the triangle."""
+def _triangle(d: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Indices of the upper triangle of a (d, d) matrix, row by row.
+
+    Returns their rows, their columns, their positions in the flattened matrix, and for each entry of the flattened
+    matrix its position in the triangle.
+    """
     rows, columns = torch.triu_indices(d, d).unbind()
     square = torch.empty(d, d, dtype=torch.long)
     square[rows, columns] = square[columns, rows] = torch.arange(len(rows))
@@ -34,7 +37,7 @@ class Full:
 
     @staticmethod
     def pairs(d: int) -> tuple[Sequence[int], Sequence[int]]:
-        """Which two columns each statistic, or each part of one, is the product of."""
+        """The two columns whose product each statistic, or each term of one, is."""
         rows, columns = torch.triu_indices(d, d).tolist()
         return rows, columns
 
@@ -51,22 +54,22 @@ class Full:
     @staticmethod
     def pack(matrix: Tensor) -> Tensor:
         """The upper triangle of symmetric (..., d, d) as (..., s)."""
-        return matrix.flatten(-2).index_select(-1, _places(matrix.shape[-1], matrix.device)[2])
+        return matrix.flatten(-2).index_select(-1, _triangle(matrix.shape[-1], matrix.device)[2])
 
     @staticmethod
     def unpack(packed: Tensor, d: int) -> Tensor:
-        """`pack` undone."""
-        return packed.index_select(-1, _places(d, packed.device)[3]).unflatten(-1, (d, d))
+        """The inverse of `pack`."""
+        return packed.index_select(-1, _triangle(d, packed.device)[3]).unflatten(-1, (d, d))
 
     @staticmethod
     def diagonal(packed: Tensor, d: int) -> Tensor:
-        """The variances in a packed covariance (..., s), the rest zero."""
+        """A packed covariance (..., s) with its correlations set to 0."""
         return Full.pack(torch.diag_embed(Full.unpack(packed, d).diagonal(dim1=-2, dim2=-1)))
 
     @staticmethod
     def product(a: Tensor, b: Tensor) -> Tensor:
         """The symmetric bilinear form of rows (k, d) with product(m, m) = S(m): (k, s)."""
-        rows, columns, *_ = _places(a.shape[-1], a.device)
+        rows, columns, *_ = _triangle(a.shape[-1], a.device)
         first, second = a.index_select(-1, rows), b.index_select(-1, columns)
         if a is b:
             return first * second
@@ -74,29 +77,31 @@ class Full:
 
     @staticmethod
     def scale(covariance: Tensor, d: int) -> tuple[Tensor, Tensor]:
-        """The factor of a packed covariance (..., s), and (...) whether it is positive definite.
+        """Cholesky factors of packed covariances (..., s), and whether each is positive definite (...).
 
-        Factors the correlations, so that columns of very different units do not cost digits.
+        The correlation matrix is factored, so that columns of very different units do not cost digits.
         """
         matrix = Full.unpack(covariance, d)
         variance = matrix.diagonal(dim1=-2, dim2=-1)
         width = variance.clamp(min=torch.finfo(matrix.dtype).tiny).sqrt()
         factor, info = torch.linalg.cholesky_ex(matrix / (width.unsqueeze(-1) * width.unsqueeze(-2)))
-        pivots = factor.diagonal(dim1=-2, dim2=-1).square()  # what is left of each column given those before it
+        pivots = factor.diagonal(dim1=-2, dim2=-1).square()  # the variance of each column given those before it
         sound = (info == 0) & (variance > 0).all(-1) & (pivots > 16 * d * torch.finfo(matrix.dtype).eps).all(-1)
         return width.unsqueeze(-1) * factor, sound
 
     @staticmethod
     def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """Of y' P y - 2 y' P m in terms of (y, S(y)): (k, d) and (k, s), with P the precision."""
-        precision = torch.cholesky_inverse(scale)  # its entries are the GEMM's coefficients: they are the answer here
+        """Coefficients of y and of S(y) in y' P y - 2 y' P m, with P = inv(Sigma): (k, d) and (k, s)."""
+        precision = torch.cholesky_inverse(
+            scale
+        )  # an inverse, because its entries are coefficients of the matrix product
         doubled = 2 * precision - torch.diag_embed(precision.diagonal(dim1=-2, dim2=-1))
         return -2 * (precision @ m.unsqueeze(-1)).squeeze(-1), Full.pack(doubled)
 
     @staticmethod
     def whiten(scale: Tensor, y: Tensor) -> Tensor:
         """inv(L) y for y (..., d, n)."""
-        # from the right: of (n, d) in columns, as y lies in memory, so that nothing is copied
+        # solved from the right, as y lies in memory, so that nothing is copied
         return torch.linalg.solve_triangular(scale.mT, y.mT, upper=True, left=False).mT
 
     @staticmethod
@@ -106,7 +111,7 @@ class Full:
 
     @staticmethod
     def relative(scale: Tensor, reference: Tensor, d: int) -> Tensor:
-        """The smallest eigenvalue of Sigma (k, ...) whitened by the packed covariances `reference` (k, s): (k,)."""
+        """The smallest eigenvalue (k,) of each Sigma relative to the packed covariance `reference` (k, s)."""
         factor, definite = Full.scale(reference, d)
         factor = torch.where(definite[:, None, None], factor, torch.eye(d, dtype=factor.dtype, device=factor.device))
         white = torch.linalg.solve_triangular(factor, scale, upper=False)

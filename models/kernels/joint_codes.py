@@ -1,4 +1,4 @@
-"""Columns of few categories, read several at a time: many times less work than one indicator for each level."""
+"""Columns of few categories, read several at a time: much less work than one indicator for each level."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .linear_pass import padded
-from .parallel_rows import added, swept
+from .compiled.sizes import COMPONENTS, padded
+from .parallel_rows import add_parts, run_in_parts
 from .special_functions import LOG2_E
 from .visit import Summarize, Visit
 
-LARGEST = 1024  # codes of a group: a table of them stays in the nearest cache
-BLOCK_ROWS = 1 << 14  # rows taken at a time: what is made of one is short
+MAX_CODES = 1024  # codes of a group: their table stays in the first-level cache
+BLOCK_ROWS = 1 << 14  # rows of a block: each needs little memory
 
 
 class JointCodes:
-    """Groups of columns whose categories together make one code each, in a number system of mixed bases.
+    """Groups of columns whose categories form one joint code each, as digits form a number.
 
-    The log probability of a row is then one look into a table for each group, and the sums of the M-step are counts of
-    joint codes, from which those of the single columns follow by adding up.
+    The log probability of a row is then one table look-up for each group. The sums of the M-step are counts of joint
+    codes, from which the counts of single columns follow by adding up.
     """
 
     def __init__(self, levels: Sequence[int]):
         self.groups: list[list[int]] = []
         self.sizes: list[int] = []
         for column, size in enumerate(levels):
-            if self.groups and self.sizes[-1] * size <= LARGEST:
+            if self.groups and self.sizes[-1] * size <= MAX_CODES:
                 self.groups[-1].append(column)
                 self.sizes[-1] *= size
             else:
@@ -40,25 +40,24 @@ class JointCodes:
                 self.sizes.append(size)
         self.most, self.least = torch.tensor(levels, dtype=torch.float64), min(levels)
         self.levels = [[levels[column] for column in group] for group in self.groups]
-        self.place = torch.zeros(
-            len(levels), len(self.groups), dtype=torch.float64
-        )  # what a column counts in its group
+        # the factor of each column in the joint code of its group
+        self.base = torch.zeros(len(levels), len(self.groups), dtype=torch.float64)
         for g, group in enumerate(self.groups):
             for i, column in enumerate(group):
-                self.place[column, g] = math.prod(self.levels[g][i + 1 :])
+                self.base[column, g] = math.prod(self.levels[g][i + 1 :])
         self.offset = torch.tensor([0.0, *self.sizes[:-1]], dtype=torch.float64).cumsum(0).unsqueeze(-1)
 
     def codes(self, x: Float[Tensor, "n d"]) -> Int[Tensor, "g n"] | None:
-        """The place of each row in the tables of the groups, one below the other; None where some code is no level."""
-        most, place, offset = (part.to(x.device) for part in (self.most, self.place, self.offset))
+        """The index of each row in the stacked tables of the groups, (g, n); None if some value is not a valid code."""
+        most, base, offset = (part.to(x.device) for part in (self.most, self.base, self.offset))
         low, high = x.aminmax()
         fits = low >= 0 and (bool(high < self.least) or bool((x.amax(0) < most).all()))
         if not fits or x.frac().sum() != 0:
             return None
-        return torch.addmm(offset, place.T, x.T).long()
+        return torch.addmm(offset, base.T, x.T).long()
 
     def table(self, log_probs: Sequence[Float[Tensor, "k _"]]) -> Float[Tensor, "k c"]:
-        """Of each joint code, the log probability: from those of the levels of each column."""
+        """The log probability (k, c) of each joint code, from those of the levels of each column."""
         tables = []
         for group in self.groups:
             joint = log_probs[group[0]]
@@ -67,11 +66,11 @@ class JointCodes:
             tables.append(joint)
         return torch.cat(tables, -1)
 
-    def single(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
-        """Of each level of each column in turn, the sum: from those of the joint codes."""
+    def by_column(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
+        """Sums (k, s) for each level of each column in turn, from sums (k, c) for each joint code."""
         found = []
         for levels, joint in zip(self.levels, sums.split(self.sizes, -1), strict=True):
-            for level in levels:  # the first column of those left, and then the rest without it
+            for level in levels:  # sum over the other columns, then drop this one
                 joint = joint.reshape(len(joint), level, -1)
                 found.append(joint.sum(2))
                 joint = joint.sum(1)
@@ -80,37 +79,42 @@ class JointCodes:
     def visit(
         self,
         log_probs: Sequence[Float[Tensor, "k _"]],
-        collect: Callable[[Tensor], Tensor] = lambda single: single,
+        collect: Callable[[Tensor], Tensor] = lambda sums: sums,
     ) -> Visit:
-        """The E-step's view of rows, from the log probabilities of the levels of each column. collect: from sums (k, s)
-        of each level of each column in turn to the statistics of the family."""
-        own = Coded(self, self.table(log_probs), collect)
+        """The `Visit` of a family, from the log probabilities of the levels of each column.
+
+        collect: turns sums (k, s) for each level of each column in turn into the statistics of the family.
+        """
+        own = JointCodePass(self, self.table(log_probs), collect)
         return Visit(own.block, own.collected, lambda: own)
 
 
 @dataclass(frozen=True)
-class Coded:
-    """Rows to log probabilities, by a table (k, c) of those of their joint codes. collect: as `JointCodes.visit`."""
+class JointCodePass:
+    """An E-step by a table (k, c) of the log probabilities of joint codes.
+
+    collect: as in `JointCodes.visit`.
+    """
 
     joint: JointCodes
     table: Float[Tensor, "k c"]
     collect: Callable[[Tensor], Tensor]
 
     def block(self, x: Tensor) -> tuple[Tensor, Summarize]:
-        """By torch, as `Visit.block`: with the sums of joint codes (k, c)."""
+        """In torch, as `Visit.block`: with sums (k, c) for each joint code."""
         found = self.joint.codes(x)
         if found is None:
             none = torch.full_like(self.table, torch.nan)
             return x.new_full((len(x), len(none)), torch.nan), lambda _: none
-        codes = [code.expand(len(self.table), -1) for code in found]  # each (k, n): sums over k run along memory
+        codes = [code.expand(len(self.table), -1) for code in found]  # each (k, n), so that sums run along memory
         log_prob = self.table.gather(1, codes[0])
         for code in codes[1:]:
             log_prob += self.table.gather(1, code)
-        return log_prob.T, partial(_put_in, torch.zeros_like(self.table), codes)
+        return log_prob.T, partial(_sum_by_code, torch.zeros_like(self.table), codes)
 
     def collected(self, sums: Float[Tensor, "k c"]) -> Float[Tensor, "k s"]:
-        """Sums of joint codes to the statistics of the family."""
-        return self.collect(self.joint.single(sums))
+        """Sums (k, c) for each joint code to the statistics of the family."""
+        return self.collect(self.joint.by_column(sums))
 
     def sum(
         self,
@@ -119,37 +123,38 @@ class Coded:
         weights: Float[Tensor, " n"] | None,
         labels: Int[Tensor, " n"] | None,
     ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
-        """As `Linear.sum`."""
-        from .compiled import COMPONENTS, coded
+        """Sum over rows on the CPU in compiled code, as `CompiledPass.sum`."""
+        from .compiled.categorical_e_step import categorical_e_step  # here: numba is slow to import
 
         members, c = self.table.shape
         k, groups = log_weights.shape[-1], self.joint.groups
         first = np.cumsum([0, *map(len, groups)])
         if log_weights.numel() != members or x.shape[1] != first[-1]:
             raise ValueError(
-                f"got log weights of {log_weights.numel()} members and {x.shape[1]} columns, expected {members} and "
-                f"{first[-1]}"
+                f"got {log_weights.numel()} log weights and {x.shape[1]} columns, expected {members} and {first[-1]}"
             )
         table = np.zeros((c, padded(members, COMPONENTS)))
         table[:, :members] = self.table.T
         table[: self.joint.sizes[0], :members] += log_weights.flatten().numpy()
         table *= LOG2_E
-        levels, place, offset = (
-            part.flatten().numpy() for part in (self.joint.most, self.joint.place.sum(1), self.joint.offset)
+        levels, base, offset = (
+            part.flatten().numpy() for part in (self.joint.most, self.joint.base.sum(1), self.joint.offset)
         )
-        given = first, levels, place, offset, table, k
-        memory = 3 + len(place) + table.shape[1], torch.float64
+        given = first, levels, base, offset, table, k
+        memory = 3 + len(base) + table.shape[1], torch.float64
         sums = (table.shape, float), ((members // k,), float)
         cost = table.shape[1] * (24 + 4 * len(groups)) + 8 * len(levels)
-        total, bound = map(torch.from_numpy, added(swept(coded, x, weights, labels, given, memory, sums, cost)))
+        total, bound = map(
+            torch.from_numpy, add_parts(run_in_parts(categorical_e_step, x, weights, labels, given, memory, sums, cost))
+        )
         total = total[:, :members].T
         bound = (math.log(2) * bound).reshape(log_weights.shape[:-1])
         weight = total[:, : self.joint.sizes[0]].sum(1)
         return weight, self.collected(total).contiguous(), bound
 
 
-def _put_in(empty: Tensor, codes: Sequence[Tensor], responsibilities: Tensor) -> Tensor:
-    """The sums of responsibilities (n, k) of each joint code."""
+def _sum_by_code(empty: Tensor, codes: Sequence[Tensor], responsibilities: Tensor) -> Tensor:
+    """Sums of responsibilities (n, k) for each joint code."""
     sums = empty.clone()
     for code in codes:
         sums.scatter_add_(1, code, responsibilities.T)

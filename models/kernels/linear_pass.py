@@ -1,4 +1,4 @@
-"""The E-step of models whose log densities are linear in statistics of a row: one compiled visit to each row."""
+"""The compiled E-step of models whose log densities are linear in statistics of a row."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .parallel_rows import added, swept
+from .compiled.sizes import COMPONENTS, STATISTICS, padded
+from .parallel_rows import add_parts, run_in_parts
+from .special_functions import LOG2_E
 
-PIECE = 1 << 16  # rows whose numbers are made at a time, where they are not the rows themselves
+CHUNK_ROWS = 1 << 16  # rows whose `numbers` are held at a time
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Which two of (1, y) each statistic is the product of: `left` and `right`, those of the components' own first, and
-    then those that they share, both padded to whole tiles with 1 x 1; `own`, `shared`: how many are no padding."""
+class ColumnPairs:
+    """Which two entries of (1, y) each statistic of a row y is the product of.
+
+    Attributes:
+        left, right: the numbers of the two factors, 0 for the 1. First come the statistics whose coefficients differ by
+            component, then those that all components share. Both groups are padded to full tiles with 1 x 1.
+        own: how many statistics of the first group are not padding.
+        shared: how many of the second group are not padding.
+    """
 
     left: Int[np.ndarray, " m"]
     right: Int[np.ndarray, " m"]
@@ -28,9 +36,8 @@ class Pairs:
     shared: int
 
     @classmethod
-    def of(cls, own: Sequence[Sequence[int]], shared: Sequence[Sequence[int]] = ((), ())) -> Pairs:
-        """From the two sides of those of the components' own, and of the shared ones."""
-        from .compiled import STATISTICS
+    def of(cls, own: Sequence[Sequence[int]], shared: Sequence[Sequence[int]] = ((), ())) -> ColumnPairs:
+        """Make it from the two factors of each own statistic, and of each shared one."""
 
         sides = []
         for one, other in zip(own, shared, strict=True):
@@ -43,23 +50,31 @@ class Pairs:
 
 
 @lru_cache(maxsize=64)
-def columns(d: int) -> Pairs:
-    """1 and d numbers as they are."""
-    return Pairs.of(((0,) * (1 + d), range(1 + d)))
+def identity_pairs(d: int) -> ColumnPairs:
+    """The statistics (1, y) for y of d columns: no products."""
+    return ColumnPairs.of(((0,) * (1 + d), range(1 + d)))
 
 
 @dataclass(frozen=True)
-class Linear:
-    """log p(x | z = k) = coefficients[k] . T(x) + common . C(x) + carrier(x), as the compiled pass takes it.
+class CompiledLinearPass:
+    """log p(x | z = k) = coefficients[k] . T(x) + common . C(x) + carrier(x), in compiled code.
 
-    T (p of them, the first 1) and C (q) are products of two of (1, y), as `pairs` says, with y (n, f) the `numbers` of
-    rows, by default the rows themselves, less `centre`. coefficients: (k, p), in the precision to compute in; common:
-    (copies, q), of a family of so many copies. collect: from sums (k, p) of responsibilities times T, and (q,) of row
-    weights times C, to the statistics (k, s) of `Family.summarize`, or others that lead to the same M-step.
+    T(x) (p statistics, the first is 1) and C(x) (q statistics) are products of two entries of (1, y). y (n, f) are the
+    `numbers` of the rows minus `centre`.
+
+    Attributes:
+        centre: (f,).
+        pairs: which products make T and C.
+        coefficients: (k, p), in the precision to compute in.
+        collect: turns the sums (k, p) of responsibilities times T, and (q,) of row weights times C, into the statistics
+            (k, s) of `Family.summarize`, or into others that lead to the same M-step.
+        common: (copies, q) coefficients of C, for a family of several copies side by side; None without C.
+        numbers: rows (n, d) to (n, f); None if they are the rows themselves.
+        carrier: rows (n, d) to their log base measure (n,), or a number.
     """
 
     centre: Float[Tensor, " f"]
-    pairs: Pairs
+    pairs: ColumnPairs
     coefficients: Float[Tensor, "k p"]
     collect: Callable[[Tensor, Tensor], Tensor]
     common: Float[Tensor, "copies q"] | None = None
@@ -68,7 +83,7 @@ class Linear:
 
     @property
     def flops(self) -> int:
-        """Of the matrix products that a row takes, and of the sums of what is shared, padding left out."""
+        """Floating-point operations per row, of the matrix products and of the shared sums, without padding."""
         return 4 * self.coefficients.numel() + 2 * self.pairs.shared
 
     def sum(
@@ -78,9 +93,12 @@ class Linear:
         weights: Float[Tensor, " n"] | None,
         labels: Int[Tensor, " n"] | None,
     ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
-        """Over rows on the CPU: the weight of each member, its statistics, and the bound of each copy in nats. Raises
-        ValueError if the parts of this pass do not fit each other."""
-        from .compiled import COMPONENTS, LOG2_E, STATISTICS, soft  # here: the first import compiles
+        """Sum over rows on the CPU, as `CompiledPass.sum`.
+
+        Raises:
+            ValueError: the parts of this pass do not fit each other.
+        """
+        from .compiled.linear_e_step import linear_e_step  # here: numba is slow to import
 
         members, p = self.coefficients.shape
         k, f = log_weights.shape[-1], len(self.centre)
@@ -88,8 +106,8 @@ class Linear:
         highest = max(left.max(), right.max())
         if log_weights.numel() != members or p != self.pairs.own or highest > f:
             raise ValueError(
-                f"got log weights of {log_weights.numel()} members, {self.pairs.own} statistics of up to {highest} "
-                f"numbers, expected {members}, {p} and {f}, as the coefficients and the centre have them"
+                f"got {log_weights.numel()} log weights and {self.pairs.own} statistics of columns up to {highest}, "
+                f"expected {members}, {p} and {f}, the sizes of the coefficients and of the centre"
             )
         coefficients = self.coefficients.new_zeros(padded(members, COMPONENTS), padded(p, STATISTICS))
         coefficients[:members, :p] = self.coefficients
@@ -101,30 +119,25 @@ class Linear:
         shapes = ((kp, pp), float), ((len(left) - pp,), float), ((copies,), float)
         cost = 2 * kp * pp + 24 * kp + 16 * f
 
-        whole, extra = None, x.new_zeros(())
-        for start in range(0, len(x), PIECE if self.numbers else len(x)):
-            rows = x[start : start + PIECE] if self.numbers else x
+        sums, extra = None, x.new_zeros(())
+        for start in range(0, len(x), CHUNK_ROWS if self.numbers else len(x)):
+            rows = x[start : start + CHUNK_ROWS] if self.numbers else x
             w, z = (None if part is None else part[start : start + len(rows)] for part in (weights, labels))
             numbers = self.numbers(rows) if self.numbers else rows
             if numbers.shape != (len(rows), f) or numbers.dtype != torch.float64:
                 raise ValueError(
                     f"got statistics of shape {tuple(numbers.shape)} and {numbers.dtype}, expected {(len(rows), f)} "
-                    "and torch.float64, as many columns as natural parameters"
+                    "and torch.float64: one column for each natural parameter"
                 )
-            parts = swept(soft, numbers, w, z, given, memory, shapes, cost)
-            whole = added(parts if whole is None else [(0, whole), *parts])
+            parts = run_in_parts(linear_e_step, numbers, w, z, given, memory, shapes, cost)
+            sums = add_parts(parts if sums is None else [(0, sums), *parts])
             if self.carrier is not None:
                 own = torch.as_tensor(self.carrier(rows), dtype=x.dtype).expand(len(rows))
                 extra = extra + (own.sum() if w is None else own @ w)
-        assert whole is not None
-        total, shared, bound = map(torch.from_numpy, whole)
+        assert sums is not None
+        total, shared, bound = map(torch.from_numpy, sums)
         total, shared = total[:members, :p], shared[: self.pairs.shared]
         bound = (math.log(2) * bound).reshape(log_weights.shape[:-1]) + extra
         if self.common is not None:
             bound = bound + (self.common @ shared).reshape(bound.shape)
         return total[:, 0].clone(), self.collect(total, shared).contiguous(), bound
-
-
-def padded(n: int, tile: int) -> int:
-    """n, or what it takes for whole tiles."""
-    return -(-n // tile) * tile

@@ -1,8 +1,9 @@
-"""Compiled passes over rows: where they can run, and how threads share the rows out."""
+"""How compiled kernels run over the rows of a table, in parts that threads share."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -14,24 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROWS = 320  # of a block: whole vectors, four at a time, and not a power of 2, whose rows would share cache lines
-# Rows are summed in parts that do not depend on the number of threads: so sums over them are the same to the bit.
-PARTS = 64  # at most
-FEWEST = 2560  # rows of each at least
-LEAST = 1 << 22  # products of numbers in each at least: less takes no longer than to wake a thread
-SUMMED = 128  # products of numbers for each number that a part sums, at least: that is made and added up for each part
-HELD = 1 << 24  # bytes of the sums of all parts, if there are more than four of them
+from .compiled.sizes import ROWS
 
-Part = tuple[int, list[np.ndarray]]  # the number of its first row, and what was summed
+# Rows are summed in parts. Parts do not depend on the number of threads, so that sums are the same to the bit.
+MAX_PARTS = 64
+MIN_ROWS = 2560  # of a part
+MIN_PRODUCTS = 1 << 22  # of numbers, in a part: fewer take no longer than waking a thread
+MIN_PRODUCTS_PER_SUM = 128  # for each number that a part sums, since it is allocated and added for each part
+MAX_BYTES = 1 << 24  # of the sums of all parts, if there are more than four parts
+
+Part = tuple[int, list[np.ndarray]]  # its first row, and its sums
 
 
-def compiles(x: Tensor) -> bool:
-    """Whether a compiled pass can visit these rows: there are some, on the CPU, and numba is not told to leave code as
-    it is."""
+def can_compile(x: Tensor) -> bool:
+    """Whether a compiled pass can read these rows.
+
+    There must be at least one row, on the CPU, and NUMBA_DISABLE_JIT must not switch numba off.
+    """
     return x.is_cpu and len(x) > 0 and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
-def swept(
+def run_in_parts(
     kernel: Callable[..., None],
     x: Tensor,
     weights: Tensor | None,
@@ -41,10 +45,26 @@ def swept(
     sums: Sequence[tuple[tuple[int, ...], type]],
     cost: int,
 ) -> list[Part]:
-    """What kernel(rows, weights, labels, *given, memory, *sums) finds in each part of the rows x (n, f), float64.
+    """Run a kernel over the rows, part by part, on as many threads as torch has.
 
-    memory: how many rows of numbers it needs for a block, and their type; sums: shapes and types of what it adds to.
-    cost: of a row, in products of numbers. Kernels check nothing: that shapes fit each other is the caller's business.
+    Calls kernel(rows, weights, labels, *given, scratch memory, *sums) for each part. Kernels check nothing: the caller
+    answers for shapes that fit each other.
+
+    Args:
+        kernel: a compiled function that adds to its last arguments, the sums.
+        x: rows (n, f), float64.
+        weights: row weights (n,), or None.
+        labels: known components (n,), -1 where unknown, or None.
+        given: further arguments of the kernel, the same for all parts.
+        memory: rows and type of the scratch memory for a block: (rows, ROWS) numbers.
+        sums: shape and type of each sum that the kernel adds to.
+        cost: products of numbers per row, from which the size of parts follows.
+
+    Returns:
+        The first row and the sums of each part.
+
+    Raises:
+        ValueError: weights or labels are not one for each row.
     """
     rows = x.contiguous().numpy()
     w = np.empty(0) if weights is None else weights.contiguous().numpy()
@@ -52,19 +72,24 @@ def swept(
     n, numbers = len(rows), sum(prod(shape) for shape, _ in sums)
     if any(len(part) not in (0, n) for part in (w, z)):
         raise ValueError(f"got {len(w)} weights and {len(z)} labels for {n} rows, expected one for each or none")
-    limits = PARTS, n * cost // max(LEAST, SUMMED * numbers), n // FEWEST, max(4, HELD // (8 * numbers))
+    limits = (
+        MAX_PARTS,
+        n * cost // max(MIN_PRODUCTS, MIN_PRODUCTS_PER_SUM * numbers),
+        n // MIN_ROWS,
+        max(4, MAX_BYTES // (8 * numbers)),
+    )
     size = -(-n // (max(1, min(limits)) * ROWS)) * ROWS
 
-    worker = partial(Worker, kernel, (rows, w, z), given, memory, sums, size)
-    return side_by_side(worker, range(0, n, size))
+    worker = partial(PartRunner, kernel, (rows, w, z), given, memory, sums, size)
+    return run_on_threads(worker, range(0, n, size))
 
 
-class Worker:
-    """Visits parts of the rows, of `size` rows each, one after the other, in memory of its own."""
+class PartRunner:
+    """Runs a kernel on one part of `size` rows after another, in scratch memory of its own."""
 
     def __init__(self, kernel: Callable[..., None], rows: Any, given: Any, memory: Any, sums: Any, size: int):
         self.kernel, self.rows, self.given, self.sums, self.size = kernel, rows, given, sums, size
-        self.memory = torch.empty(memory[0], ROWS, dtype=memory[1]).numpy()  # whose rows begin on whole cache lines
+        self.memory = torch.empty(memory[0], ROWS, dtype=memory[1]).numpy()  # torch aligns rows to cache lines
 
     def __call__(self, start: int) -> Part:
         part, found = slice(start, start + self.size), [np.zeros(shape, kind) for shape, kind in self.sums]
@@ -72,46 +97,51 @@ class Worker:
         return start, found
 
 
-def added(parts: Sequence[Part]) -> list[np.ndarray]:
-    """The sums over all parts, in the order of the rows; in the memory of the first part's."""
-    whole = parts[0][1]
+def add_parts(parts: Sequence[Part]) -> list[np.ndarray]:
+    """The sums over all parts, added in the order of the rows, in the memory of the first part."""
+    sums = parts[0][1]
     for _, found in parts[1:]:
-        for total, own in zip(whole, found, strict=True):
+        for total, own in zip(sums, found, strict=True):
             total += own
-    return whole
+    return sums
 
 
 _pool: ThreadPoolExecutor | None = None
 _helpers = 0
 
 
-def side_by_side(worker: Callable[[], Callable[[int], Part]], starts: Sequence[int]) -> list[Part]:
-    """What `visit(start)` finds for each start, in their order, on as many threads as torch has: each has a `visit` of
-    its own from `worker`, and takes what is next. `visit` must not hold Python's lock for long."""
-    found: list[Part | None] = [None] * len(starts)
+def run_on_threads(worker: Callable[[], Callable[[int], Part]], starts: Sequence[int]) -> list[Part]:
+    """Call visit(start) for each start on as many threads as torch has, and return the results in order.
+
+    Each thread makes a `visit` of its own by calling `worker`, and takes the next start until none is left. `visit`
+    must
+    not hold Python's lock for long. An exception is raised once all threads have stopped.
+    """
+    results: list[Part | None] = [None] * len(starts)
     left = iter(enumerate(starts))
 
-    work = partial(_visit, worker, left, found)
-    others = _begun(work, min(torch.get_num_threads(), len(starts)) - 1)
+    work = partial(_visit, worker, left, results)
+    others = _start(work, min(torch.get_num_threads(), len(starts)) - 1)
     try:
         work()
     finally:
-        _exhaust(left)  # whatever was raised here: helpers end with what they are at
-        others = [other for other in others if not other.cancel()]  # those that have not begun are not needed
+        _exhaust(left)  # also after an exception: other threads finish their current part
+        others = [other for other in others if not other.cancel()]  # those that have not started are not needed
         wait(others)
     for other in others:
         other.result()
-    return [part for part in found if part is not None]
+    return [part for part in results if part is not None]
 
 
 def _visit(worker: Callable[[], Callable[[int], Part]], left: Iterable[tuple[int, int]], found: list[Any]) -> None:
+    """Take the next start until none is left."""
     visit = worker()
     for i, start in left:
         found[i] = visit(start)
 
 
-def _begun(work: Callable[[], None], helpers: int) -> list[Any]:
-    """`work` on so many threads beside this one; on fewer, or none, where the interpreter is about to end."""
+def _start(work: Callable[[], None], helpers: int) -> list[Any]:
+    """Start `work` on so many threads beside this one; on fewer, or none, while the interpreter shuts down."""
     global _pool, _helpers
     others: list[Any] = []
     if helpers > 0:
@@ -124,14 +154,16 @@ def _begun(work: Callable[[], None], helpers: int) -> list[Any]:
 
 
 def _exhaust(left: Iterable[Any]) -> None:
+    """Leave no start for the other threads."""
     for _ in left:
         pass
 
 
 def _forget() -> None:
+    """A forked child has no threads: it makes its own pool."""
     global _pool
-    _pool = None  # its threads are the parent's
+    _pool = None  # its threads run in the parent only
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+if sys.platform != "win32":  # Windows cannot fork
     os.register_at_fork(after_in_child=_forget)

@@ -1,4 +1,4 @@
-"""Functions of the gamma function that keep their digits where torch's own lose them, and constants."""
+"""Functions of the gamma function that keep their digits where torch's lose them, and constants."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 LOG2_E = 1 / math.log(2)
-LARGE = 64.0  # above this argument Stirling's series with the terms below is exact to rounding
-TABLE = 1 << 16  # log factorials of counts below this are looked up
+LARGE = 64.0  # above this, Stirling's series with the terms below is exact to rounding
+TABLE = 1 << 16  # log factorials below this are looked up
 
 
 def log_factorial(x: Tensor) -> Tensor:
-    """log x! of whole numbers x >= 0, elementwise: looked up where they are small, which is many times faster."""
+    """log x! of integers x >= 0, elementwise. Many small numbers are looked up, which is several times faster."""
     low, top = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
     if x.numel() < TABLE or not 0 <= low <= top < TABLE:
         return torch.lgamma(x + 1)
@@ -23,8 +23,8 @@ def log_factorial(x: Tensor) -> Tensor:
 def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:
     """log Gamma(a + x) - log Gamma(a) for a > 0, x >= 0, elementwise, differentiable.
 
-    The plain difference loses log Gamma(a) * 2e-16; for large a the terms of Stirling's series are subtracted one by
-    one instead (Abramowitz & Stegun 6.1.40).
+    The plain difference has an error of log Gamma(a) * 2e-16. For large a, the terms of Stirling's series are
+    subtracted one by one instead (Abramowitz & Stegun 6.1.40).
     """
     a, x = torch.broadcast_tensors(a, x)
     large = a > LARGE
@@ -35,7 +35,7 @@ def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:
 
 
 def log_minus_digamma(a: Tensor) -> Tensor:
-    """log a - digamma(a) > 0 for a > 0, elementwise: about 1 / (2 a) for large a, where the difference cancels."""
+    """log a - digamma(a) > 0 for a > 0, elementwise; about 1 / (2 a) for large a, where a plain difference cancels."""
     big = a.clamp(min=LARGE)
     series = 0.5 / big + _digamma_tail(big)
     small = a.clamp(max=LARGE)
@@ -43,7 +43,7 @@ def log_minus_digamma(a: Tensor) -> Tensor:
 
 
 def log_gamma_deficit(a: Tensor) -> Tensor:
-    """a log a - a - log Gamma(a) for a > 0, elementwise: about log(a / (2 pi)) / 2 for large a, where it cancels."""
+    """a log a - a - log Gamma(a) for a > 0, elementwise; about log(a / (2 pi)) / 2 for large a."""
     big = a.clamp(min=LARGE)
     small = a.clamp(max=LARGE)
     series = 0.5 * (big / (2 * torch.pi)).log() - _stirling(big)
@@ -51,19 +51,19 @@ def log_gamma_deficit(a: Tensor) -> Tensor:
 
 
 def log1p_deficit(u: Tensor) -> Tensor:
-    """u - log(1 + u) for u > -1, elementwise: about u^2 / 2 for small u, where the difference cancels."""
+    """u - log(1 + u) for u > -1, elementwise; about u^2 / 2 for small u, where the plain difference cancels."""
     small = u.clamp(-0.01, 0.01)
     series = torch.zeros_like(small)
-    for power in range(10, 1, -1):  # u^2 / 2 - u^3 / 3 + ..., the next term below rounding
+    for power in range(10, 1, -1):  # u^2 / 2 - u^3 / 3 + ...; the next term is below rounding
         series = (-1) ** power / power + small * series
     return torch.where(u.abs() < 0.01, small**2 * series, u - torch.log1p(u))
 
 
 def digamma_deficit(a: Tensor, x: Tensor) -> Tensor:
-    """x - a (digamma(a + x) - digamma(a)) for a > 0, x >= 0: for whole x, the sum of j / (a + j) over j < x."""
+    """x - a (digamma(a + x) - digamma(a)) for a > 0, x >= 0; for integer x the sum of j / (a + j) over j < x."""
     big = a.clamp(min=LARGE)
-    ends = 0.5 * x / (big + x) - big * (_digamma_tail(big + x) - _digamma_tail(big))
-    series = big * log1p_deficit(x / big) - ends
+    tails = 0.5 * x / (big + x) - big * (_digamma_tail(big + x) - _digamma_tail(big))
+    series = big * log1p_deficit(x / big) - tails
     small = a.clamp(max=LARGE)
     return torch.where(a > LARGE, series, x - small * (torch.digamma(small + x) - torch.digamma(small)))
 
@@ -71,11 +71,19 @@ def digamma_deficit(a: Tensor, x: Tensor) -> Tensor:
 def gamma_shape(
     gap: Tensor, slope: Tensor | float = 0.0, pull: Tensor | float = 0.0, extra: Tensor | float = 0.0
 ) -> Tensor:
-    """The a > 0 with log(a + extra) - digamma(a) + pull / a = gap + slope: the shape of a gamma distribution.
+    """The shape a of a gamma distribution: the root a > 0 of log(a + extra) - digamma(a) + pull / a = gap + slope.
 
-    gap: log of the mean minus the mean of the log, >= 0. pull, slope >= 0: (shape - 1) and rate of a gamma prior on a,
-    extra >= 0: (shape - 1) of one on the rate, all over the weight of the rows. The left side falls in a, so that the
-    root is unique; infinity if the right side is 0 to rounding. Newton in log a from Minka's closed approximation.
+    The left side falls in a, so that the root is unique. Newton's method in log a, started at Minka's approximation
+    (2002, Estimating a gamma distribution).
+
+    Args:
+        gap: log of the mean minus mean of the log, >= 0.
+        slope: rate of a gamma prior on a, divided by the weight of the rows.
+        pull: shape - 1 of that prior, divided by the weight of the rows.
+        extra: shape - 1 of a gamma prior on the rate, divided by the weight of the rows.
+
+    Returns:
+        The root; infinity if the right side is 0 to rounding.
     """
     wanted = gap + slope
     finite = wanted > 1e-16
@@ -93,9 +101,12 @@ def gamma_shape(
 
 
 def inverse_digamma(value: Tensor, pull: Tensor | float = 0.0) -> Tensor:
-    """The a > 0 with digamma(a) - pull / a = value, pull >= 0: the shape of gamma rows of known rate, with mean log
-    `value` at rate 1. The left side is concave in log a, so that Newton's steps there go one way from the second on,
-    beginning at Minka's approximation (2000, Estimating a Dirichlet distribution, appendix C)."""
+    """The root a > 0 of digamma(a) - pull / a = value, pull >= 0.
+
+    It is the shape of gamma rows of rate 1 whose mean log is `value`. The left side is concave in log a, so that
+    Newton's method is monotone from its second step. It starts at Minka's approximation (2000, Estimating a Dirichlet
+    distribution, appendix C).
+    """
     a = torch.where(value >= -2.22, value.exp() + 0.5, -1 / (value.clamp(max=-2.0) + 0.5772156649015329)) + pull
     for _ in range(100):
         excess = torch.digamma(a) - pull / a - value
@@ -113,7 +124,7 @@ def _stirling(a: Tensor) -> Tensor:
 
 
 def _trigamma_excess(a: Tensor) -> Tensor:
-    """a trigamma(a) - 1 for a > 0: about 1 / (2 a) for large a, where the difference cancels."""
+    """a trigamma(a) - 1 for a > 0; about 1 / (2 a) for large a, where the plain difference cancels."""
     big, small = a.clamp(min=LARGE), a.clamp(max=LARGE)
     square = big**-2
     series = 0.5 / big + (1 / 6 - (1 / 30 - square / 42) * square) * square  # Abramowitz & Stegun 6.4.12

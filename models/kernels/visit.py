@@ -1,4 +1,4 @@
-"""The E-step's view of rows: what a family hands to the pass over the rows."""
+"""What a family hands to the E-step: how to read a block of rows, at the current parameters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Summarize = Callable[[Tensor], Tensor]  # responsibilities (n, k) -> (k, s)
-
-
-Block = Callable[[Tensor], tuple[Tensor, Summarize]]  # rows (n, d) -> log_prob (n, k), how to sum their statistics
+# rows (n, d) -> log_prob (n, k), and the function that sums the statistics of these rows
+BlockFunction = Callable[[Tensor], tuple[Tensor, Summarize]]
 
 
 @runtime_checkable
-class Compiled(Protocol):
-    """An E-step of rows on the CPU in compiled code: `Linear`, `Coded`."""
+class CompiledPass(Protocol):
+    """An E-step in compiled code for rows on the CPU: `CompiledLinearPass`, `JointCodePass`."""
 
     def sum(
         self,
@@ -26,21 +25,41 @@ class Compiled(Protocol):
         weights: Float[Tensor, " n"] | None,
         labels: Int[Tensor, " n"] | None,
     ) -> tuple[Float[Tensor, " members"], Float[Tensor, "members s"], Float[Tensor, "*copies"]]:
-        """Of the rows the weight of each member, its statistics (or others that lead to the same M-step), and the bound
-        of each copy in nats: not finite where some row is impossible, or no number."""
+        """Sum over the rows.
+
+        Args:
+            x: rows (n, d), float64, on the CPU.
+            log_weights: log mixture weights (k,), or (copies, k) of several models side by side.
+            weights: row weights (n,), or None for weights of 1.
+            labels: known components (n,), -1 where unknown, or None.
+
+        Returns:
+            The weight of each component (copies * k,), its statistics (copies * k, s) or others that lead to the same
+            M-step, and the bound of each copy in nats. The bound is not finite if some row is impossible or not a
+            number.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Visit:
-    """The E-step's view of rows at the parameters as they stand.
+    """How the E-step reads rows, at the current parameters of a family.
 
-    block: called without gradients, from rows (n, d) to their log_prob (n, k), NaN if some are `outside`, and a
-    function from responsibilities (n, k) to sums (k, ...) that add up over blocks, so that both can share T(x).
-    collect: sums of blocks, added up, to the statistics (k, s) of `summarize`, or others that lead to the same M-step.
-    compiled: makes the same for rows on the CPU, in compiled code, where there is some.
+    The E-step calls `block` for each block of rows, turns its log densities into responsibilities, sums the statistics
+    of
+    the block with them, and adds these sums over blocks. `collect` turns the total into the statistics of the family.
+
+    Attributes:
+        block: called without gradients, with rows (n, d). Returns log_prob (n, k), NaN if some values are unsupported,
+        and
+            a function from responsibilities (n, k) to sums (k, ...) that add up over blocks. Both can share T(x).
+        collect: turns the added sums into the statistics (k, s) of `Family.summarize`, or into others that lead to the
+        same
+            M-step. By default the sums are the statistics.
+        compiled: makes an object that does all of this in compiled code for rows on the CPU; None if there is no such
+        code.
     """
 
-    block: Block
+    block: BlockFunction
     collect: Callable[[Tensor], Tensor] = lambda sums: sums
-    compiled: Callable[[], Compiled] | None = None
+    compiled: Callable[[], CompiledPass] | None = None

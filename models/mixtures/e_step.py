@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..contract import Statistics
 from ..families.family import Family
-from ..kernels.parallel_rows import compiles
+from ..kernels.parallel_rows import can_compile
 from ..kernels.special_functions import LOG2_E
 from ..kernels.visit import Summarize, Visit
 
@@ -44,7 +44,7 @@ def _sum(
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
-    if visit.compiled is not None and compiles(x):
+    if visit.compiled is not None and can_compile(x):
         found = Statistics(*visit.compiled().sum(x, log_weights, weights, labels), _weight(x, weights))
         if found.bound.isfinite().all():
             return found

@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ...data.moments import Moments
 from ..contract import Statistics
 from ..families.gaussian import Gaussian
-from ..kernels.linear_pass import padded
-from ..kernels.parallel_rows import added, compiles, swept
+from ..kernels.parallel_rows import can_compile
 from .e_step import allowed
+from .hard_statistics import HardStatistics
 from .mixture import Mixture
+from .nearest_centre import Nearest
 
 BLOCK_CELLS = 1 << 21  # of rows less centres, looked at together where that is not compiled
-SHARP = 1e-9  # how much of the least distance of two centres rounding may take before distances are taken one by one
+
 LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
-
-
-@dataclass(frozen=True)
-class HardStatistics(Statistics):
-    """The sums of a hard assignment, and the k rows furthest from their centres, to which empty clusters move.
-
-    total: (k, d) sums of row minus centre. distortion: () sum of row weight times squared distance to the centre.
-    rows (m, d) of weights (m,), in clusters (m,), at squared distances (m,) from their centres, m <= k: those of two
-    parts merge by the largest distances.
-    """
-
-    distortion: Float[Tensor, ""]
-    squared: Float[Tensor, " m"]
-    rows: Float[Tensor, "m d"]
-    row_weight: Float[Tensor, " m"]
-    cluster: Int[Tensor, " m"]
-
-    def __add__(self, other: Statistics) -> HardStatistics:
-        if not isinstance(other, HardStatistics):
-            return NotImplemented
-        return HardStatistics.of([self, other])
-
-    @classmethod
-    def of(cls, parts: Sequence[HardStatistics]) -> HardStatistics:
-        """Of several parts together."""
-        found = {f.name: [getattr(part, f.name) for part in parts] for f in fields(cls)}
-        sums = {name: torch.stack(each).sum(0) for name, each in found.items() if name not in _FURTHEST}
-        squared = torch.cat(found["squared"])
-        top = squared.topk(min(len(parts[0].weight), len(squared))).indices
-        return cls(**sums, **{name: torch.cat(found[name])[top] for name in _FURTHEST})
-
-
-_FURTHEST = ("squared", "rows", "row_weight", "cluster")
 
 
 class KMeans(Mixture):
@@ -111,7 +77,7 @@ class KMeans(Mixture):
     @torch.no_grad()
     def prepare(self) -> None:
         """Compile what the assignment needs, or load it, so that this takes no time later."""
-        if compiles(rows := torch.zeros_like(self.loc)):
+        if can_compile(rows := torch.zeros_like(self.loc)):
             Nearest(rows).assigned(rows, None, None)
 
     @torch.no_grad()
@@ -123,7 +89,7 @@ class KMeans(Mixture):
         rows, weights, labels = self._summed(x, weights, labels)
         labels = None if labels is None or bool((labels < 0).all()) else labels  # none known: to the bit as without
         nearest = Nearest(self.loc.detach())
-        if nearest.sharp and compiles(rows):
+        if nearest.sharp and can_compile(rows):
             return self._possible(x, self._statistics(*nearest.assigned(rows, weights, labels)))
         size = max(256, BLOCK_CELLS // self.loc.numel()) if rows.is_cpu else max(1, len(rows))
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
@@ -218,49 +184,3 @@ class KMeans(Mixture):
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         nearest = self._log_joint(x, labels).argmax(-1)
         return allowed(nearest, self.family.components)
-
-
-class Nearest:
-    """Rows (n, d) to the nearest of the centres: where x . c - |c|^2 / 2 is largest, one matrix product, measured from
-    the middle of the centres. Where rounding would tell two centres apart badly, distance by distance."""
-
-    def __init__(self, centres: Float[Tensor, "k d"]):
-        self.centres, self.middle = centres, centres.mean(0)
-        self.c = c = centres - self.middle
-        self.products = torch.cat([-0.5 * c.square().sum(1, keepdim=True), c], 1)  # (k, 1 + d)
-        apart = torch.cdist(c, c, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-        apart = torch.where(apart > 0, apart, torch.inf).min()
-        self.sharp = torch.finfo(c.dtype).eps * float(c.square().sum(1).max()) <= SHARP * float(apart) ** 2
-
-    def of(self, x: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
-        """The cluster of each, of equally near ones the first."""
-        if not self.sharp:
-            return torch.cdist(x, self.centres, compute_mode="donot_use_mm_for_euclid_dist").min(1).indices
-        return (self.products[:, 1:] @ (x - self.middle).T).add_(self.products[:, :1]).argmax(0)
-
-    def assigned(
-        self, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None, labels: Int[Tensor, " n"] | None
-    ) -> tuple[Tensor, ...]:
-        """All that `HardStatistics` needs of rows on the CPU, but the bound, in its order, by the compiled pass: only
-        where centres are `sharp`."""
-        from ..kernels.compiled import COMPONENTS, STATISTICS, hard
-
-        k, d = self.centres.shape
-        if x.shape[1] != d or (labels is not None and int(labels.max()) >= k):
-            raise ValueError(f"got {x.shape[1]} columns, or labels beyond {k - 1}, expected {d} columns, and centres")
-        coefficients = np.zeros((padded(k, COMPONENTS), padded(1 + d, STATISTICS)))
-        coefficients[:k, : 1 + d] = self.products.numpy()
-        given = self.middle.contiguous().numpy(), self.centres.contiguous().numpy(), coefficients
-        memory = 3 + sum(coefficients.shape), torch.float64
-        sums = ((k,), float), ((k, d), float), ((2,), float), ((k,), np.int64), ((k,), float), ((k,), np.int64)
-        parts = swept(hard, x, weights, labels, given, memory, sums, coefficients.size + 4 * k + 16 * d)
-        row = torch.from_numpy(np.concatenate([start + found[3] for start, found in parts]))
-        squared, cluster = (torch.from_numpy(np.concatenate([found[i] for _, found in parts])) for i in (4, 5))
-        squared, top = squared.topk(min(k, len(squared)))
-        top, squared = top[squared >= 0], squared[squared >= 0]
-        row = row[top]
-        row_weight = torch.ones_like(squared) if weights is None else weights[row]
-        weight, total, (distortion, total_weight) = map(
-            torch.from_numpy, added([(start, found[:3]) for start, found in parts])
-        )
-        return weight, total, distortion, total_weight, squared, x[row], row_weight, cluster[top]

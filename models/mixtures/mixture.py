@@ -20,7 +20,8 @@ from torch.distributions import constraints
 from ...data.chunked_methods import by_chunks
 from ..contract import Collapse
 from ..families.family import Family
-from ..families.missing_values import ObservedValues, log_density
+from ..families.missing_values import log_prob_of_rows
+from ..families.observed_values import ObservedValues
 from ..module import device_of, local_params, on_the_cpu
 from .component_table import component_table
 from .e_step import allowed
@@ -254,7 +255,8 @@ class Mixture(FitsByEM):
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         self._require_parameters()
-        joint = log_density(self.family, x) + self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
+        log_weights = self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
+        joint = log_prob_of_rows(self.family, x) + log_weights
         return joint if labels is None else joint + allowed(labels, joint.shape[-1])
 
     def _ordered(self, order: Any) -> Int[Tensor, " k"]:

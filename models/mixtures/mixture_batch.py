@@ -7,7 +7,7 @@ side in one family of `copies` times as many members.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from ...data.moments import Moments
 from ...data.rows import Rows
 from ..contract import Statistics
+from ..families.copies import own_tensors, repeat, set_copies
 from ..families.family import Family
 from .e_step import sum_blocks
 from .starts import draw_start
@@ -47,12 +48,12 @@ class Batch:
         self.mixture = mixture
         k, moments = mixture.family.components, rows.moments
         start = draw_start(rows, k, generators, lambda x: mixture._coordinates(x, moments), mixture.softness)
-        self.family = _repeated(mixture.family, len(generators))
+        self.family = repeat(mixture.family, len(generators))
         self.family.set_units(start.locations, moments)
         self.family.start(start.x, start.responsibilities)
         weights = mixture._shares(start.responsibilities.sum(0).unflatten(0, (-1, k)))
         self.weights = torch.cat([mixture.weights.detach().unsqueeze(0), weights])  # (R, k)
-        for first, others in zip(_own(mixture.family), _own(self.family), strict=True):
+        for first, others in zip(own_tensors(mixture.family), own_tensors(self.family), strict=True):
             others.data = torch.cat([first.data.reshape(-1, *others.shape[1:]), others.data])
         self._count(len(self.weights))
 
@@ -74,11 +75,11 @@ class Batch:
         """The M-step of each. Returns which could take it; the others, such as one that ended in a singularity, are
         gone."""
         able = torch.ones(len(self.weights), dtype=torch.bool)
-        before = [tensor.data for tensor in _own(self.family)]
+        before = [tensor.data for tensor in own_tensors(self.family)]
         try:
             self.family.maximize(statistics.weight, statistics.total)
         except (ArithmeticError, ValueError):  # in one of them: each by itself says which
-            for tensor, value in zip(_own(self.family), before, strict=True):
+            for tensor, value in zip(own_tensors(self.family), before, strict=True):
                 tensor.data = value
             able = torch.tensor([self._is_able(i, statistics) for i in range(len(able))])
             able &= not able.all()  # they fail together alone: none is left to go on
@@ -97,7 +98,7 @@ class Batch:
     def keep(self, kept: Int[Tensor, " kept"], statistics: Statistics) -> Statistics:
         """Only these stay, in this order. Returns their part of the statistics."""
         lead = len(self.weights), -1
-        for tensor in _own(self.family):
+        for tensor in own_tensors(self.family):
             tensor.data = tensor.data.unflatten(0, lead)[kept].flatten(0, 1)
         self.weights = self.weights[kept]
         self._count(len(kept))
@@ -111,7 +112,7 @@ class Batch:
     @torch.no_grad()
     def write(self, i: int, mixture: OneOf) -> None:
         """Give a mixture of this kind the parameters of number i."""
-        for own, tensor in zip(_own(mixture.family), _own(self.family), strict=True):
+        for own, tensor in zip(own_tensors(mixture.family), own_tensors(self.family), strict=True):
             own.data = tensor.data.unflatten(0, (len(self.weights), -1))[i].reshape(own.shape).clone()
         mixture.weights = self.weights[i]
 
@@ -135,32 +136,4 @@ class Batch:
         return True
 
     def _count(self, copies: int) -> None:
-        for part in _families(self.family):
-            part.copies = copies
-
-
-def _repeated(family: Family, copies: int) -> Family:
-    """So many copies of a family side by side; of what its members have in common, one for each copy."""
-    made = copy.deepcopy(family)
-    for part in _families(made):
-        part.copies = copies
-        shared = [getattr(part, f"{name}_unconstrained") for name in part._pyro_params if name in part.shared]
-        for tensor in _own_of(part):
-            whole = tensor.data.expand(copies, *tensor.shape)
-            tensor.data = whole.clone() if any(tensor is one for one in shared) else whole.flatten(0, 1).clone()
-    return made
-
-
-def _families(family: Family) -> Iterator[Family]:
-    """The family and all inside it."""
-    return (part for part in family.modules() if isinstance(part, Family))
-
-
-def _own(family: Family) -> list[Tensor]:
-    """What differs between copies: all parameters, and the buffers of members."""
-    return [tensor for part in _families(family) for tensor in _own_of(part)]
-
-
-def _own_of(part: Family) -> list[Tensor]:
-    parameters = [part._parameters[f"{name}_unconstrained"] for name in part._pyro_params]
-    return parameters + [tensor for name, tensor in part._buffers.items() if name not in part.shared]  # type: ignore
+        set_copies(self.family, copies)

@@ -16,7 +16,7 @@ from ...data.moments import Moments
 from ...data.rows import Rows
 from ...data.threads import threads_for
 from ..contract import Statistics
-from ..kernels.parallel_rows import compiles
+from ..kernels.parallel_rows import can_compile
 from ..module import device_of, hold_fixed, on_the_cpu, restore_frozen
 from .e_step import sum_blocks
 from .fill_missing import FillsMissing
@@ -141,7 +141,7 @@ class FitsByEM(FillsMissing):
         an installation, then less than a second in each process."""
         rows = torch.zeros(1, self._kind.features, dtype=torch.float64, device=device_of(self))
         compiled = self._kind.visit().compiled
-        if compiled is not None and compiles(rows):
+        if compiled is not None and can_compile(rows):
             compiled().sum(rows, rows.new_zeros(self._kind.components), None, None)
 
     def batch(self, rows: Rows, generators: Sequence[torch.Generator]) -> Batch | None:

@@ -1,50 +1,24 @@
-"""The figures of a comparison, and those of a single model with a continuous latent: what its dimensions mean."""
+"""The figures: of a comparison, of a selection, and of one model with a continuous latent variable.
 
-from __future__ import annotations
+What lives here: a file for each figure (`..._figure.py`), files for the kinds of drawing that several figures share
+(`dot_plot`, `stacked_bars`, `heatmaps`, `picture_grid`, ...), and `style` with the colors and line styles of all of
+them. Public names are those of `lowerbound.inference.plots`.
 
-from matplotlib.figure import Figure
+What a new figure must offer: a function that takes a comparison and its relabeled models, and returns a
+`matplotlib.figure.Figure`, or None where it makes no sense for these models. It asks for abilities of a model by the
+protocols of `models.abilities`, makes the figure by `style.blank_figure` (never by pyplot, whose state is global), and
+sets its title and caption by `style.set_title_and_caption`. List it in `comparison_figures.figures` and in
+`report_page.SECTIONS`.
 
-from ....models.random_state import fixed_seed
-from ...criticism.aligned_components import aligned_models
-from ...criticism.comparison import Comparison
-from .bounds import bounds_figure
-from .data import data_figure
-from .latent import latent_figure, latent_map
-from .posteriors import posteriors_figure
-from .profiles import profiles_figure
-from .reconstructions import reconstructions, reconstructions_figure
-from .responsibilities import responsibilities_figure
-from .samples import samples, samples_figure
-from .traversals import latent_grid, traversals
+What it may import: `inference.criticism` and the folders below it, `summary_lines` and `text_table` of the folder
+above; nothing of `inference.cli`.
+"""
+
+from .comparison_figures import figures
+from .latent_figure import latent_map
+from .latent_grid_figure import latent_grid
+from .reconstruction_figure import reconstructions
+from .samples_figure import samples
+from .traversal_figure import traversals
 
 __all__ = ["figures", "latent_grid", "latent_map", "reconstructions", "samples", "traversals"]
-
-
-def figures(comparison: Comparison) -> dict[str, Figure]:
-    """The figures by name, those that make sense: "data", "samples", "profiles", "reconstructions", "latent",
-    "posteriors", "bounds", "responsibilities".
-
-    "data": one column: histogram and densities; else the rows, with the outlines of each fit's components. Columns of
-    categories are left out, and so is the figure if no others are there or no fit has an outline to draw.
-    "samples": where the columns are pixels (named pixel_0_0, pixel_0_1, ...): rows drawn from each fit, beside real
-    ones. "profiles": probabilities of categories, rates of counts, means: of components that "data" cannot show in
-    full. "reconstructions", "latent": of the fits with a continuous latent: what is left of a row that goes through it
-    and back, of pixels and of 2 to 4 columns of measurements; and where the rows lie in its two most active dimensions.
-    "posteriors": of the fits with a posterior over their parameters.
-    "bounds": always. "responsibilities": of the fits with a categorical posterior; left out if there is none.
-    `figure.get_suptitle()` is what a figure shows, `figure.get_label()` how to read it. Made without pyplot: save
-    them by `figure.savefig(path)`, or end a notebook's cell with one. Of many rows some are drawn, always the same.
-    """
-    with fixed_seed(0):  # of a table that draws its rows, and of models that draw
-        models = aligned_models(comparison)
-        made = {
-            "data": data_figure(comparison, models),
-            "samples": samples_figure(comparison, models),
-            "profiles": profiles_figure(comparison, models),
-            "reconstructions": reconstructions_figure(comparison, models),
-            "latent": latent_figure(comparison, models),
-            "posteriors": posteriors_figure(comparison, models),
-            "bounds": bounds_figure(comparison),
-            "responsibilities": responsibilities_figure(comparison, models),
-        }
-    return {name: figure for name, figure in made.items() if figure is not None}

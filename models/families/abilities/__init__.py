@@ -3,7 +3,7 @@
 The class line of a family says what it can do: `class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide)`.
 An ability sets a flag, such as `takes_missing`, which other code asks for. It brings the hooks that go with it and
 their defaults. `check_family` tests the abilities that a family claims. A family made of others, such as `Product`,
-may set a flag for each object.
+may set a flag for each object. Imports: `Family` and its hooks, kernels.
 """
 
 from .allows_frozen import AllowsFrozen

@@ -17,30 +17,58 @@ from ..hooks.density import not_written
 class Conjugate(Family):
     """A family whose parameters have conjugate priors of the kinds that its `priors` names (Beta, Dirichlet, Gamma).
 
-    It writes the four hooks below. `BayesianMixture` then fits it by variational Bayes without a guide.
+    It writes the four hooks below. `BayesianMixture` then fits it by variational Bayes without a guide. A guide is the
+    family of posteriors that a fit by gradients needs.
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Conjugate, Poisson
+        >>> family = Poisson(components=1, features=1)
+        >>> isinstance(family, Conjugate)
+        True
+        >>> gain = family.gain(torch.tensor([4.0]), torch.tensor([[10.0]]))  # four rows with the sum 10
+        >>> {name: value.item() for name, value in gain["rate"].items()}  # of Gamma(concentration, rate)
+        {'concentration': 10.0, 'rate': 4.0}
     """
 
     is_conjugate = True
 
     def weak_belief(self, data: Moments) -> dict[str, Distribution]:
-        """Weak priors of the parameters, by name, in the units of the data. They do not depend on the number of
-        components, so that bounds of log p(all rows) can be compared."""
+        """Weak priors of the parameters, by name, in the units of the data.
+
+        They must not depend on the number of components: bounds of log p(all rows) can then be compared.
+
+        Args:
+            data: mean (d,) and covariance (d, d) of the rows.
+        """
         raise not_written(self, "weak_belief", "for a conjugate posterior")
 
     def gain(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> dict[str, dict[str, Tensor]]:
-        """What rows add to the hyperparameters of each parameter: posterior = prior + gain."""
+        """What rows add to the hyperparameters of each parameter: posterior = prior + gain.
+
+        Args:
+            weight: sums of responsibilities, in rows.
+            total: sums of r T(x).
+
+        Returns:
+            By parameter, and by hyperparameter, tensors with the component on dim 0.
+        """
         raise not_written(self, "gain", "for a conjugate posterior")
 
     def expected(self, beliefs: Mapping[str, Any]) -> tuple[Family, Float[Tensor, " k"]]:
-        """The family at eta = E[eta], and A(E[eta]) - E[A] <= 0 of each component, in nats.
+        """The family at the expected natural parameters E[eta], and A(E[eta]) - E[A] <= 0 of each component, in nats.
 
-        E[log p(x | k)] is the log density of the first plus the second.
+        E[log p(x | z = k)] is the log density of the first plus the second.
 
         Args:
-            beliefs: the distributions of the parameters, by name.
+            beliefs: the distributions of the parameters, by name, with the component on dim 0.
         """
         raise not_written(self, "expected", "for a conjugate posterior")
 
     def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
-        """E[p(x | k)] of each component: a distribution of batch shape (k,)."""
+        """The posterior predictive distribution E[p(x | z = k)] of each component, of batch shape (k,).
+
+        Args:
+            beliefs: the distributions of the parameters, by name, with the component on dim 0.
+        """
         raise not_written(self, "predictive", "for a conjugate posterior")

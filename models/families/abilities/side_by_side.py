@@ -6,9 +6,14 @@ from ..family import Family
 class SideBySide(Family):
     """A family that may hold `copies` times as many components, those of one mixture after those of another.
 
-    Component c * k + j is then component j of copy c. Parameters named in `shared` have the copy on a new dim 0. It is
-    for families that take the number of components from their parameters, and whose hooks combine only components of
-    one copy, if any (as `sum_per_copy` does).
+    Component c * k + j is then component j of copy c. Parameters named in `shared` have the copy on a new dim 0. A
+    family can claim this ability if it takes the number of components from its parameters, and its hooks combine
+    components of one copy only, as `sum_per_copy` does.
+
+    Example:
+        >>> from lowerbound.models import FamilyOf, Poisson, SideBySide
+        >>> issubclass(Poisson, SideBySide), issubclass(FamilyOf, SideBySide)
+        (True, False)
     """
 
     repeatable = True

@@ -18,6 +18,15 @@ class TakesMissing(Family):
     With independent columns a family writes `expected_statistics` alone: the defaults do the rest. With dependent
     columns it writes `visit_missing`, `moments_given` and `draw_missing`. The likelihood is that of the observed
     values, which is valid if values are missing at random (Dempster, Laird & Rubin 1977).
+
+    Example:
+        >>> import torch
+        >>> from lowerbound.models import Poisson, TakesMissing
+        >>> family = Poisson(components=1, features=2)
+        >>> isinstance(family, TakesMissing)
+        True
+        >>> family.marginal(torch.tensor([[0.0, torch.nan]]).double()).item()  # log p(x[0] = 0) = -rate
+        -1.0
     """
 
     takes_missing = True
@@ -44,8 +53,8 @@ class TakesMissing(Family):
         return self.marginal(x), lambda responsibilities: self.complete(x, responsibilities)
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
-        """Mean and variance of each value given the observed values of its row and z = k. Observed values stay as they
-        are, with variance 0."""
+        """Mean and variance of each value given the observed values of its row and z = k. An observed value is its own
+        mean, with variance 0."""
         moments, missing = self.moments(), x.isnan().unsqueeze(1)
         variance = moments.covariance.diagonal(dim1=-2, dim2=-1)
         return torch.where(missing, moments.mean, x.unsqueeze(1)), torch.where(missing, variance, 0.0)

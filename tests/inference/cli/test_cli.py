@@ -15,9 +15,10 @@ from lowerbound import datasets
 from lowerbound.data.held_out import split
 from lowerbound.data.read_file import read
 from lowerbound.inference import EM, compare, fit, load
-from lowerbound.inference.cli import catalogue as choices
+from lowerbound.inference.cli import engines_by_name, models_by_name
 from lowerbound.inference.cli.app import app
-from lowerbound.inference.cli.column_kinds import levels, mixed
+from lowerbound.inference.cli.column_kinds import category_counts
+from lowerbound.inference.cli.models_for_columns import mixed_mixture
 from lowerbound.inference.report.write_report import FILES
 from lowerbound.models import PPCA, GaussianMixture, Rows
 
@@ -63,8 +64,8 @@ def test_every_engine_starts_from_the_same_start():
     x = datasets.load("faithful")
     starts = {
         name: float(fit(GaussianMixture(3, 2), x, make(), max_passes=1, seed=4).bounds[0])
-        for name, make in choices.ENGINES.items()
-        if name not in ("svi-analytic", *choices.BAYESIAN)  # of a continuous z; of a posterior
+        for name, make in engines_by_name.ENGINES.items()
+        if name not in ("svi-analytic", *engines_by_name.BAYESIAN)  # of a continuous z; of a posterior
     }
     assert len(set(starts.values())) == 1 or np.ptp(list(starts.values())) < 1e-12
 
@@ -105,7 +106,7 @@ def test_version_and_help(run):
 
 def test_the_module_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "lowerbound", "compare", "faithful", *QUICK, "--engines", "em"]
-    root = os.path.dirname(os.path.dirname(os.path.dirname(choices.__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(models_by_name.__file__)))
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120
     )
@@ -219,7 +220,7 @@ def test_bad_files_are_refused_in_one_sentence_and_nothing_is_written(run, tmp_p
         (["--model", "vae", "--device", "abacus"], ["--device is 'abacus', expected one that torch has here"]),
         (["--engines", "em", "--batch-size", "7"], ["--batch-size is 7, but em takes no gradient steps"]),
         (["--engines", "em", "--learning-rate", "7"], ["--learning-rate is 7.0, but em takes no gradient steps"]),
-        (["--device", "cpu"], ["--device is 'cpu', but --model gaussian has no network: take linear-vae or vae"]),
+        (["--device", "cpu"], ["--device is 'cpu', but --model gaussian has no network: use linear-vae or vae"]),
         (["--held-out", "nan"], ["--held-out is nan, expected a share"]),
         (["--held-out", "1.5"], ["--held-out is 1.5, expected a share"]),
         (["--variance-floor", "1"], ["variance_floor is for covariances without correlations", "not for 'full'"]),
@@ -248,7 +249,7 @@ def test_bad_options_are_refused_in_one_sentence_and_nothing_is_written(run, tmp
 
 def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sys.modules["lowerbound.inference.fitting.fit"], "fit", lambda *a, **k: pytest.fail("fitted first")
+        sys.modules["lowerbound.inference.cli.run_fit"], "fit", lambda *a, **k: pytest.fail("fitted first")
     )
     (tmp_path / "file").write_text("x")
     assert refused(run("compare", "faithful", "--out", "file"), "is a file, expected a folder")
@@ -293,10 +294,10 @@ def mixed_table():
 def options_of(model):
     """The table of a model, with a weak prior where it takes one."""
     mixed_table().to_csv("mixed.csv", index=False)
-    return EVERY_MODEL[model], ["--prior", "weak"] if "prior" in choices.MODELS[model].takes else []
+    return EVERY_MODEL[model], ["--prior", "weak"] if "prior" in models_by_name.MODELS[model].options else []
 
 
-@pytest.mark.parametrize("model", choices.MODELS)
+@pytest.mark.parametrize("model", models_by_name.MODELS)
 def test_every_model_is_fitted_and_saved(run, tmp_path, model):
     data, priors = options_of(model)
     result = run("fit", data, "--model", model, *priors, "--max-passes", 4, "--quiet")
@@ -306,10 +307,10 @@ def test_every_model_is_fitted_and_saved(run, tmp_path, model):
 
 
 @pytest.mark.drawn(4)  # pictures take a second for each of them
-@pytest.mark.parametrize("model", choices.MODELS)
+@pytest.mark.parametrize("model", models_by_name.MODELS)
 def test_every_model_runs_from_end_to_end(run, tmp_path, model):
     data, priors = options_of(model)
-    engine = choices.MODELS[model].engines[0]
+    engine = models_by_name.MODELS[model].engines[0]
     result = run("compare", data, "--model", model, *priors, "--engines", f"{engine},svi", "--max-passes", 4, "--quiet")
     assert result.exit_code == 0, result.stderr
     table = pd.read_csv(tmp_path / "report" / "comparison.csv", index_col="fit")
@@ -359,11 +360,11 @@ def test_a_pmf_and_a_density_are_not_ranked(run):
 
 def test_mixed_chooses_by_the_column(run):
     rows = Rows(read_as(mixed_table()))
-    model = mixed(rows, 2, "diag", None)
+    model = mixed_mixture(rows, 2, "diag", None)
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
     assert kinds == {"Categorical": (0,), "Gaussian": (1, 4), "Poisson": (2,), "Bernoulli": (3,)}
     assert rows.levels[0] == ["east", "north", "west"] and model.family.parts[0].levels == (3,)
-    assert type(mixed(Rows(mixed_table()[["visits"]]), 2, "full", None).family).__name__ == "Poisson"
+    assert type(mixed_mixture(Rows(mixed_table()[["visits"]]), 2, "full", None).family).__name__ == "Poisson"
 
 
 def read_as(table):
@@ -374,14 +375,14 @@ def read_as(table):
 
 def test_levels_are_those_of_the_data():
     x = pd.DataFrame({"a": pd.Categorical(["u", "v", "u"], ["u", "v", "w"]), "b": [0, 4, 2], "c": [0.0, 0.0, 0.0]})
-    assert levels(Rows(x)) == [3, 5, 1]
+    assert category_counts(Rows(x)) == [3, 5, 1]
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("names.csv", ["column 'a' holds 60 different words in 60 rows", "mend the cells that are none"]),
-        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed takes it for counts"]),
+        ("names.csv", ["column 'a' holds 60 different words in 60 rows", "correct the values that are not numbers"]),
+        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed treats it as counts"]),
     ],
 )
 def test_columns_that_hold_no_categories_are_refused(run, name, words):
@@ -429,7 +430,7 @@ def test_an_interruption_is_one_line(run, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["lowerbound.inference.fitting.fit"], "fit", interrupted)
+    monkeypatch.setattr(sys.modules["lowerbound.inference.cli.run_fit"], "fit", interrupted)
     result = run("compare", "faithful", *QUICK)
     assert result.exit_code == 130 and result.stderr == "interrupted: nothing was written\n"
 
@@ -447,7 +448,7 @@ def test_an_interruption_says_what_is_kept(run, monkeypatch, tmp_path):
         result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--quiet")
     assert result.exit_code == 130 and result.stderr == "interrupted: run.ckpt was written\n"
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["lowerbound.inference.criticism.compare"], "compare", interrupted)
+        patch.setattr(sys.modules["lowerbound.inference.cli.fit_command"], "compare_fits", interrupted)
         result = run("fit", "faithful", "--checkpoint", "run.ckpt", "--out", "fit.safetensors", "--quiet")
     assert result.exit_code == 130
     kept = "interrupted: run.ckpt and fit.safetensors were written\n"

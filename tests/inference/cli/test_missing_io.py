@@ -16,9 +16,10 @@ from lowerbound.data.model_abilities import takes_missing
 from lowerbound.data.read_file import read
 from lowerbound.datasets import load as dataset
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fit, gap_report, load
-from lowerbound.inference.cli.catalogue import MODELS, Choices, make
-from lowerbound.inference.cli.column_kinds import levels, mixed
-from lowerbound.inference.fitting.checkpoint import describe_run
+from lowerbound.inference.cli.column_kinds import category_counts
+from lowerbound.inference.cli.models_by_name import MODELS, ModelOptions, build_model
+from lowerbound.inference.cli.models_for_columns import mixed_mixture
+from lowerbound.inference.fitting.run_description import describe_run
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,
@@ -151,10 +152,10 @@ def test_a_column_that_is_all_missing_is_named():
 
 
 def test_the_kind_of_a_column_is_that_of_its_seen_cells():
-    model = mixed(Rows(people(), missing=True), 2, "full", None)
+    model = mixed_mixture(Rows(people(), missing=True), 2, "full", None)
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
     assert kinds == {"Gaussian": (0,), "Poisson": (1,), "Bernoulli": (2,), "Categorical": (3,)}
-    assert levels(Rows(people()[["smoker", "town"]], missing=True)) == [2, 3]
+    assert category_counts(Rows(people()[["smoker", "town"]], missing=True)) == [2, 3]
 
 
 # compared
@@ -165,7 +166,7 @@ def test_a_comparison_is_of_the_seen_cells(em):
     frame = compare(GAPS, held_out=others, em=em).frame().to_dict("index")
     assert frame["em"]["log_likelihood"] == pytest.approx(float(by_hand(em.model, ARRAY).sum()), rel=1e-12)
     assert frame["em"]["held_out"] == pytest.approx(float(by_hand(em.model, others.to_numpy()).mean()), rel=1e-12)
-    facts = "272 rows, 2 columns: eruptions, waiting; 50 cells of 46 rows are missing (9.2 %)"  # 50 / 544
+    facts = "272 rows, 2 columns: eruptions, waiting; 50 values are missing in 46 rows (9.2 %)"  # 50 / 544
     assert str(compare(GAPS, em=em)).startswith(facts)
 
 
@@ -223,7 +224,7 @@ def test_models_that_take_whole_rows_say_so(em):
 
 def test_a_frame_has_the_names_words_kinds_and_index_of_its_rows():
     table = people()
-    model = fit(mixed(Rows(table, missing=True), 2, "full", "weak"), table, EM()).model
+    model = fit(mixed_mixture(Rows(table, missing=True), 2, "full", "weak"), table, EM()).model
     shuffled = table[["town", "visits", "height", "smoker"]]
     found = model.impute(shuffled)
     frame, uncertainty = found.frame(), found.uncertainty_frame()
@@ -272,7 +273,7 @@ def test_two_columns_show_rows_with_one_on_its_axis(em):
         assert sorted(len(part) for part in ticks) == sorted(
             [(~gone[:, 0] & gone[:, 1]).sum(), (gone[:, 0] & ~gone[:, 1]).sum()]
         )
-        assert "Ticks on an axis are rows of which the other column is missing." in texts(figures)[name]
+        assert "Ticks on an axis are rows with the other column missing." in texts(figures)[name]
     assert "missing" not in texts(compare(GAPS.dropna(), em=em).plot())["data"]
 
 
@@ -285,13 +286,13 @@ def test_many_columns_show_rows_with_gaps_where_they_are_expected():
     gone = iris.isna().to_numpy().any(1)
     assert (len(dots), len(rings)) == ((~gone).sum(), gone.sum())
     assert np.isfinite(np.asarray(rings)).all()
-    assert "Rings are rows with missing cells" in texts(figures)["data"]
+    assert "Rings are rows with missing values" in texts(figures)["data"]
 
 
 def test_one_column_and_a_density_without_moments_have_figures():
     x = GAPS[["waiting"]]
     figures = compare(x, em=fit(GaussianMixture(2, 1), x, EM())).plot()
-    assert f"{x['waiting'].isna().sum()} rows have no value" in texts(figures)["data"]
+    assert f"{x['waiting'].isna().sum()} rows with a missing value are not shown" in texts(figures)["data"]
     bars = sum(patch.get_height() * patch.get_width() for patch in figures["data"].axes[0].patches)
     assert bars == pytest.approx(1)
     cauchy = fit(Mixture(FamilyOf(dist.Cauchy, 2, 2)), GAPS, EM(), max_passes=5)
@@ -300,7 +301,7 @@ def test_one_column_and_a_density_without_moments_have_figures():
 
 def test_missing_pixels_are_neither_white_nor_black():
     digits = torn(dataset("binary_digits")[:200])
-    found = fit(mixed(Rows(digits, missing=True), 3, "full", "weak"), digits, EM(), max_passes=5)
+    found = fit(mixed_mixture(Rows(digits, missing=True), 3, "full", "weak"), digits, EM(), max_passes=5)
     figure = compare(digits, em=found).plot()["samples"]
     assert "Yellow is missing." in figure.get_label()
     image = next(image for image in figure.axes[0].images if np.ma.getmaskarray(image.get_array()).any())
@@ -358,7 +359,7 @@ def test_what_a_model_takes_is_what_its_entry_says():
         for model, kind in MODELS.items():
             if name == "categorical" and not kind.categories:
                 continue
-            assert takes_missing(make(model, rows, Choices(), None)) == kind.missing, model
+            assert takes_missing(build_model(model, rows, ModelOptions(), None)) == kind.missing, model
 
 
 MODELS_OF = {
@@ -376,7 +377,7 @@ def test_every_model_that_can_compares_a_file_with_gaps(run, name, model):  # no
     torn(table.astype(object)).to_csv("gaps.csv", index=False)
     result = run("compare", "gaps.csv", "--model", model, "--max-passes", 3, "--held-out", 0.2, "--engines", "em")
     assert result.exit_code == 0, result.stderr
-    assert " missing (" in result.stdout and "nan" not in result.stdout.lower()
+    assert " missing in " in result.stdout and "nan" not in result.stdout.lower()
     assert np.isfinite(pd.read_csv("report/comparison.csv")["held_out"].to_numpy()).all()
 
 
@@ -415,13 +416,13 @@ def test_impute_writes_the_table_and_its_uncertainties(run):  # noqa: F811
     assert set(filled["town"]) <= {"Zug", "Bern", "Basel"} and set(filled["smoker"].astype(str)) <= {"True", "False"}
     # as in Python
     rows = read("gaps.csv")
-    model = fit(mixed(Rows(rows, missing=True), 2, "full", "weak"), rows, EM(), restarts=2, max_passes=30).model
+    model = fit(mixed_mixture(Rows(rows, missing=True), 2, "full", "weak"), rows, EM(), restarts=2, max_passes=30).model
     np.testing.assert_allclose(filled["height"], model.impute(rows).values[:, 0])
     # the data are never replaced, and mistakes are one sentence
     refused(run("impute", "gaps.csv", "--out", "gaps.csv"), "cannot write gaps.csv: it holds the data")
     refused(run("impute", "gaps.csv", "--out", "x/filled.csv"), "there is no folder x")
     refused(run("impute", "gaps.csv", "--out", "filled.txt"), ".csv or .parquet")
-    refused(run("impute", "faithful"), "faithful has no missing cells")
+    refused(run("impute", "faithful"), "faithful has no missing values")
     assert Path("gaps.csv").read_text() == before
     assert run("impute", "gaps.csv", "--out", "filled.parquet", "--max-passes", 3).exit_code == 0
     assert pd.read_parquet("filled.parquet").notna().all(axis=None)

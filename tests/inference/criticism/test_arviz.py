@@ -48,7 +48,7 @@ def fits(x):
     svi = fit(BayesianMixture(Gaussian(2, 2), guide=AutoNormal), x, SVI(), max_passes=30)
     em = fit(GaussianMixture(2, 2), x, EM())
     held = fit(BayesianMixture(Gaussian(2, 2)), x, EM()).model
-    held.hold(held.draw(120, 1), PosteriorDraws(3, 40), torch.tensor(-10.0).double())
+    held.set_draws(held.draw(120, 1), PosteriorDraws(3, 40), torch.tensor(-10.0).double())
     return {"vb": vb, "svi": svi, "em": em, "held": replace(vb, model=held)}
 
 
@@ -136,7 +136,7 @@ def test_labels_that_switch_leave_the_summaries_alone(fits, x):
     theta = {name: value.clone() for name, value in fits["vb"].model.draw(20, 0).items()}
     for value in theta.values():
         value[::2] = value[::2].flip(1)
-    held.hold(theta, PosteriorDraws(4, 5), torch.tensor(0.0).double())
+    held.set_draws(theta, PosteriorDraws(4, 5), torch.tensor(0.0).double())
     after = to_arviz(held, x)["posterior"]
     assert not np.allclose(before["weights"], after["weights"])
     for name in ("sorted_weights", "mixture_mean", "mixture_sd"):

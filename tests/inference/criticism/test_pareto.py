@@ -179,7 +179,7 @@ def test_of_categories(faithful):
     x = (faithful > faithful.median()).astype(float).to_numpy()
     made = fit(BayesianMixture(Categorical(1, [2, 2])), x, EM())
     counts = np.stack([x.sum(0), 272 - x.sum(0)], -1)
-    alpha = made.model.beliefs.priors.hyper("probs", "concentration").numpy()
+    alpha = made.model.beliefs.priors.hyperparameter("probs", "concentration").numpy()
     whole = gammaln(alpha.sum(-1)) - gammaln(alpha).sum(-1)
     wanted = (whole + gammaln(alpha + counts[:, ::-1]).sum(-1) - gammaln(alpha.sum(-1) + 272)).sum()
     assert reliability(made, x).log_evidence == pytest.approx(wanted, abs=1e-9)
@@ -203,7 +203,7 @@ def test_what_has_no_density_is_refused(faithful, as_users_run_it):
     made = fit(model, [[1.0], [2.0]], EM()).model
     with pytest.raises(ValueError, match="draws is 20, expected a whole number of at least 100"):
         reliability(made, [[1.0], [2.0]], draws=20)
-    made.hold(made.draw(100, 0), PosteriorDraws(2, 50), torch.tensor(0.0).double())
+    made.set_draws(made.draw(100, 0), PosteriorDraws(2, 50), torch.tensor(0.0).double())
     with pytest.raises(TypeError, match="r_hat"):
         reliability(made, [[1.0], [2.0]])
     with pytest.raises(TypeError, match="got Gaussian, expected a BayesianMixture"):
@@ -236,7 +236,7 @@ def test_the_mean_density_of_relabellings_is_that_of_all_permutations(family, na
             sites = [*model.shares.posterior(moved), *model.beliefs.posterior(moved)]
             each.append(sum(site.log_prob(moved[name]) for name, site in sites))
     wanted = torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
-    found = log_permutation_averaged_density(model, theta, model.alike(named))
+    found = log_permutation_averaged_density(model, theta, model.exchangeable(named))
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-9)
     torch.testing.assert_close(each[0], log_q)  # the first order changes nothing
 
@@ -262,7 +262,7 @@ def test_labellings_are_of_components_that_neither_labels_nor_priors_tell_apart(
     assert made.log_labellings(range(4)) == 0
     prior = {"loc": dist.Normal(torch.tensor([[0.0], [0.0], [5.0], [0.0]]).double(), 2.0), "scale": dist.Gamma(2, 1)}
     apart = seed(BayesianMixture(Gaussian(4, 1, "diag"), prior, guide=AutoNormal), x)
-    assert apart.alike().double().tolist() == [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]
+    assert apart.exchangeable().double().tolist() == [[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 0, 1]]
     assert apart.log_labellings() == pytest.approx(math.log(6))
     assert apart.log_labellings([0]) == pytest.approx(math.log(2))
     assert seed(BayesianMixture(Poisson(3, 1), stick_breaking=True), x).log_labellings() == 0

@@ -29,9 +29,9 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound.inference import EM, fit
-from lowerbound.inference.engines.convergence import FALL
+from lowerbound.inference.engines.convergence import ROUNDING_FALL
 from lowerbound.models import GaussianMixture, Mixture, Statistics, seed
-from lowerbound.models.kernels.fused_pass import FAR
+from lowerbound.models.kernels.gaussian_pass import FAR
 
 X = data(n=200, d=3)
 SET = slice(None)  # parameters in the model's own order
@@ -201,7 +201,7 @@ def test_one_m_step_is_the_textbooks(covariance):
 @settings(max_examples=8)
 @given(draw=st.integers(0, 10**6), k=st.integers(1, 4))
 def test_the_bound_never_falls(covariance, prior, concentration, draw, k):
-    """However poor the start. FALL is the stated rounding of one pass, relative to 1 + |bound|."""
+    """However poor the start. ROUNDING_FALL is the stated rounding of one pass, relative to 1 + |bound|."""
     model = random_mixture(covariance, X, k=k, prior=prior, concentration=concentration, draw=draw)
     weights = np.random.default_rng(draw).uniform(0, 2, len(X))
     # not through `fit`, which would raise: the steps themselves must be monotone
@@ -210,7 +210,7 @@ def test_the_bound_never_falls(covariance, prior, concentration, draw, k):
         statistics = model.expect(X, weights)
         bounds.append(((statistics.bound + model.global_term()) / statistics.total_weight).item())
         model.maximize(statistics)
-    assert np.diff(bounds).min() >= -FALL * (1 + np.abs(bounds).max())
+    assert np.diff(bounds).min() >= -ROUNDING_FALL * (1 + np.abs(bounds).max())
     assert bounds[-1] > bounds[0] or k == 1
 
 

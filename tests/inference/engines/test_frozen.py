@@ -20,6 +20,7 @@ from lowerbound.inference import EM, SVI, fit, load
 from lowerbound.models import (
     PPCA,
     VAE,
+    AllowsFrozen,
     BernoulliDecoder,
     Collapse,
     Family,
@@ -370,10 +371,8 @@ class Split(Family):
         self.mean, self.variance = first, second - first**2
 
 
-class Careful(Split):
+class Careful(Split, AllowsFrozen):
     """The same, given the mean."""
-
-    conditional = True
 
     def match(self, mean):
         first, second = mean.chunk(2, -1)
@@ -385,7 +384,7 @@ def test_a_family_of_a_users_own():
     model = Mixture(Split())
     model.family.mean = [[0.0, 4.0], [5.0, -1.0]]
     model.freeze("mean")
-    words = r"mean of Split is frozen and variance is not, expected a maximize\(\) that finds the best of these"
+    words = r"mean of Split is frozen and variance is not, expected a family whose maximize\(\) finds the best of these"
     with pytest.raises(TypeError, match=words):
         fit(model, X, EM())
     svi = fit(model, X, SVI("exact"), max_passes=800)
@@ -396,7 +395,7 @@ def test_a_family_of_a_users_own():
     assert slope(em.model, X) < 1e-6
     check_family(Careful(), X)
     with pytest.raises(ValueError, match="Careless, mean frozen: where maximize"):
-        check_family(type("Careless", (Split,), {"conditional": True})(), X)
+        check_family(type("Careless", (Split, AllowsFrozen), {})(), X)
 
 
 # the rest of the house

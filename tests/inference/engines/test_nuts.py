@@ -14,7 +14,8 @@ from scipy import stats
 from scipy.special import gammaln
 
 from lowerbound.inference import EM, NUTS, SVI, compare, fit, load
-from lowerbound.inference.engines.nuts import LogJoint, Sampling, gaussian_bound
+from lowerbound.inference.engines.nuts import NUTSSteps
+from lowerbound.inference.engines.unconstrained_posterior import LogJoint, gaussian_bound
 from lowerbound.models import (
     PPCA,
     BayesianMixture,
@@ -278,7 +279,7 @@ def test_a_chain_that_does_not_move_has_a_bound_and_has_not_converged():
     joint = LogJoint(model, Rows(x))
     still = point(joint).expand(40, -1)
     assert gaussian_bound(joint, still) < float(joint(still[0]))
-    sampling = Sampling(NUTS(40, 1, 1), model, Rows(x), torch.Generator())
+    sampling = NUTSSteps(NUTS(40, 1, 1), model, Rows(x), torch.Generator())
     converged, reason = sampling._judged(still, 0)
     assert not converged and "largest R-hat inf" in reason
 
@@ -311,9 +312,9 @@ def test_a_draw_by_sticks_is_replayed_with_the_density_that_it_had(guide, monkey
     """Chains start with sticks in places of their own; labels are matched; the pair has what each chain had."""
     x = torch.cat([counts(6), counts(4) + 20])
     seen = []
-    judged = Sampling._judged
+    judged = NUTSSteps._judged
     monkeypatch.setattr(
-        Sampling, "_judged", lambda self, draws, *rest: seen.append(draws) or judged(self, draws, *rest)
+        NUTSSteps, "_judged", lambda self, draws, *rest: seen.append(draws) or judged(self, draws, *rest)
     )
     model = BayesianMixture(Poisson(3, 1), RATES, 0.6, stick_breaking=True, guide=guide)
     model = fit(model, x, NUTS(4, 3, 3), seed=2).model
@@ -338,7 +339,7 @@ def test_draws_are_relabelled_where_their_density_stays(apart):
     model = seed(BayesianMixture(Poisson(3, 1), {"rate": rate}, guide=AutoNormal), x)
     theta = {name: value.detach() for name, value in model.draw(6, seed=0).items()}
     theta = {name: torch.cat([value, value[:, [2, 0, 1]], value[:, [1, 0, 2]]]) for name, value in theta.items()}
-    found = Sampling(NUTS(4, 1, 1), model, Rows(x), torch.Generator())._relabelled(theta)
+    found = NUTSSteps(NUTS(4, 1, 1), model, Rows(x), torch.Generator())._relabelled(theta)
     torch.testing.assert_close(model.log_prior(found), model.log_prior(theta))
     assert torch.equal(found["rate"][:6], found["rate"][12:])  # of those two the priors are the same
     assert torch.equal(found["rate"][:6], found["rate"][6:12]) is not apart
@@ -348,7 +349,7 @@ def test_the_two_passes_are_needed_and_no_other_is_the_best(as_users_run_it):
     model, x = BayesianMixture(Poisson(2, 1), RATES), counts(12)
     with pytest.raises(ValueError, match=r"^max_passes is 1, expected at least 2: NUTS draws in its second pass$"):
         fit(model, x, NUTS(4, 4, 1), max_passes=1)
-    with pytest.raises(ValueError, match=r"^patience is 3, but NUTS has one end of its own .* leave patience out$"):
+    with pytest.raises(ValueError, match=r"^patience is 3, but NUTS ends by itself .* leave patience out$"):
         fit(model, x, NUTS(4, 4, 1), validation=x, patience=3)
     assert fit(model, x, NUTS(4, 4, 1), validation=x).held_out.shape == (2,)
 
@@ -370,7 +371,7 @@ def test_the_bound_of_a_gaussian_takes_finite_draws_and_leaves_out_what_has_no_d
         # 2000 draws: an s.d. of 0.022 of log(1/2), and the draws' own moments are off by 1/70
         assert gaussian_bound(Half(), draws) == pytest.approx(math.log(0.5), abs=0.1)
     draws[3, 0] = -torch.inf
-    with pytest.raises(ArithmeticError, match=r"^some draws of the sampler are at the end of a parameter's range"):
+    with pytest.raises(ArithmeticError, match=r"^some draws of the sampler are at the boundary of a parameter's range"):
         gaussian_bound(Half(), draws)
 
 

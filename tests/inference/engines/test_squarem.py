@@ -11,8 +11,8 @@ from scipy.special import gammaln
 
 from lowerbound.datasets import load
 from lowerbound.inference import EM, fit
-from lowerbound.inference.engines.convergence import FALL
-from lowerbound.inference.engines.squarem import leap
+from lowerbound.inference.engines.convergence import ROUNDING_FALL
+from lowerbound.inference.engines.squarem import extrapolate
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,
@@ -97,7 +97,7 @@ def test_every_family_ends_as_high_as_em_and_never_falls(name):
     model = case.set(case.model())
     plain = fit(model, x, EM(tol=0), max_passes=40)
     fast = fit(model, x, EM(tol=0, accelerate="squarem"), max_passes=40)
-    assert (fast.bounds.diff() >= -FALL * (1 + fast.bounds[1:].abs())).all()
+    assert (fast.bounds.diff() >= -ROUNDING_FALL * (1 + fast.bounds[1:].abs())).all()
     assert fast.bounds[-1] >= plain.bounds[-1] - 1e-3
     own = case.log_evidence(fast.model, x).mean()
     assert fast.bounds[-1].item() == pytest.approx(own, rel=1e-10)  # the bound is of the model as it stands
@@ -112,7 +112,7 @@ def test_every_covariance_with_weights_and_labels(covariance, prior):
     settings = {"weights": weights, "labels": labels}
     plain = fit(model, x, EM(tol=0), max_passes=150, **settings)
     fast = fit(model, x, EM(tol=1e-11, accelerate="squarem"), max_passes=150, **settings)
-    assert (fast.bounds.diff() >= -FALL * (1 + fast.bounds[1:].abs())).all()
+    assert (fast.bounds.diff() >= -ROUNDING_FALL * (1 + fast.bounds[1:].abs())).all()
     assert fast.bounds[-1] >= plain.bounds[-1] - 1e-8
     assert fast.gradient_norm < 1e-4
 
@@ -121,7 +121,7 @@ def test_ppca():
     x = load("iris")
     result = fit(PPCA(4, 2), x, EM(tol=0, accelerate="squarem"), max_passes=300)
     assert result.bounds[-1].item() == pytest.approx(-2.699752, abs=1e-6)
-    assert (result.bounds.diff() >= -FALL * (1 + result.bounds[1:].abs())).all()
+    assert (result.bounds.diff() >= -ROUNDING_FALL * (1 + result.bounds[1:].abs())).all()
 
 
 def test_k_means_is_refused(as_users_run_it):
@@ -187,16 +187,16 @@ def test_a_leap_from_a_path_of_one_rate_lands_on_its_limit(rate, draw):
     """s_t = limit + rate^t error: the closed form 1 / (1 - rate) is the length."""
     rng = np.random.default_rng(draw)
     limit, error = torch.tensor(rng.uniform(2, 3, (3, 4))), torch.tensor(rng.uniform(-1, 1, (3, 4)))
-    goal = leap(*(limit + rate**t * error for t in range(3)), relative=True)
+    goal = extrapolate(*(limit + rate**t * error for t in range(3)), relative=True)
     assert goal is not None
     torch.testing.assert_close(goal, limit, rtol=1e-9, atol=1e-9)
 
 
 def test_a_leap_keeps_weights_positive_and_stands_still_at_the_top():
     s = torch.tensor([[1.0, 1.0], [3.0, 1.0]])
-    assert leap(s, s, s, relative=True) is None
+    assert extrapolate(s, s, s, relative=True) is None
     step = torch.tensor([[-0.3, 0.0], [0.3, 0.0]])
-    goal = leap(s, s + step, s + step + 0.99 * step, relative=True)
+    goal = extrapolate(s, s + step, s + step + 0.99 * step, relative=True)
     assert goal is not None and (goal[:, 0] > 0).all()
 
 
@@ -206,7 +206,7 @@ def test_generalized_models_leap_in_their_parameters():
     model = seed(StudentTMixture(2, 2), x)
     plain, fast = fit(model, x, EM(tol=1e-11)), fit(model, x, EM(tol=1e-11, accelerate="squarem"))
     assert fast.bounds[-1] >= plain.bounds[-1] - 1e-9
-    assert (fast.bounds.diff() >= -FALL * (1 + fast.bounds[1:].abs())).all()
+    assert (fast.bounds.diff() >= -ROUNDING_FALL * (1 + fast.bounds[1:].abs())).all()
 
 
 def test_latent_classes_with_probabilities_of_zero():

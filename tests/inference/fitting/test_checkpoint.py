@@ -137,7 +137,7 @@ def killed_at(report, monkeypatch):
     seen = []
 
     @contextmanager
-    def reporter(*_):
+    def progress_bar(*_):
         def tell(restart, passes, bound, held_out):
             seen.append((restart, passes))
             if len(seen) == report:
@@ -146,7 +146,7 @@ def killed_at(report, monkeypatch):
         yield tell
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["lowerbound.inference.fitting.fit"], "reporter", reporter)
+        patch.setattr(sys.modules["lowerbound.inference.fitting.fit"], "progress_bar", progress_bar)
         yield seen
 
 
@@ -454,7 +454,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lowerbound.inference.fitting.save_and_load.save_file", full)
+        patch.setattr("lowerbound.inference.fitting.file_format.save_file", full)
         with pytest.raises(OSError, match="no space left"):
             run("restarts", path)
     assert path.read_bytes() == held

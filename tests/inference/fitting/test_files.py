@@ -164,7 +164,7 @@ def test_a_failed_save_leaves_what_was_there(path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("lowerbound.inference.fitting.save_and_load.save_file", full)
+    monkeypatch.setattr("lowerbound.inference.fitting.file_format.save_file", full)
     with pytest.raises(OSError, match="no space left"):
         result.save(path)
     assert path.read_bytes() == held

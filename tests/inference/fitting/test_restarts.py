@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 from lowerbound.datasets import load
 from lowerbound.inference import EM, SVI, fit
-from lowerbound.inference.fitting import restarts as together
+from lowerbound.inference.fitting import restarts as restarts_module
 from lowerbound.models import (
     Binarized,
     Categorical,
@@ -41,20 +41,20 @@ COVARIANCES = ["full", "tied", "diag", "spherical", "tied-diag", "tied-spherical
 @pytest.fixture
 def lots(monkeypatch):
     """The restarts that each lot in one tensor brought to an end."""
-    made, inner = [], together._run_together
+    made, inner = [], restarts_module.run_batched
 
     def spy(task, restarts, report, passes):
         ends = inner(task, restarts, report, passes)
         made.append(sorted(ends))
         return ends
 
-    monkeypatch.setattr(together, "_run_together", spy)
+    monkeypatch.setattr(restarts_module, "run_batched", spy)
     return made
 
 
 def in_turn(monkeypatch, *arguments, **others):
     with monkeypatch.context() as patch:
-        patch.setattr(together, "_fit_together", lambda task: False)
+        patch.setattr(restarts_module, "can_batch", lambda task: False)
         return fit(*arguments, **others)
 
 
@@ -136,7 +136,7 @@ def test_lots_of_any_size_find_what_runs_in_turn_find(seed, k, restarts, lot):
     x = np.random.default_rng(seed).normal(size=(60, 2)) + 9 * (np.arange(60) % 3)[:, None]
     model = GaussianMixture(k, 2, "tied")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(together, "LOT", lot)
+        patch.setattr(restarts_module, "BATCH_SIZE", lot)
         side_by_side = fit(model, x, EM(), restarts=restarts, seed=seed, max_passes=30)
         assert_same(side_by_side, in_turn(patch, model, x, EM(), restarts=restarts, seed=seed, max_passes=30), x)
 
@@ -147,15 +147,15 @@ def test_each_restart_has_the_bounds_it_has_in_turn(monkeypatch):
     for name in ("together", "in turn"):
         with monkeypatch.context() as patch:
             if name == "in turn":
-                patch.setattr(together, "_fit_together", lambda task: False)
-            inner, seen[name] = together.runs, {}
+                patch.setattr(restarts_module, "can_batch", lambda task: False)
+            inner, seen[name] = restarts_module.run_restarts, {}
 
             def spy(*arguments, inner=inner, ends=seen[name], **others):
                 for restart, run in inner(*arguments, **others):
                     ends[restart] = (run.bounds, run.reason)
                     yield restart, run
 
-            patch.setattr(FIT, "runs", spy)
+            patch.setattr(FIT, "run_restarts", spy)
             fit(GaussianMixture(3, 2), x, EM(tol=1e-6), restarts=6)
     assert len({len(bounds) for bounds, _ in seen["together"].values()}) > 3
     for restart, (bounds, reason) in seen["in turn"].items():
@@ -306,12 +306,12 @@ def test_the_best_after_short_runs_goes_on_alone(engine, monkeypatch):
     run = fit(model, x, engine, restarts=6, short_passes=4, max_passes=passes)
     starts = []
 
-    def spy(*arguments, inner=together.runs, **others):
+    def spy(*arguments, inner=restarts_module.run_restarts, **others):
         for restart, end in inner(*arguments, **others):
             starts.append((restart, end))
             yield restart, end
 
-    monkeypatch.setattr(FIT, "runs", spy)
+    monkeypatch.setattr(FIT, "run_restarts", spy)
     in_turn(monkeypatch, model, x, engine, restarts=6, max_passes=passes)
     best = max(starts, key=lambda each: each[1].bounds[3])[1]
     assert len({round(end.bounds[3], 6) for _, end in starts}) > 2

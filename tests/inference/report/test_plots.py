@@ -8,7 +8,7 @@ from matplotlib.patches import Ellipse
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
-from lowerbound.inference.report.plots import figures
+from lowerbound.inference.plots import figures
 from lowerbound.models import (
     BernoulliMixture,
     Categorical,
@@ -336,4 +336,4 @@ def test_of_many_columns_of_categories_the_most_telling_are_shown():
     titles = [axes.get_title(loc="left") for axes in made["profiles"].axes]
     assert len(titles) == 10 and {"q3", "q7"} <= set(titles)
     assert "10 of 14 columns" in str(made["profiles"].get_label())
-    assert "most unlike in q3 and q7" in made["profiles"].get_suptitle().replace("q7 and q3", "q3 and q7")
+    assert "which differ most in q3 and q7" in made["profiles"].get_suptitle().replace("q7 and q3", "q3 and q7")

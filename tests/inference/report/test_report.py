@@ -14,8 +14,11 @@ from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
 from lowerbound.inference.criticism.aligned_components import component_tables
 from lowerbound.inference.report import write_report as report_module
-from lowerbound.inference.report.comparison_text import OPTIONAL, SCORES, components, number
-from lowerbound.inference.report.write_report import FILES, MOST, check_writable, write_report
+from lowerbound.inference.report.comparison_text import components_text
+from lowerbound.inference.report.report_page import MOST_NUMBERS
+from lowerbound.inference.report.score_table import OPTIONAL, SCORES
+from lowerbound.inference.report.text_table import format_number
+from lowerbound.inference.report.write_report import FILES, require_report_folder, write_report
 from lowerbound.models import BernoulliMixture, GaussianMixture, StudentTMixture
 
 
@@ -67,10 +70,10 @@ def test_the_text_has_every_number_of_the_frame(two):
         if column not in OPTIONAL:
             assert title in text
             for value in frame[column]:
-                assert number(value, form) in text
+                assert format_number(value, form) in text
     assert all(reason in text for reason in frame["reason"])
     for value in two.pairs()[["parameter_distance", "posterior_kl"]].to_numpy()[0]:
-        assert number(value, "{:.2g}") in text
+        assert format_number(value, "{:.2g}") in text
     assert "log prior" not in text and "standard error" not in text and "held out" not in text
     assert f"3 restarts: 3 at {two.fits['em'].bounds[-1]:.6f} nats per row" in text
     assert text.isascii() and "<svi>" in text and "272 rows, 2 columns: eruptions, waiting" in text
@@ -115,13 +118,13 @@ def test_only_what_is_better_is_marked(two):
     ],
 )
 def test_numbers_have_sensible_digits(value, form, shown):
-    assert number(value, form) == shown
+    assert format_number(value, form) == shown
 
 
 def test_unmatched_fits_have_no_distance_and_their_own_table(two):
     x = datasets.load("faithful")
     comparison = compare(x, two=two.fits["em"], three=fit(GaussianMixture(3, 2), x, EM(), max_passes=3))
-    assert "can be matched" in str(comparison) and "parameter distance" not in str(comparison).split("no distance")[1]
+    assert "be matched" in str(comparison) and "parameter distance" not in str(comparison).split("no distance")[1]
     assert [len(table) for table in component_tables(comparison)] == [2, 3]
 
 
@@ -192,21 +195,21 @@ def test_many_columns_do_not_drown_the_page(tmp_path):
     assert titles == [
         "Scores",
         "Rows drawn from each model",
-        "What the components are",
+        "Parameters of the components",
         "Components",
-        "The rows",
-        "The way up",
-        "What was run",
-        "Words",
+        "Responsibilities",
+        "Convergence of the bound",
+        "Models and engines",
+        "Glossary",
     ]
     assert "35 more numbers of each component: components.csv." in page and "P(pixel_7_7 = 1)" not in page
     # sideways: a line for each number, a column for each component
-    assert page.count('<th scope="row">P(pixel_') == MOST - 1 and '<th scope="col">10</th>' in page
+    assert page.count('<th scope="row">P(pixel_') == MOST_NUMBERS - 1 and '<th scope="col">10</th>' in page
     csv = pd.read_csv(tmp_path / "report" / "components.csv")
     assert list(csv.columns[:3]) == ["component", "fit", "weight"] and csv.shape == (10, 2 + 65)
     probs = comparison.fits["em"].model.family.probs.detach()[comparison.fits["em"].model.canonical_order()]
     assert csv.iloc[:, 3:].to_numpy() == pytest.approx(probs.numpy(), abs=0, rel=1e-15)
-    words = components(comparison, "elsewhere")
+    words = components_text(comparison, "elsewhere")
     assert max(map(len, words.splitlines())) <= 80 and words.endswith("53 more numbers of each component: elsewhere.")
 
 
@@ -256,10 +259,10 @@ def test_a_place_that_cannot_hold_a_report_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "report"):
         with pytest.raises(OSError, match=r"cannot write the report to .* is a file, expected a folder"):
-            check_writable(out)
+            require_report_folder(out)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("<h1>my site</h1>")
-    with pytest.raises(FileExistsError, match=r"holds index\.html, not of a report: choose another folder"):
-        check_writable(tmp_path / "site")
-    check_writable(tmp_path / "new" / "report")
+    with pytest.raises(FileExistsError, match=r"holds index\.html, which is not of a report: choose another folder"):
+        require_report_folder(tmp_path / "site")
+    require_report_folder(tmp_path / "new" / "report")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "site"]

@@ -232,7 +232,7 @@ def test_draws_of_a_sampler_are_held(faithful, tmp_path):
     found = fit(BayesianMixture(Gaussian(2, 2)), faithful, EM())
     theta = found.model.draw(40, seed=0)
     model = copy.deepcopy(found.model)
-    model.hold(theta, PosteriorDraws(4, 10), torch.tensor(-20.0, dtype=torch.float64))
+    model.set_draws(theta, PosteriorDraws(4, 10), torch.tensor(-20.0, dtype=torch.float64))
     assert list(model.parameters()) == []
     each = found.model.log_likelihood(theta, faithful)
     np.testing.assert_allclose(model.bound(faithful).numpy(), each.mean(0).numpy(), rtol=1e-12)

@@ -148,7 +148,7 @@ def test_em_of_a_point_needs_the_expected_log_density():
     weibull = {"scale": FREE["scale"], "concentration": FREE["scale"]}
     rows = np.random.default_rng(1).gamma(2.0, 1.0, (30, 2))
     for family, prior in ((StudentT(2, 2), student), (FamilyOf(dist.Weibull, 2, 2), weibull)):
-        with pytest.raises(TypeError, match=r"EM\(\) needs expected_log_prob\(\), which \w+ does not write: fit it by"):
+        with pytest.raises(TypeError, match=r"EM\(\) needs expected_log_prob\(\), which \w+ does not have: fit it by"):
             fit(BayesianMixture(family, prior, guide=AutoDelta), rows, EM())
 
 

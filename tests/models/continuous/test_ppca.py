@@ -518,10 +518,10 @@ FLAT = np.hstack([X[:, :2], X[:, :2] @ [[1.0, 2], [3, -1]]])  # two columns foll
 
 @pytest.mark.parametrize("q", [2, 3])
 def test_columns_that_follow_from_others_collapse(q):
-    words = "noise variance is all but 0 beside . latent dimensions: some columns follow .*: drop such columns"
+    words = "noise variance is almost 0 with . latent dimensions: some columns follow .*: drop such columns"
     with pytest.raises(Collapse, match=words):
         PPCA.closed_form(FLAT, q)
-    with pytest.raises(Collapse, match="noise variance is all but 0"):
+    with pytest.raises(Collapse, match="noise variance is almost 0"):
         fit(PPCA(4, q), FLAT, EM(), max_passes=2000)
 
 
@@ -531,9 +531,9 @@ def test_fewer_dimensions_than_the_data_have_do_not_collapse():
 
 
 def test_constant_data_collapse():
-    with pytest.raises(Collapse, match="noise variance is all but 0"):
+    with pytest.raises(Collapse, match="noise variance is almost 0"):
         PPCA.closed_form(np.ones((5, 3)), 1)
-    with pytest.raises(Collapse, match="noise variance is all but 0"):
+    with pytest.raises(Collapse, match="noise variance is almost 0"):
         fit(PPCA(3, 1), np.full((5, 3), 0.1), EM())
 
 

@@ -202,7 +202,7 @@ def test_data_without_any_variance(variance, rows):
 def test_labels(kind):
     model, good = MODELS[kind](), GOOD[kind]
     name = "PPCA" if kind == "ppca" else "VAE"
-    words = f"got labels, but the latent variable of a {name} is continuous and has none: leave them out, or fit a Mix"
+    words = f"got labels, but the latent variable of {name} is continuous: leave them out, or fit a Mix"
     held, labels = bits(model), np.zeros(20, dtype=int)
     for door in (model.model, model.guide, *([model.expect] if kind == "ppca" else [])):
         with pytest.raises(ValueError, match=words):
@@ -277,7 +277,7 @@ def test_settings_of_svi():
 
 @pytest.mark.parametrize("latent", [3, 4])
 def test_ppca_needs_a_direction_for_the_noise(latent):
-    with pytest.raises(ValueError, match=f"latent is {latent} for 3 features, expected at most 2: some direction must"):
+    with pytest.raises(ValueError, match=f"latent is {latent} for 3 features, expected at most 2: at least one"):
         PPCA(3, latent)
     with pytest.raises(ValueError, match=f"latent is {latent} for 3 features, expected at most 2"):
         PPCA.closed_form(X, latent)

@@ -14,7 +14,7 @@ from scipy import optimize, stats
 from scipy.special import logsumexp
 
 from lowerbound.inference import EM, SVI, elbo_gap, fit, load
-from lowerbound.inference.engines.convergence import FALL
+from lowerbound.inference.engines.convergence import ROUNDING_FALL
 from lowerbound.models import LatentModel, Mixture, SupportsEM
 
 N = 60
@@ -131,7 +131,7 @@ def test_the_bounds_of_em_never_fall_and_end_where_the_gradient_is_zero(name, we
     ended = fit(case.set(case.model()), x, EM(tol=1e-12), max_passes=3000, **given)
     for result in (drawn, ended):
         bounds = result.bounds.numpy()
-        assert (np.diff(bounds) / (1 + np.abs(bounds[1:]))).min() >= -FALL
+        assert (np.diff(bounds) / (1 + np.abs(bounds[1:]))).min() >= -ROUNDING_FALL
     assert ended.bounds[-1] > ended.bounds[0] + 1e-3
     assert ended.converged
     assert ended.gradient_norm < 1e-5

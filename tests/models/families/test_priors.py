@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from torch.distributions import Beta, Dirichlet, Gamma, Normal
 
 from lowerbound.inference import EM, SVI, fit
-from lowerbound.inference.engines.convergence import FALL
+from lowerbound.inference.engines.convergence import ROUNDING_FALL
 from lowerbound.models import Collapse, ExponentialMixture, GammaMixture, Mixture
 
 N = 60
@@ -122,7 +122,7 @@ def test_em_with_a_prior_never_falls(name, prior):
     model = case.set(case.model(prior=EXPLICIT[name][0] if prior == "explicit" else prior, concentration=1.5))
     em = fit(model, x, EM(tol=1e-11), max_passes=1500)
     bounds = em.bounds.numpy()
-    assert (np.diff(bounds) / (1 + np.abs(bounds[1:]))).min() >= -FALL
+    assert (np.diff(bounds) / (1 + np.abs(bounds[1:]))).min() >= -ROUNDING_FALL
     assert bounds[-1] > bounds[0] + 1e-3
     assert em.converged
     assert em.gradient_norm < 1e-5

@@ -2,9 +2,11 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyro.distributions as dist
@@ -18,7 +20,7 @@ from reference import linear_pass, nearest_centres
 from scipy.special import logsumexp
 
 from lowerbound.inference import EM, fit
-from lowerbound.inference.fitting.run import Task
+from lowerbound.inference.fitting.restart_run import RestartRunner
 from lowerbound.models import (
     CategoricalMixture,
     ExponentialFamily,
@@ -30,12 +32,16 @@ from lowerbound.models import (
     check_family,
     seed,
 )
-from lowerbound.models.kernels import compiled
-from lowerbound.models.kernels import parallel_rows as sweep
-from lowerbound.models.kernels.linear_pass import Linear, Pairs
-from lowerbound.models.mixtures.kmeans import Nearest
+from lowerbound.models.kernels import parallel_rows
+from lowerbound.models.kernels.compiled import compile_kernel, floating_point
+from lowerbound.models.kernels.compiled.kmeans_step import FEW
+from lowerbound.models.kernels.compiled.linear_e_step import linear_e_step
+from lowerbound.models.kernels.compiled.responsibilities import to_responsibilities
+from lowerbound.models.kernels.compiled.sizes import ROWS
+from lowerbound.models.kernels.linear_pass import ColumnPairs, CompiledLinearPass
+from lowerbound.models.mixtures.nearest_centre import Nearest
 
-SIZES = (1, 2, compiled.ROWS - 1, compiled.ROWS, compiled.ROWS + 1, 1000)
+SIZES = (1, 2, ROWS - 1, ROWS, ROWS + 1, 1000)
 
 
 @njit
@@ -46,7 +52,7 @@ def _each(function, x, out):
 
 @njit
 def _exp2(x):
-    return compiled.exp2(x)
+    return floating_point.exp2(x)
 
 
 def exp2(x):
@@ -70,10 +76,10 @@ def test_powers_of_two(dtype):
 def test_logarithms():
     x = np.concatenate([np.geomspace(1, 1e9, 100_001), 1 + np.geomspace(1e-15, 1, 1001), np.arange(1.0, 100)])
     found = np.empty_like(x)
-    _each(compiled.log2, x, found)
+    _each(floating_point.log2, x, found)
     exact = np.log2(x.astype(np.longdouble))
     assert (np.abs(found - exact) <= 3 * np.finfo(float).eps * exact).all()
-    assert np.isnan(compiled.log2(np.nan))
+    assert np.isnan(floating_point.log2(np.nan))
 
 
 def drawn(seed, n, d, k, copies=1, p=None, q=0, weighted=False, labelled=False):
@@ -98,8 +104,8 @@ def both(x, weights, labels, centre, own, shared, coefficients, common, log_weig
         told["shared"] = sums.numpy().copy()
         return total
 
-    pairs, common = Pairs.of(own, shared), torch.as_tensor(common)
-    made = Linear(torch.as_tensor(centre), pairs, torch.as_tensor(coefficients).to(dtype), collect, common)
+    pairs, common = ColumnPairs.of(own, shared), torch.as_tensor(common)
+    made = CompiledLinearPass(torch.as_tensor(centre), pairs, torch.as_tensor(coefficients).to(dtype), collect, common)
     tensors = (None if part is None else torch.as_tensor(part) for part in (weights, labels))
     weight, total, bound = made.sum(torch.as_tensor(x), torch.as_tensor(log_weights), *tensors)
     found = weight.numpy(), total.numpy(), told["shared"], bound.numpy()
@@ -116,7 +122,7 @@ def both(x, weights, labels, centre, own, shared, coefficients, common, log_weig
     st.integers(0, 99), st.sampled_from(SIZES), st.integers(1, 6), st.integers(1, 9), st.integers(1, 3),
     st.integers(1, 12), st.integers(0, 7), st.booleans(), st.booleans(),
 )  # fmt: skip
-def test_the_soft_pass_is_the_slow_one(seed, n, d, k, copies, p, q, weighted, labelled):
+def test_the_linear_pass_is_the_slow_one(seed, n, d, k, copies, p, q, weighted, labelled):
     found, slow = both(*drawn(seed, n, d, k, copies, p, q, weighted, labelled))
     for own, other in zip(found, slow, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-11, atol=1e-11 * n)
@@ -139,9 +145,9 @@ def test_single_precision_is_within_1e_5_nats_of_a_row(d):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of one block each, and several threads, however few rows there are."""
-    monkeypatch.setattr(sweep, "FEWEST", compiled.ROWS)
-    monkeypatch.setattr(sweep, "LEAST", 1)
-    monkeypatch.setattr(sweep, "SUMMED", 0)
+    monkeypatch.setattr(parallel_rows, "MIN_ROWS", ROWS)
+    monkeypatch.setattr(parallel_rows, "MIN_PRODUCTS", 1)
+    monkeypatch.setattr(parallel_rows, "MIN_PRODUCTS_PER_SUM", 0)
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(1)
@@ -155,7 +161,7 @@ def test_parts_are_put_together(small_parts, weighted, labelled):
         np.testing.assert_allclose(own, other, rtol=1e-11, atol=1e-8)
     x, weights, labels = case[:3]
     centres = np.random.default_rng(1).standard_normal((5, 4))
-    check_hard(x, weights, labels, centres)
+    check_kmeans_step(x, weights, labels, centres)
     codes = np.random.default_rng(2).integers(0, 3, (3500, 4)).astype(float)
     model = seed(CategoricalMixture(3, [3] * 4), codes)
     found = model.expect(codes, weights, labels)
@@ -168,7 +174,7 @@ def test_parts_are_put_together(small_parts, weighted, labelled):
 
 
 def test_numbers_are_made_piece_by_piece(monkeypatch):
-    monkeypatch.setattr("lowerbound.models.kernels.linear_pass.PIECE", 700)
+    monkeypatch.setattr("lowerbound.models.kernels.linear_pass.CHUNK_ROWS", 700)
     x = np.random.default_rng(0).poisson(3.0, (2000, 2)).astype(float)
     weights = np.random.default_rng(1).uniform(0.1, 3, 2000)
     model = seed(Mixture(Poisson(3, 2)), x)
@@ -211,15 +217,17 @@ def test_what_goes_wrong_in_a_part_is_raised_once_all_have_ended(small_parts):
         return start, []
 
     with pytest.raises(ZeroDivisionError, match="part 3"):
-        sweep.side_by_side(lambda: visit, range(8))
-    assert [i for i, _ in sweep.side_by_side(lambda: lambda at: (at, []), range(8))] == list(range(8))
+        parallel_rows.run_on_threads(lambda: visit, range(8))
+    assert [i for i, _ in parallel_rows.run_on_threads(lambda: lambda at: (at, []), range(8))] == list(range(8))
 
 
 def test_parts_may_be_shared_out_from_within_a_part(small_parts):
     def inner(at):
-        return sweep.side_by_side(lambda: lambda own: (own, []), range(at, at + 4))[0]
+        return parallel_rows.run_on_threads(lambda: lambda own: (own, []), range(at, at + 4))[0]
 
-    assert [i for i, _ in sweep.side_by_side(lambda: inner, range(9))] == list(range(9))  # none waits for ever
+    assert [i for i, _ in parallel_rows.run_on_threads(lambda: inner, range(9))] == list(
+        range(9)
+    )  # none waits for ever
 
 
 def run(program, **environment):
@@ -287,16 +295,18 @@ def test_a_row_that_no_member_can_give():
 
 @given(
     st.integers(0, 99), st.sampled_from(SIZES), st.integers(1, 5),
-    st.sampled_from([1, 2, compiled.FEW, compiled.FEW + 1, 40]), st.booleans(), st.booleans(),
+    st.sampled_from([1, 2, FEW, FEW + 1, 40]), st.booleans(), st.booleans(),
     st.sampled_from([0.0, 1e3]),
 )  # fmt: skip
-def test_the_hard_pass_is_the_slow_one(seed, n, d, k, weighted, labelled, offset):
+def test_the_kmeans_step_is_the_slow_one(seed, n, d, k, weighted, labelled, offset):
     rng = np.random.default_rng(seed)
     x, centres = offset + rng.standard_normal((n, d)), offset + rng.standard_normal((k, d))
-    check_hard(x, rng.uniform(0.1, 3, n) if weighted else None, rng.integers(-1, k, n) if labelled else None, centres)
+    check_kmeans_step(
+        x, rng.uniform(0.1, 3, n) if weighted else None, rng.integers(-1, k, n) if labelled else None, centres
+    )
 
 
-def check_hard(x, weights, labels, centres):
+def check_kmeans_step(x, weights, labels, centres):
     """The compiled assignment against the slow one."""
     n, k = len(x), len(centres)
     tensors = (None if part is None else torch.as_tensor(part) for part in (weights, labels))
@@ -338,10 +348,22 @@ def test_it_compiles_where_nothing_can_be_kept():
         "kinds = [kind for kind in vars(caching).values() if hasattr(kind, '_locator_classes')]\n"
         "assert kinds\n"
         "for kind in kinds: kind._locator_classes = []\n"
-        "from lowerbound.models.kernels import compiled\n"
-        "print(compiled.log2(8.0))\n"
+        "from lowerbound.models.kernels.compiled import floating_point\n"
+        "print(floating_point.log2(8.0))\n"
     )
     assert run(program) == "3.0\n"
+
+
+def test_compiled_code_on_disk_depends_on_all_files(tmp_path):
+    """numba compares only the file of a function, but keeps with it the code that it calls from other files."""
+    folder = Path(compile_kernel.__file__).parent
+    for kernel in (linear_e_step, to_responsibilities, floating_point.log2):
+        assert kernel._cache._cache_file._source_stamp[1] == compile_kernel.SOURCES
+    shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    assert compile_kernel.sources(tmp_path / "copy") == compile_kernel.SOURCES
+    with (tmp_path / "copy" / "tiles.py").open("a") as file:
+        file.write("# changed\n")
+    assert compile_kernel.sources(tmp_path / "copy") != compile_kernel.SOURCES
 
 
 # what reaches them from outside
@@ -419,7 +441,9 @@ def test_a_fit_prepares_before_its_clock(monkeypatch):
         prepared = 0
 
     monkeypatch.setattr(Mixture, "prepare", lambda self: setattr(Clock, "prepared", Clock.prepared + 1))
-    began = Task.begin
-    monkeypatch.setattr(Task, "begin", lambda *given: (setattr(Clock, "first", Clock.prepared), began(*given))[1])
+    began = RestartRunner.begin
+    monkeypatch.setattr(
+        RestartRunner, "begin", lambda *given: (setattr(Clock, "first", Clock.prepared), began(*given))[1]
+    )
     fit(GaussianMixture(1, 1), np.random.default_rng(0).standard_normal((50, 1)), EM())
     assert Clock.first == Clock.prepared == 1

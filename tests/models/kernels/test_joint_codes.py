@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from lowerbound.models import Bernoulli, Categorical
-from lowerbound.models.families.whole_numbers import not_counts
-from lowerbound.models.kernels.joint_codes import LARGEST, JointCodes
+from lowerbound.models.families.whole_numbers import invalid_counts
+from lowerbound.models.kernels.joint_codes import MAX_CODES, JointCodes
 
 
 @given(levels=st.lists(st.integers(1, 12), min_size=1, max_size=9), seed=st.integers(0, 2**16))
@@ -27,11 +27,11 @@ def test_codes_are_looked_up_and_summed_as_single_levels_would_be(levels, seed):
         [(r[:, j] * (x[:, c] == level)).sum() for c, s in enumerate(levels) for level in range(s)] for j in range(k)
     ]
     torch.testing.assert_close(
-        joint.single(summarize(r)), torch.tensor(counts, dtype=torch.float64), rtol=1e-12, atol=1e-12
+        joint.by_column(summarize(r)), torch.tensor(counts, dtype=torch.float64), rtol=1e-12, atol=1e-12
     )
     assert sorted(column for group in joint.groups for column in group) == list(range(len(levels)))
     assert all(
-        np.prod([levels[c] for c in g]) == s <= max(LARGEST, max(levels))
+        np.prod([levels[c] for c in g]) == s <= max(MAX_CODES, max(levels))
         for g, s in zip(joint.groups, joint.sizes, strict=True)
     )
 
@@ -86,14 +86,14 @@ def test_more_columns_than_one_table_holds(family):
 def test_the_quick_look_finds_what_the_slow_one_does(bad):
     x = np.arange(12.0).reshape(3, 4).T % 3
     below = torch.tensor([3.0, 3.0, 3.0], dtype=torch.float64)
-    assert not_counts(torch.as_tensor(x), below) is None
+    assert invalid_counts(torch.as_tensor(x), below) is None
     for row, column in ((0, 0), (2, 1), (3, 2)):
         y = x.copy()
         y[row, column] = bad
         wanted = ~((y >= 0) & (y == np.floor(y)) & (y < 3))
-        np.testing.assert_array_equal(not_counts(torch.as_tensor(y), below), wanted)
+        np.testing.assert_array_equal(invalid_counts(torch.as_tensor(y), below), wanted)
     uneven = torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64)
     np.testing.assert_array_equal(
-        not_counts(torch.as_tensor(x), torch.tensor([3.0, 2.0, 3.0]).double()), x >= [3, 2, 3]
+        invalid_counts(torch.as_tensor(x), torch.tensor([3.0, 2.0, 3.0]).double()), x >= [3, 2, 3]
     )
-    assert not_counts(torch.tensor([[1.0, 2.0, 3.0]]).double(), uneven) is None
+    assert invalid_counts(torch.tensor([[1.0, 2.0, 3.0]]).double(), uneven) is None

@@ -22,7 +22,6 @@ from lowerbound.inference import EM, SVI, fit
 from lowerbound.models import (
     Bernoulli,
     Categorical,
-    Family,
     FamilyOf,
     Gamma,
     Gaussian,
@@ -33,6 +32,7 @@ from lowerbound.models import (
     Poisson,
     Product,
     StudentT,
+    TakesMissing,
     check_family,
     seed,
 )
@@ -543,9 +543,7 @@ def test_columns_without_any_value_and_infinite_cells():
 
 
 def test_a_user_family_takes_missing_cells_by_two_lines():
-    class Rates(Family):
-        takes_missing = True
-
+    class Rates(TakesMissing):
         def __init__(self, components, features):
             super().__init__()
             ones = torch.ones(components, features, dtype=torch.float64)
@@ -594,14 +592,14 @@ def test_check_family_finds_a_wrong_expectation():
         def expected_statistics(self):
             return 3 * self.rate
 
-    with pytest.raises(ValueError, match=r"of the seen cells .*or expected_statistics|still has a slope"):
+    with pytest.raises(ValueError, match=r"of the observed values .*or expected_statistics|still has a slope"):
         check_family(Wrong(2, 2), TABLE["poisson"].data(80)[0])
 
     class Alone(Poisson):
         def marginal(self, x):
             return self.log_prob(x.nan_to_num(nan=0.0))
 
-    with pytest.raises(ValueError, match="a row without any cell has log density"):
+    with pytest.raises(ValueError, match="a row without any observed value has log density"):
         check_family(Alone(2, 2), TABLE["poisson"].data(80)[0])
 
 

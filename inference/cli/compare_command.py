@@ -1,0 +1,97 @@
+"""`lowerbound compare`: one model by several engines, or several models, in one table and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..criticism.compare import compare as compare_fits
+from .common_options import (
+    BatchSize,
+    Components,
+    Covariance,
+    Data,
+    Device,
+    Hidden,
+    Latent,
+    LearningRate,
+    MaxPasses,
+    Models,
+    Prior,
+    Quiet,
+    Restarts,
+    Seed,
+    VarianceFloor,
+)
+from .engines_by_name import ENGINES, EngineOptions, model_for_engine, require_engine_options
+from .error_lines import errors_as_one_line
+from .models_by_name import MODELS, build_model, model_options, require_model_options
+from .name_options import split_names
+from .read_rows import read_rows
+from .run_fit import run_fit
+
+
+def compare(
+    data: Data,
+    model: Models = "gaussian",
+    components: Components = None,
+    covariance: Covariance = None,
+    prior: Prior = "none",
+    latent: Latent = None,
+    hidden: Hidden = None,
+    variance_floor: VarianceFloor = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Comma-separated: {', '.join(ENGINES)}.",
+            show_default="em,svi; vae: svi-analytic; with several models, the first of each",
+        ),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the rows that is held out of the fits and scored afterwards.")
+    ] = 0.0,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    device: Device = None,
+    restarts: Restarts = 1,
+    max_passes: MaxPasses = 500,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder that the report is written to.")] = Path("report"),
+    quiet: Quiet = False,
+) -> None:
+    """Fit one model by several engines, or several models, print a table of their scores, and write a report."""
+    with errors_as_one_line():
+        models = split_names(model, MODELS, "--model")
+        chosen = None if engines is None else split_names(engines, ENGINES, "--engines")
+        options = model_options(components, covariance, prior, latent, hidden, variance_floor)
+        require_model_options(models, options)
+        engine_options = EngineOptions(batch_size, learning_rate)
+        require_engine_options(models, chosen or [MODELS[name].engines[-1] for name in models], engine_options, device)
+        if not 0 <= held_out < 1:
+            raise ValueError(f"--held-out is {held_out!r}, expected a share of the rows such as 0.2")
+        rows, rows_held_out, every_row = read_rows(data, models, held_out, seed)
+
+        from ..report.write_report import (  # late: matplotlib takes a second to import
+            require_report_folder,
+            write_report,
+        )
+
+        unfitted = {name: build_model(name, every_row, options, device) for name in models}
+        require_report_folder(out)
+        fits = {}
+        for name in models:
+            of_model = chosen or MODELS[name].engines[: None if len(models) == 1 else 1]
+            for engine in of_model:
+                label = engine if len(models) == 1 else name if len(of_model) == 1 else f"{name} {engine}"
+                fits[label] = run_fit(
+                    name, model_for_engine(unfitted[name], name, engine), rows, engine, engine_options,
+                    restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet,
+                )  # fmt: skip
+        comparison = compare_fits(rows, held_out=rows_held_out, **fits)
+        *first, last = fits
+        names = " and ".join([", ".join(first), last] if first else [last])
+        title = f"{Path(data).stem}: {names}" if len(models) > 1 else f"{Path(data).stem}: {model} model, {names}"
+        index = write_report(comparison, out, title)
+        typer.echo(f"{comparison}\n\nreport: {index}")

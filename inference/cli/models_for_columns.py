@@ -1,0 +1,81 @@
+"""Models chosen by what the columns of a table hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...models import (
+    VAE,
+    Bernoulli,
+    BernoulliDecoder,
+    Categorical,
+    CategoricalDecoder,
+    Family,
+    Gaussian,
+    GaussianDecoder,
+    Mixture,
+    MLPEncoder,
+    Poisson,
+    Product,
+    Rows,
+)
+from .column_kinds import category_counts, require_repeated_words, scan_columns
+
+FLOOR = 0.01  # smallest variance given z, as a share of the mean variance of the columns
+
+
+def mixed_mixture(rows: Rows, components: int, covariance: str, prior: Any) -> Mixture:
+    """A mixture for a table of mixed types.
+
+    Columns of words are Categorical, of 0 and 1 Bernoulli, of other whole numbers Poisson, and all others together
+    Gaussian.
+    """
+    require_repeated_words(rows)
+    are_codes, largest = scan_columns(rows)
+    numbers = [
+        "gaussian" if not codes else "poisson" if most > 1 else "binary"
+        for codes, most in zip(are_codes, largest, strict=True)
+    ]
+    kinds = [number if words is None else "categorical" for number, words in zip(numbers, rows.levels, strict=True)]
+    groups = {kind: [j for j, each in enumerate(kinds) if each == kind] for kind in dict.fromkeys(kinds)}
+    families = [_family(kind, rows, group, components, covariance, prior) for kind, group in groups.items()]
+    if len(families) == 1:
+        return Mixture(families[0])
+    return Mixture(Product(*families, columns=list(groups.values())))
+
+
+def vae_for_columns(rows: Rows, latent: int, hidden: Sequence[int], variance_floor: float | None) -> VAE:
+    """A VAE for a table of one type: all columns hold words, or 0 and 1, or other numbers.
+
+    variance_floor: smallest variance of numbers given z; by default a hundredth of the mean variance of the columns.
+    Raises ValueError if the types differ.
+    """
+    require_repeated_words(rows)
+    d, encoder = rows.features, MLPEncoder(rows.features, latent, hidden)
+    words = [j for j, each in enumerate(rows.levels) if each is not None]
+    if len(words) == d:
+        return VAE(encoder, CategoricalDecoder(latent, category_counts(rows), hidden), latent)
+    if words:
+        raise ValueError(
+            f"column {rows.columns[words[0]]!r} holds categories and other columns hold numbers, expected columns of "
+            "one type for --model vae: drop some, or use --model mixed"
+        )
+    are_codes, largest = scan_columns(rows)
+    if all(are_codes) and max(largest) <= 1:
+        if variance_floor is not None:
+            raise ValueError(f"--variance-floor is {variance_floor!r}, but columns of 0 and 1 have none: leave it out")
+        return VAE(encoder, BernoulliDecoder(latent, d, hidden), latent)
+    floor = variance_floor
+    if floor is None:
+        floor = FLOOR * float(rows.spread.variance.mean())
+    return VAE(encoder, GaussianDecoder(latent, d, hidden, variance_floor=floor), latent)
+
+
+def _family(kind: str, rows: Rows, group: list[int], components: int, covariance: str, prior: Any) -> Family:
+    """The family of the columns of one kind."""
+    if kind == "categorical":
+        return Categorical(components, [len(rows.levels[j] or ()) for j in group], prior)
+    if kind == "gaussian":
+        return Gaussian(components, len(group), covariance, prior)
+    return {"poisson": Poisson, "binary": Bernoulli}[kind](components, len(group), prior)

@@ -1,0 +1,29 @@
+"""Names given on the command line: look them up, split a list of them, list the possible ones in an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def look_up(name: str, table: Mapping[str, Any], option: str) -> Any:
+    """The entry of a table under this name. Raises ValueError, listing the names of the table, if there is none."""
+    if name not in table:
+        raise ValueError(f"{option} is {name!r}, expected one of {', '.join(table)}")
+    return table[name]
+
+
+def split_names(names: str, table: Mapping[str, Any], option: str) -> list[str]:
+    """Split names at commas. Raises ValueError for a name that is not in the table or is given twice."""
+    each = [name.strip() for name in names.split(",")]
+    for name in each:
+        look_up(name, table, option)
+    if len(set(each)) < len(each):
+        raise ValueError(f"{option} is {names!r}, expected each name once")
+    return each
+
+
+def join_with_or(names: Iterable[str]) -> str:
+    """Write names as a list in a sentence: "a, b or c"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

@@ -1,0 +1,101 @@
+"""Many restarts of EM on a small table in one tensor, which is many times as fast as in turn.
+
+Each restart begins where `RestartRunner.begin` starts it, stops by the engine's rule on its own bounds, and is then
+taken out of the tensor. A restart that fails here is left out of the result: it is then made in turn, and raises its
+error there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+import torch
+
+from ...data.threads import SMALL_TABLE
+from ...models import Collapse
+from ...models.contract import SupportsBatch
+from ...models.mixtures.mixture_batch import Batch
+from ..engines.em import EM
+from .progress import OnPass
+from .restart_run import RestartRun, RestartRunner
+
+
+def can_batch(runner: RestartRunner) -> bool:
+    """Whether the engine and the rows allow restarts in one tensor: plain EM on a small table.
+
+    On a small table a pass costs calls rather than arithmetic, and one tensor saves calls.
+    """
+    rows = runner.rows
+    small = rows.is_fixed and len(rows) * rows.features <= SMALL_TABLE
+    plain = type(runner.engine) is EM and runner.engine.accelerate is None
+    return plain and runner.validation is None and small and isinstance(runner.model, SupportsBatch)
+
+
+def run_batched(
+    runner: RestartRunner, restarts: Sequence[int], on_pass: OnPass, passes: int | None
+) -> dict[int, RestartRun | Collapse]:
+    """Make these restarts, or only `passes` passes of each, after which models are not checked.
+
+    Only the best run has its model. Restarts that are missing from the result must be made in turn.
+    """
+    try:
+        model, _ = runner.begin(restarts[0])
+        began = time.perf_counter()
+        batch: Batch | None = model.batch(runner.rows, [runner.generator(restart) for restart in restarts[1:]])
+    except (ArithmeticError, ValueError):  # one of them failed
+        return {}
+    if batch is None:
+        return {}
+    rows = runner.rows.merged
+    chunks = [chunk.arguments for chunk in rows.chunks()]
+    running = [(restart, RestartRun(None)) for restart in restarts]
+    results: dict[int, RestartRun | Collapse] = {}
+    best: tuple[int, RestartRun] | None = None
+    statistics = None
+    while running:
+        if statistics is not None:
+            successful = batch.maximize(statistics).tolist()
+            running = [each for each, success in zip(running, successful, strict=True) if success]
+            if not running:
+                break
+        statistics = rows.reduced(lambda e=batch.expect: reduce(add, (e(*chunk) for chunk in chunks)))
+        bounds = ((statistics.bound + batch.global_term()) / statistics.total_weight).tolist()
+        now = time.perf_counter() - began
+        going, ended = [], []
+        for i, ((_, run), bound) in enumerate(zip(running, bounds, strict=True)):
+            run.bounds.append(bound)
+            run.times.append(now)
+            try:
+                run.reason = runner.engine.stop(run.bounds, runner.max_passes) if math.isfinite(bound) else None
+            except ArithmeticError:
+                continue
+            if run.reason is not None or len(run.bounds) in (runner.max_passes, passes):
+                ended.append(i)
+            elif math.isfinite(bound):
+                going.append(i)
+        for i in sorted({0, *ended}):
+            restart, run = running[i]
+            on_pass(restart, len(run.bounds), run.bounds[-1], None)
+        collapsed = batch.collapsed().tolist() if ended and passes is None else [False] * len(running)
+        for i in ended:
+            restart, run = running[i]
+            try:
+                if collapsed[i]:
+                    batch.copy_of(i).check()
+            except Collapse as collapse:
+                results[restart] = collapse
+                continue
+            results[restart] = run
+            if best is None or (run.bounds[-1], -restart) > (best[1].bounds[-1], -best[0]):
+                best = restart, run
+                batch.write(i, model)
+        if len(going) < len(running):
+            running, kept = [running[i] for i in going], torch.tensor(going, dtype=torch.long)
+            statistics = batch.keep(kept, statistics)
+    if best is not None:
+        best[1].model = model
+    return results

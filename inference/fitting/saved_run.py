@@ -1,0 +1,111 @@
+"""The content of a checkpoint: the restarts so far, the one under way, and the states of engine and random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...models import Collapse
+from ...models.random_state import gpus
+from ..engines.contract import Steps
+from ..engines.processes import rank
+from .restart_run import RestartRun, RestartsSoFar
+
+SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for each pass
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The header and tensors of a checkpoint."""
+
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a restart had begun and not ended."""
+        return "under_way" in self.header
+
+    def restarts_so_far(self, begin: Callable[[int], tuple[Any, torch.Generator]]) -> RestartsSoFar:
+        """What the completed restarts had found. begin: `RestartRunner.begin`, which gives a model to load."""
+        header = self.header
+        winner = None
+        for restart in range(header["restart"]):
+            try:
+                # this reads the rows as the first run did: `moments` keeps those of a table that draws its rows
+                model, _ = begin(restart)
+            except Collapse:
+                continue  # this restart collapsed at its start
+            winner = self._restored_run("winner", model) if "winner" in header else None
+            break
+        return RestartsSoFar(
+            header["restart"],
+            winner,
+            self.tensors["ends"].tolist(),
+            header["collapses"],
+            _collapse_from_json(header["collapse"]),
+            header["seconds"],
+            header["gradient_norm"],
+        )
+
+    def run(self, model: Any) -> RestartRun:
+        """The restart under way; its state is loaded into `model`."""
+        return self._restored_run("under_way", model)
+
+    def restore(self, steps: Steps, generator: torch.Generator) -> None:
+        """Restore the states of the engine's steps and of the random numbers of this process."""
+        steps.load_state_dict(self._tensors_of("engine"))
+        for name, state in self._tensors_of(random_prefix(rank())).items():
+            if name == "generator":
+                generator.set_state(state)
+            elif name == "torch":
+                torch.set_rng_state(state)
+            else:
+                torch.cuda.set_rng_state(state, name)
+
+    def _restored_run(self, name: str, model: Any) -> RestartRun:
+        """The run saved under this name; its state is loaded into `model`."""
+        model.load_state_dict(self._tensors_of(f"{name}.model"))
+        about = self.header[name]
+        best = self._tensors_of(f"{name}.best")
+        bounds, times, held_out = (self.tensors[f"{name}.{series}"].tolist() for series in SERIES)
+        return RestartRun(
+            model,
+            bounds,
+            times,
+            held_out,
+            best=best if about["best"] else None,
+            collapse_at_best=_collapse_from_json(about["flaw"]),
+            reason=about["reason"],
+        )
+
+    def _tensors_of(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with this prefix, by the rest of their names."""
+        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def random_states(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    """The states of all random numbers a pass may draw: torch's, the generator's, and those of the model's GPUs."""
+    return {
+        "torch": torch.get_rng_state(),
+        "generator": generator.get_state(),
+        **{f"cuda:{gpu}": torch.cuda.get_rng_state(gpu) for gpu in gpus(model)},
+    }
+
+
+def random_prefix(process: int) -> str:
+    """The prefix under which a checkpoint holds the random states of a process."""
+    return f"random of process {process}" if process else "random"
+
+
+def collapse_to_json(collapse: Collapse | None) -> list | None:
+    """A collapse as its arguments."""
+    return None if collapse is None else [collapse.args[0], collapse.component, collapse.cure]
+
+
+def _collapse_from_json(saved: list | None) -> Collapse | None:
+    return None if saved is None else Collapse(*saved)

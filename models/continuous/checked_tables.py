@@ -1,0 +1,83 @@
+"""What a model with a continuous latent variable does with a table before it reads it: checks, names, precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...data.input_checks import as_tensor, as_weights
+from ...data.open_table import conform
+from ...data.rows import Rows, as_rows
+from ...data.schema import Schema
+from ..module import Recorded
+
+
+class ChecksTables(Recorded):
+    """A Pyro module with a number of columns, which checks the tables that it is given."""
+
+    features: int
+    schema: Schema | None = None
+
+    def _learn_table(self, x: Any, weights: Any) -> Rows:
+        """Open the table, check its columns and remember their names."""
+        rows = as_rows(x, weights)
+        self._refuse_labels(rows.labels)
+        self._require_columns(rows)
+        self.schema = rows.schema or self.schema
+        return rows
+
+    def checked(self, x: Any, labels: Any = None) -> Float[Tensor, "n d"]:
+        """x as a tensor (n, d) in the precision and on the device of the model.
+
+        Call it first in an `objective` or `evidence` of your own.
+
+        Args:
+            x: rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
+            labels: None: a continuous z has no labels.
+
+        Raises:
+            ValueError: x has another shape or a value that the model cannot give, or labels are given.
+        """
+        self._refuse_labels(labels)
+        x = conform(x, self)
+        own = next(self.parameters(), torch.zeros(()))
+        tensor = as_tensor(x, self.features).to(own.device, own.dtype)
+        self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
+        return tensor
+
+    def _allow(
+        self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
+    ) -> None:
+        """Raise ValueError if x has values that the model cannot give.
+
+        columns: names for the message; numbers: the row numbers of x in the table.
+        """
+
+    def _require_columns(self, rows: Rows) -> None:
+        if rows.features != self.features:
+            raise ValueError(
+                f"got {rows.features} columns, expected {self.features}: the model was made for {self.features} "
+                "features"
+            )
+
+    def _refuse_labels(self, labels: Any) -> None:
+        if labels is not None:
+            raise ValueError(
+                f"got labels, but the latent variable of {type(self).__name__} is continuous: leave them out, or "
+                "fit a Mixture"
+            )
+
+    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple[Tensor, Any]:
+        """Checked rows of positive weight, and the factor of each one's terms."""
+        x = self.checked(x, labels)
+        weights = as_weights(weights, len(x))
+        factor = 1.0 if rows is None else rows / len(x)
+        if weights is None:
+            return x, factor
+        kept = weights > 0
+        return x[kept.to(x.device)], (weights[kept] * factor).to(x)
