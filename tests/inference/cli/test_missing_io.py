@@ -9,7 +9,7 @@ import pandas as pd
 import pyro.distributions as dist
 import pytest
 import torch
-from test_cli import refused, run  # noqa: F401 (a fixture)
+from test_cli import refused
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lowerbound.data.model_abilities import takes_missing
@@ -372,7 +372,7 @@ MODELS_OF = {
 
 @pytest.mark.drawn(4)
 @pytest.mark.parametrize(("name", "model"), [(n, m) for n, models in MODELS_OF.items() for m in models])
-def test_every_model_that_can_compares_a_file_with_gaps(run, name, model):  # noqa: F811
+def test_every_model_that_can_compares_a_file_with_gaps(run, name, model):
     table = dataset(name)[:300]
     torn(table.astype(object)).to_csv("gaps.csv", index=False)
     result = run("compare", "gaps.csv", "--model", model, "--max-passes", 3, "--held-out", 0.2, "--engines", "em")
@@ -382,7 +382,7 @@ def test_every_model_that_can_compares_a_file_with_gaps(run, name, model):  # no
 
 
 @pytest.mark.parametrize("model", [name for name, kind in MODELS.items() if not kind.missing])
-def test_models_of_whole_rows_name_the_cell_and_the_cure(run, model):  # noqa: F811
+def test_models_of_whole_rows_name_the_cell_and_the_cure(run, model):
     table = torn(dataset("binary_digits").iloc[:50, 20:24].astype(float), 0.2)
     table.to_csv("gaps.csv", index=False)
     rows = Rows(table, missing=True)
@@ -390,13 +390,13 @@ def test_models_of_whole_rows_name_the_cell_and_the_cure(run, model):  # noqa: F
         refused(run(command, "gaps.csv", "--model", model), rows.gaps.first, f"--model {model}", "gaussian, student")
 
 
-def test_words_with_gaps_are_sent_to_models_that_take_both(run):  # noqa: F811
+def test_words_with_gaps_are_sent_to_models_that_take_both(run):
     torn(dataset("titanic").astype(object)).to_csv("gaps.csv", index=False)
     result = run("compare", "gaps.csv", "--model", "kmeans")
     refused(result, "use --model categorical or mixed, or drop")
 
 
-def test_impute_writes_the_table_and_its_uncertainties(run):  # noqa: F811
+def test_impute_writes_the_table_and_its_uncertainties(run):
     table = people().astype(object)
     table.to_csv("gaps.csv", index=False)
     before = Path("gaps.csv").read_text()
