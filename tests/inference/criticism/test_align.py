@@ -69,3 +69,15 @@ def test_what_cannot_be_aligned_is_refused():
     for order in ([0, 0], [0, 1, 2], [1, 2]):
         with pytest.raises(ValueError, match=r"expected a permutation of 0 \.\. 1"):
             model.permute(order)
+
+
+def test_rows_count_by_their_weights():
+    """The row at 12 is of the upper component of one model and of the lower one of the other."""
+    models = []
+    for upper in (10.0, 30.0):
+        model = GaussianMixture(2, 1, "tied-spherical")
+        model.weights, model.family.loc, model.family.scale = [0.5, 0.5], [[0.0], [upper]], 1.0
+        models.append(model)
+    x = np.array([[0.0], [12.0], [30.0]])
+    assert align(*models, x).tolist() == [0, 1]
+    assert align(*models, Rows(x, np.array([1.0, 5.0, 1.0]))).tolist() == [1, 0]
