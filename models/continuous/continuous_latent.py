@@ -166,7 +166,7 @@ class ContinuousLatent(ChecksTables):
         Returns:
             The draw of z, (n, latent).
         """
-        x, scale = self._intake(x, weights, labels, rows)
+        x, scale = self._pair_arguments(x, weights, labels, rows)
         prior = dist.Normal(x.new_zeros(self.latent), x.new_ones(self.latent)).to_event(1)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             z = pyro.sample("z", prior)
@@ -176,7 +176,7 @@ class ContinuousLatent(ChecksTables):
     @local_params
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ encode(x). Arguments and result as in `model`."""
-        x, scale = self._intake(x, weights, labels, rows)
+        x, scale = self._pair_arguments(x, weights, labels, rows)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             return pyro.sample("z", self.encode(x))  # type: ignore[arg-type]
 
