@@ -1,8 +1,6 @@
-"""The base class of our Pyro modules: constructor arguments, frozen parameters, and no global parameter store.
+"""The base class of our Pyro modules: it remembers constructor arguments, set parameters and frozen parameters.
 
-A `PyroModule` method normally writes its parameters into one global store under names such as "weights", so that two
-mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a method with an empty store and restores
-the store afterwards, also after an error. The values are only in the module's own `torch.nn.Parameter`s.
+Longer than 300 lines because `Recorded` has what every model and family inherits, documented once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,45 +9,12 @@ from functools import wraps
 from numbers import Integral
 from typing import Any, TypeVar, no_type_check
 
-import pyro
 import torch
 from pyro.nn import PyroModule, PyroParam
-from pyro.nn.module import pyro_method
 from torch.distributions import transform_to
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
-
-_TABLES = ("_params", "_constraints", "_param_to_name")
-
-
-@contextmanager
-def empty_param_store() -> Iterator[None]:
-    """In the body the global parameter store is empty; afterwards its content is restored.
-
-    The store's own tables are swapped because `ParamStoreDict.scope()` removes `.unconstrained` from unconstrained
-    parameters at its end, and `pyro.infer.SVI.step` then fails.
-    """
-    store = vars(pyro.get_param_store())
-    outside = {table: store[table] for table in _TABLES}
-    for table in _TABLES:
-        store[table] = {}
-    try:
-        yield
-    finally:
-        store.update(outside)
-
-
-def local_params(method: Method) -> Method:
-    """Decorator of a Pyro model or guide method: the global parameter store stays as it is."""
-    inner = pyro_method(method)
-
-    @wraps(method)
-    def isolated(*args, **kwargs):
-        with empty_param_store():
-            return inner(*args, **kwargs)
-
-    return isolated  # type: ignore[return-value]
 
 
 def constructor_call(part: Any, show: Callable[[Any], str] = repr) -> str:
@@ -234,7 +199,7 @@ class Recorded(PyroModule):
         """This module and all `Recorded` modules inside it."""
         return [part for part in self.modules() if isinstance(part, Recorded)]
 
-    def _names(self) -> dict[str, torch.nn.Parameter]:
+    def _parameters_by_path(self) -> dict[str, torch.nn.Parameter]:
         """All parameters, also of modules inside, by their paths."""
         return {name.removesuffix("_unconstrained"): parameter for name, parameter in self.named_parameters()}
 

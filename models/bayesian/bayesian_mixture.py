@@ -20,7 +20,8 @@ from ..families.missing_values import log_prob_of_rows
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..families.observed_values import ObservedValues
 from ..mixtures.e_step import label_log_mask
-from ..module import Recorded, local_params
+from ..module import Recorded
+from ..param_store import local_params
 from .dirichlet_weights import DirichletWeights
 from .exchangeable_labels import ExchangeableLabels
 from .fresh_family import fresh_family

@@ -161,7 +161,7 @@ def _mixture_state(family: Family, made: Mixture, weights: Tensor) -> dict[str, 
     """The state of the mixture `made` with these weights and the parameters and buffers of this view of a family."""
     made.weights = weights
     state = made.state_dict()
-    for path in made.family._names():
+    for path in made.family._parameters_by_path():
         where, _, name = path.rpartition(".")
         part: Any = family.get_submodule(where)
         state[f"family.{path}_unconstrained"] = part.unconstrained(name).detach()

@@ -16,7 +16,8 @@ from torch.distributions import Distribution
 
 from ...data.chunked_methods import by_chunks
 from ...data.moments import Spread
-from ..module import device_of, local_params, on_the_cpu
+from ..module import device_of, on_the_cpu
+from ..param_store import local_params
 from ..random_state import fixed_seed, gpus
 from .checked_tables import ChecksTables
 from .distribution_views import mean_or_mode

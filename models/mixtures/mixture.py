@@ -22,7 +22,8 @@ from ..contract import Collapse
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.observed_values import ObservedValues
-from ..module import device_of, local_params, on_the_cpu
+from ..module import device_of, on_the_cpu
+from ..param_store import local_params
 from .component_table import component_table
 from .e_step import label_log_mask
 from .mixture_em import FitsByEM
