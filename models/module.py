@@ -168,13 +168,11 @@ class Recorded(PyroModule):
 
     def value(self, name: str) -> torch.Tensor:
         """A parameter of this module itself by its name, inside its constraint."""
-        return getattr(
-            self, name
-        )  # the one place where a parameter is read by name: PyroModule maps it to its constraint
+        return getattr(self, name)  # getattr: PyroModule computes constrained values in __getattr__
 
     def unconstrained(self, name: str) -> torch.Tensor:
         """The unconstrained tensor of a parameter of this module itself, which gradients change."""
-        return getattr(self, f"{name}_unconstrained")  # not vars(self): a view from `at` keeps it elsewhere
+        return getattr(self, f"{name}_unconstrained")  # getattr: views from `at` store it elsewhere than modules do
 
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """A view of this module in which some parameters have other values. Gradients flow to these values.

@@ -1,6 +1,6 @@
 """Short constructors of the usual mixtures: each is a `Mixture` of one family.
 
-Longer than 300 lines because each of the nine documents its arguments and parameters in full; the code is one line each.
+Longer than 300 lines because each of the nine documents its arguments and parameters in full.
 """
 
 from __future__ import annotations
