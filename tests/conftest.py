@@ -1,6 +1,7 @@
 """What all tests share: one thread, reproducible hypothesis draws, and no trace left in anything global."""
 
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -14,19 +15,24 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from pyro.poutine.runtime import _PYRO_STACK
+from sampling import covering_samples
 
 # The hook that checks annotations looks up `beartype.beartype`: here an int is a float, as PEP 484 and pyright have it.
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
-# Calls of each function in each test whose annotations are checked: a check takes longer than most calls. For all of
-# them: CHECKED=1000000 make test
-CHECKED = int(os.environ.get("CHECKED", 5))
+# A check of a call's annotations takes longer than most calls. So only the first call of each function is checked, in
+# each test function: its parametrized cases share them. For all calls: CHECKED=1000000 make test
+CHECKED = int(os.environ.get("CHECKED", 1))
 calls: Counter[int] = Counter()  # by the code of the function, which is the same for closures that are made anew
+current = ""  # the test function whose calls are counted
 jaxtyped = jaxtyping.jaxtyped
+
+# Tests with several parametrized arguments run a sample of their cases, unless this is set.
+EVERY_CASE = bool(os.environ.get("ALL_CASES"))
 
 
 def jaxtyped_at_first(function=None, *, typechecker):
-    """`jaxtyping.jaxtyped`, which the hook puts on everything, for the first calls; made when the first one comes."""
+    """`jaxtyping.jaxtyped`, which the hook puts on everything, for the first calls (one, by default)."""
     if function is None:
         return partial(jaxtyped_at_first, typechecker=typechecker)
     if not isfunction(function):
@@ -57,7 +63,9 @@ settings.load_profile("house")
 
 
 def pytest_configure(config):
+    os.environ.setdefault("LOWERBOUND_TEST_SEED", str(random.SystemRandom().randrange(10**6)))  # workers inherit it
     # Pyro's distributions derive from typing.Callable, which beartype deplores wherever one is annotated
+    config.addinivalue_line("markers", "drawn(n): of the cases of a test that are marked so, n run")
     config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
     if not hasattr(config, "workerinput"):
         # once before the processes begin: ArviZ trips over another one that is also imported first on a day, and what
@@ -69,8 +77,23 @@ def pytest_configure(config):
         subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
 
 
-def pytest_collection_modifyitems(items):
-    """Tutorials come first: they take longest, and would keep one process busy when the others have ended."""
+def pytest_report_header():
+    if EVERY_CASE:
+        return "all cases of all tests"
+    seed = os.environ["LOWERBOUND_TEST_SEED"]
+    return f"cases drawn by LOWERBOUND_TEST_SEED={seed}; for all of them: ALL_CASES=1 make test"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Run a covering sample of each product of parameters, and tutorials first.
+
+    Tutorials take longest: started last, they would keep one process busy after the others have ended.
+    """
+    named = config.option.keyword or any("::" in argument for argument in config.args)
+    if not (EVERY_CASE or named):
+        kept = covering_samples(items, os.environ["LOWERBOUND_TEST_SEED"])
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     items.sort(key=lambda item: "test_tutorials" not in item.nodeid)
 
 
@@ -83,9 +106,12 @@ def as_users_run_it():
 
 
 @pytest.fixture(autouse=True)
-def annotations_are_checked_anew():
-    """In every test."""
-    calls.clear()
+def annotations_are_checked_anew(request):
+    """In every test function."""
+    global current
+    if current != (test := request.node.nodeid.partition("[")[0]):
+        calls.clear()
+        current = test
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What the processes of tests/test_distributed.py run: `python distributed_job.py cases|killed|cli FOLDER ...`.
+"""What the processes of test_distributed.py run: `python distributed_job.py cases|killed|cli FOLDER ...`.
 
 Each case is a function of nothing that gives numbers or words, the same in one process and in several.
 """

@@ -231,3 +231,10 @@ class Poisson(Family):
 
     def match(self, mean):
         self.rate = mean
+
+
+def repeated(draw=2, n=20):
+    """20 rows of which three are the same: a component may shrink onto them, or not."""
+    x = np.random.default_rng(draw).standard_normal((n, 2))
+    x[:3] = x[0]
+    return x

@@ -169,8 +169,7 @@ def test_kmeans_of_iris_reaches_the_known_distortion(seed):
 # continuous latent variables
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_linear_vae_reaches_probabilistic_pca(seed):
+def a_linear_vae_reaches_probabilistic_pca(seed):
     """Lucas et al. 2019, on digits / 16 with 10 latent dimensions: the optimum is 17.451947 nats per row, to which both
     its log-likelihood and its bound come. In batches of 100: a step for all rows at once is one in a whole pass; and
     to smaller steps than by default, whose noise costs the bound another 0.02."""
@@ -182,7 +181,7 @@ def test_a_linear_vae_reaches_probabilistic_pca(seed):
     assert float(result.model.decoder.scale.detach() ** 2) == pytest.approx(0.022751, rel=0.01)
 
 
-def test_a_small_vae_beats_the_mixture_on_rows_held_out():
+def a_small_vae_beats_the_mixture_on_rows_held_out(_):
     """359 of the 1797 digits held out. Larger steps and smaller batches than the defaults come there in 100 passes
     instead of 500."""
     train, test = split(datasets.load("binary_digits"), 0.2, 0)
@@ -194,7 +193,7 @@ def test_a_small_vae_beats_the_mixture_on_rows_held_out():
     assert -18.8 < theirs < -18.0
 
 
-def test_a_gaussian_vae_beats_pca_and_the_mixture_above_one_floor():
+def a_gaussian_vae_beats_pca_and_the_mixture_above_one_floor(_):
     """Grey digits, no variance below 0.004; steps and batches as above."""
     train, test = split(datasets.load("grey_digits"), 0.2, 0)
     vae = VAE(MLPEncoder(64, 10), GaussianDecoder(10, 64, variance_floor=0.004), 10)
@@ -205,3 +204,17 @@ def test_a_gaussian_vae_beats_pca_and_the_mixture_above_one_floor():
     others = [float(model.bound(test).mean()) for model in (ppca, mixture.model)]
     assert others == pytest.approx([17.4762, 45.5], abs=1.0)
     assert ours.mean - 4 * ours.mean_error > max(others) + 1
+
+
+@pytest.mark.drawn(1)  # half a minute each
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "reached",
+    [
+        a_linear_vae_reaches_probabilistic_pca,
+        a_small_vae_beats_the_mixture_on_rows_held_out,
+        a_gaussian_vae_beats_pca_and_the_mixture_above_one_floor,
+    ],
+)
+def test_vaes(reached, seed):
+    reached(seed)
