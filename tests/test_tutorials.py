@@ -240,8 +240,8 @@ def test_blocks_of_the_page_on_models_run(tmp_path, monkeypatch, capsys):
         for block in blocks:
             exec(compile(block, MODEL_PAGE.name, "exec"), space)
     assert space["message"].startswith("Forgetful: initialize() gives other parameters for the same generator")
-    best = FactorAnalysis(1, tol=1e-8, max_iter=20_000).fit(space["iris"]).score(space["iris"])
-    assert float(space["by_em"].bounds[-1]) == pytest.approx(best, abs=1e-4)
+    best = FactorAnalysis(1, tol=1e-6, max_iter=20_000, svd_method="lapack").fit(space["iris"]).score(space["iris"])
+    assert float(space["by_em"].bounds[-1]) == pytest.approx(best, abs=5e-4)
     again = space["again"].model
     assert torch.equal(again.bound(space["iris"]), space["factors"].model.bound(space["iris"]))
 
