@@ -10,7 +10,7 @@ INSTALL = .venv/bin/python -m pip install -qq -c constraints.txt
 help:
 	@echo "make compare   fit Old Faithful by EM and by SVI, print the comparison, write report/"
 	@echo "make test      run the tests"
-	@echo "make check     lint, formatting and types"
+	@echo "make check     lint, formatting, types, imports between folders, sizes of files"
 	@echo "make bench     time ours beside scikit-learn, StepMix, faiss, pomegranate, torch and Pyro: one table"
 	@echo "make tutorials run the tutorials and write their notebooks anew"
 	@echo "make clean     remove .venv, report and caches"
@@ -25,6 +25,9 @@ check: .venv/.installed-dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
+	.venv/bin/lint-imports --no-cache > .venv/.floors || { cat .venv/.floors; exit 1; }
+	@grep -E 'KEPT|BROKEN' .venv/.floors
+	@.venv/bin/python .ci/file_sizes.py
 
 # `make bench SECTIONS="gaussian kmeans"` runs some of it
 bench: .venv/.installed-bench

@@ -1,4 +1,4 @@
-"""Random states: run something from a seed, and leave no trace."""
+"""Random states: run code from a seed, and restore the random state afterwards."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 
 def gpus(model: Any) -> list[int]:
-    """The numbers of the GPUs that hold parameters of the model."""
+    """The indices of the GPUs that hold parameters of the model."""
     return sorted({p.device.index for p in model.parameters() if p.is_cuda})
 
 
 def reseed(seed: int, devices: Iterable[int] = ()) -> None:
-    """Seed the processor's random state and those of these GPUs; `torch.manual_seed` would seed all others, too."""
+    """Seed the random states of the CPU and of these GPUs. (`torch.manual_seed` would seed all GPUs.)"""
     torch.default_generator.manual_seed(seed)
     for device in devices:
         torch.cuda.default_generators[device].manual_seed(seed)
@@ -23,7 +23,7 @@ def reseed(seed: int, devices: Iterable[int] = ()) -> None:
 
 @contextmanager
 def fixed_seed(seed: int | None, devices: Iterable[int] = ()) -> Iterator[None]:
-    """Run the body from this seed (None: from the random state as it is), and put the random state back."""
+    """Run the body from this seed, and restore the random state afterwards. None leaves the random state alone."""
     if seed is None:
         yield
         return

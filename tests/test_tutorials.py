@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy import stats
 from scipy.special import logsumexp
+from sklearn.decomposition import FactorAnalysis
 
 from lowerbound.models import AllowsFrozen, Conjugate, Family, HasExpectedLogProb, SideBySide, TakesMissing
 
@@ -224,6 +225,31 @@ def test_hooks_and_abilities_of_the_page_exist():
     for ability in ABILITIES:
         own = {name for name, hook in vars(ability).items() if callable(hook) and not name.startswith("_")}
         assert set(abilities[ability.__name__]) <= own
+
+
+MODEL_PAGE = TUTORIALS / "add_a_model.md"
+
+
+def test_blocks_of_the_page_on_models_run(tmp_path, monkeypatch, capsys):
+    """Factor analysis by SVI and by EM, against scikit-learn's."""
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", MODEL_PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 5
+    with torch.random.fork_rng(devices=[]):
+        for block in blocks:
+            exec(compile(block, MODEL_PAGE.name, "exec"), space)
+    assert space["message"].startswith("Forgetful: initialize() gives other parameters for the same generator")
+    best = FactorAnalysis(1, tol=1e-6, max_iter=20_000, svd_method="lapack").fit(space["iris"]).score(space["iris"])
+    assert float(space["by_em"].bounds[-1]) == pytest.approx(best, abs=5e-4)
+    again = space["again"].model
+    assert torch.equal(again.bound(space["iris"]), space["factors"].model.bound(space["iris"]))
+
+
+def test_the_model_of_the_page_is_short():
+    first = re.search(r"class FactorAnalysis.*?```", MODEL_PAGE.read_text(), re.DOTALL)
+    assert first is not None
+    assert len([line for line in first[0].splitlines()[:-1] if line.strip()]) <= 24
 
 
 def test_every_tutorial_is_tested():

@@ -14,10 +14,10 @@
 # %% [markdown]
 # # Gaussian mixtures, by EM and by SVI
 #
-# A latent variable model explains each row $x_n$ by something we did not see, $z_n$. This tutorial follows one such
-# model, the Gaussian mixture, from simulated data to a real geyser, and fits it in two ways: by expectation
-# maximization (EM) and by stochastic variational inference (SVI). Both climb the same quantity, the evidence lower
-# bound, so we can lay their curves over one another.
+# A latent variable model explains each row $x_n$ by a variable $z_n$ that is not observed. This tutorial is about one
+# such model, the Gaussian mixture. It uses simulated data first, and then the eruptions of a geyser. The model is
+# fitted in two ways: by expectation maximization (EM) and by stochastic variational inference (SVI). Both maximize the
+# same quantity, the evidence lower bound (ELBO), so their curves can be compared in one figure.
 #
 # 1. Complete and incomplete data
 # 2. The marginal and the responsibilities
@@ -89,9 +89,9 @@ X, Z = truth.sample(500, seed=1, labels=True)
 X[:3], Z[:3]
 
 # %% [markdown]
-# **With $Z$ known** there is nothing to iterate. The likelihood of the complete data,
-# $\prod_n \prod_k \left[\pi_k\, \mathcal N(x_n \mid \mu_k, \Sigma_k)\right]^{z_{nk}}$, falls apart into one Gaussian
-# per label, and its maximum is in closed form: shares, means and covariances of each group.
+# **With $Z$ known** no iteration is needed. The likelihood of the complete data,
+# $\prod_n \prod_k \left[\pi_k\, \mathcal N(x_n \mid \mu_k, \Sigma_k)\right]^{z_{nk}}$, is a product of one Gaussian
+# likelihood per label. Its maximum has a closed form: the share, the mean and the covariance of each group.
 
 # %%
 complete = fit(GaussianMixture(3, 2), X, EM(), labels=Z)
@@ -104,14 +104,14 @@ for k in range(3):
 complete.model.summary(["x1", "x2"]).round(3)
 
 # %% [markdown]
-# **With $Z$ hidden** EM must find the groups as well, and **with some labels known** (here one row in ten; `-1` says
-# unknown) it starts from a good hint. All three are the same call.
+# **With $Z$ hidden** EM must also find the groups. **With some labels known** (here one row in ten; `-1` means
+# unknown) these labels guide EM. All three cases use the same call.
 
 # %%
 told = torch.rand(len(X), generator=torch.Generator().manual_seed(0)) < 0.1
 partial = fit(GaussianMixture(3, 2), X, EM(), labels=torch.where(told, Z, -1))
 hidden = fit(GaussianMixture(3, 2), X, EM(), restarts=5)
-hidden.model.permute(align(truth, hidden.model, X))  # its numbering is arbitrary: take the truth's (section 7)
+hidden.model.permute(align(truth, hidden.model, X))  # the numbering is arbitrary: use that of `truth` (section 7)
 
 pd.DataFrame(
     {
@@ -125,8 +125,8 @@ pd.DataFrame(
 ).T.round(2)
 
 # %% [markdown]
-# Each row maximizes what it was given: the first $\log p(X, Z)$, the last $\log p(X)$. With $Z$ hidden we lose little
-# here, because the three groups hardly overlap.
+# Each fit maximizes a different likelihood: the first $\log p(X, Z)$, the last $\log p(X)$. With $Z$ hidden little is
+# lost here, because the three groups hardly overlap.
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(12, 3.8), sharex=True, sharey=True)
@@ -145,8 +145,9 @@ plt.show()
 # %% [markdown]
 # ## 2. The marginal and the responsibilities
 #
-# From here on the data are real: 272 eruptions of Old Faithful, each a duration and the wait for the next one. The
-# model has two components. Summing $z$ out gives the **marginal**, and Bayes' rule gives the **responsibilities**:
+# From here on the data are real: 272 eruptions of the geyser Old Faithful. Each row has the duration of an eruption
+# and the waiting time to the next one. The model has two components. The sum over $z$ gives the **marginal** density
+# of a row. Bayes' rule gives the **responsibilities**, the posterior probabilities of the components:
 #
 # $$p(x) = \sum_{k=1}^K \pi_k\, \mathcal N(x \mid \mu_k, \Sigma_k), \qquad
 # \gamma_k(x) = p(z = k \mid x) = \frac{\pi_k\, \mathcal N(x \mid \mu_k, \Sigma_k)}
@@ -181,16 +182,16 @@ plt.show()
 # ## 3. The EM algorithm, by hand and by `fit`
 #
 # We cannot maximize $\sum_n \log \sum_k \pi_k\, \mathcal N(x_n \mid \mu_k, \Sigma_k)$ in closed form, because the sum
-# sits inside the logarithm. EM takes turns instead:
+# is inside the logarithm. EM alternates two steps instead:
 #
-# * **E-step:** with the parameters held, compute every $\gamma_{nk}$.
-# * **M-step:** with the $\gamma_{nk}$ held, refit each component as if they were labels, split into fractions:
+# * **E-step:** with the parameters fixed, compute every $\gamma_{nk}$.
+# * **M-step:** with the $\gamma_{nk}$ fixed, update the parameters. The $\gamma_{nk}$ act as fractional labels:
 #   $N_k = \sum_n \gamma_{nk}$,
 #   $\pi_k = \dfrac{N_k}{N}$,
 #   $\mu_k = \dfrac{1}{N_k} \sum_n \gamma_{nk}\, x_n$,
 #   $\Sigma_k = \dfrac{1}{N_k} \sum_n \gamma_{nk}\, (x_n - \mu_k)(x_n - \mu_k)^\top$.
 #
-# Here it is in full. We start it poorly on purpose: two broad, overlapping components.
+# Here is the algorithm in full. The start is poor on purpose: two broad, overlapping components.
 
 # %%
 pi, mu = torch.tensor([0.5, 0.5]), torch.tensor([[2.5, 60.0], [3.5, 80.0]])
@@ -217,9 +218,9 @@ for _ in range(25):
     pi, mu, sigma = m_step(gamma_now)
 
 # %% [markdown]
-# `fit` runs the same passes from the same start. A model whose parameters you have set begins there, and the caller's
-# model is not touched: what is fitted is a copy. `bounds[t]` is the bound at the parameters *before* the update of pass
-# $t$, so that `bounds[-1]` belongs to the model you get back.
+# `fit` runs the same passes from the same start. (A pass is one E-step over all rows and one M-step.) If you have set
+# the parameters of a model, `fit` starts from them. It fits a copy, so your model does not change. `bounds[t]` is the
+# bound at the parameters *before* the update of pass $t$. The last value, `bounds[-1]`, belongs to the returned model.
 
 # %%
 start = GaussianMixture(2, 2)
@@ -230,7 +231,7 @@ start.family.scale_tril = torch.linalg.cholesky(x.T.cov(correction=0)).expand(2,
 em = fit(start, faithful, EM(tol=0.0), max_passes=25)
 largest_difference = float((em.bounds - torch.tensor(by_hand)).abs().max())
 assert largest_difference < 1e-12
-assert float(em.bounds.diff().min()) > -1e-12  # never falls
+assert float(em.bounds.diff().min()) > -1e-12  # the bound never decreases
 print(f"25 passes; the largest difference to the loop above is {largest_difference:.0e} nats per row")
 
 # %%
@@ -248,15 +249,16 @@ plt.show()
 # %% [markdown]
 # ## 4. The bound
 #
-# Why does this work? Take any distribution $q(Z)$ at all. Then
+# Why does this work? For every distribution $q(Z)$,
 #
 # $$\log p(X) = \underbrace{\mathbb E_q\!\left[\log \frac{p(X, Z)}{q(Z)}\right]}_{\mathrm{ELBO}(q,\, \theta)}
 # + \underbrace{\mathrm{KL}\big(q(Z)\,\|\,p(Z \mid X)\big)}_{\ge\, 0}.$$
 #
-# (The lecture notes print $\log p$ inside this KL, eq. 1.5; a divergence compares two distributions, so it is $p$.)
+# (In the lecture notes, eq. 1.5, this KL contains $\log p$. A divergence compares two distributions, so it must be
+# $p$.)
 #
-# `elbo_gap` computes each of the three by its own definition. Let us walk through a family of $q$: start from the
-# responsibilities and shift every row's log odds by $b$ in favour of the second component.
+# `elbo_gap` computes each of the three terms from its own definition. We evaluate them for a family of $q$: take the
+# responsibilities, and shift the log odds of every row by $b$ in favour of the second component.
 
 # %%
 halfway = fit(start, faithful, EM(tol=0.0), max_passes=4).model
@@ -284,14 +286,15 @@ ax.legend(loc="lower center")
 plt.show()
 
 # %% [markdown]
-# So for *any* $q$ the ELBO is a lower bound, and the two steps of EM are one idea, used twice:
+# So the ELBO is a lower bound for *every* $q$. Both steps of EM maximize it, over different arguments:
 #
-# * the **E-step** raises it in $q$:
+# * the **E-step** maximizes it over $q$:
 #   $\arg\max_q \mathrm{ELBO} = \arg\min_q \mathrm{KL}(q \,\|\, p(Z \mid X)) = p(Z \mid X)$;
-# * the **M-step** raises it in $\theta$: $\arg\max_\theta \mathbb E_q[\log p(X, Z \mid \theta)]$, since the entropy
-#   of $q$ does not depend on $\theta$.
+# * the **M-step** maximizes it over $\theta$: $\arg\max_\theta \mathbb E_q[\log p(X, Z \mid \theta)]$, since the
+#   entropy of $q$ does not depend on $\theta$.
 #
-# After an M-step $q$ is out of date, a gap opens, and the next E-step closes it. Watch a few passes:
+# After an M-step $q$ is no longer the posterior, so the KL is positive. The next E-step makes it zero again. Here are
+# a few passes:
 
 # %%
 stairs = []
@@ -317,9 +320,9 @@ plt.show()
 # %% [markdown]
 # ## 5. SVI beside EM
 #
-# SVI climbs the same bound by gradients. In Pyro a model is a pair of programs: `model` says how the data came about,
-# and `guide` is $q$. Our guide *is* the E-step: it draws $z$ from the exact posterior. The engine comes in three
-# flavours, which differ in how they average over $z$:
+# SVI maximizes the same bound by gradient steps. In Pyro a model is a pair of programs: `model` describes how the data
+# are generated, and `guide` is $q$. Our guide *is* the E-step: it draws $z$ from the exact posterior. The engine has
+# three estimators of the bound, which differ in how they average over $z$:
 #
 # | `SVI(elbo=...)` | the average over $z$ | by |
 # | --- | --- | --- |
@@ -337,8 +340,8 @@ comparison.frame()[["log_likelihood", "elbo", "gap", "free_parameters", "bic", "
 comparison.pairs().round(6)
 
 # %% [markdown]
-# From this start all of them end in the same place. EM needs the fewest passes by far: each M-step jumps to the top of
-# the bound for its $q$, where a gradient only says which way is up.
+# From this start all three converge to the same optimum. EM needs by far the fewest passes: each M-step finds the
+# maximum of the bound for its $q$, while a gradient step only moves towards it.
 
 # %%
 top = max(float(f.bounds.max()) for f in (em, exact, sampled))
@@ -353,14 +356,14 @@ plt.show()
 # ### One draw, and yet no noise
 #
 # A one-sample ELBO is $\log p(X, z) - \log q(z)$ at a $z$ drawn from $q$. If $q$ is the posterior, then
-# $\log p(X, z) - \log p(z \mid X) = \log p(X)$ for **every** $z$: the estimate has zero variance, and it is the
-# log-likelihood itself. Any other guide is lower on average, and noisy. (The *gradient* of the one-sample estimate
-# still varies from draw to draw; it is right on average.)
+# $\log p(X, z) - \log p(z \mid X) = \log p(X)$ for **every** $z$: the estimate has zero variance and equals the
+# log-likelihood. With any other guide the estimate is lower on average, and noisy. (The *gradient* of the one-sample
+# estimate still varies from draw to draw. It is unbiased.)
 
 
 # %%
 def coin(x, weights=None, labels=None, rows=None):
-    """A guide that knows nothing: z is the toss of a fair coin."""
+    """A guide that ignores the data: z is the toss of a fair coin."""
     with pyro.plate("rows", len(x)):
         pyro.sample("z", pyro.distributions.Categorical(torch.tensor([0.5, 0.5])))
 
@@ -390,8 +393,8 @@ plt.show()
 # %% [markdown]
 # ### A plain Pyro loop
 #
-# `fit` is a convenience. The pair is ordinary Pyro, and whoever knows Pyro can train it with Pyro's own tools. `seed`
-# draws the starting point that `fit` would.
+# `fit` is a convenience. The model and its guide are ordinary Pyro programs, so you can train them with Pyro's own
+# tools. `seed` draws the same starting point as `fit`.
 
 # %%
 pyro.set_rng_seed(0)
@@ -408,11 +411,11 @@ assert len(pyro.get_param_store()) == 0  # the parameters live in the model, not
 # %% [markdown]
 # ## 6. Singularity
 #
-# Maximum likelihood has a hole in it. Put one component's mean exactly on a row, with covariance $\sigma^2 I$. Its
-# density at that row is $(2\pi)^{-D/2}\, \sigma^{-D}$ (the notes print the case $D = 1$), which has no ceiling as
-# $\sigma \to 0$, while the other components keep every other row at a finite density. So the likelihood grows without
-# bound. Here we give the two clusters of Old Faithful a third component, on the first row. Columns are in standard
-# units, and $D = 2$.
+# The likelihood of a Gaussian mixture has singularities. Put the mean of one component exactly on a row, with
+# covariance $\sigma^2 I$. Its density at that row is $(2\pi)^{-D/2}\, \sigma^{-D}$ (the notes print the case $D = 1$).
+# This density has no upper bound as $\sigma \to 0$, while the other components keep the densities of all other rows
+# away from zero. So the likelihood has no upper bound. Here we add a third component, on the first row, to the two
+# clusters of Old Faithful. Columns are in standard units, and $D = 2$.
 
 # %%
 y = (x - x.mean(0)) / x.std(0, correction=0)
@@ -445,9 +448,9 @@ ax.set(xlabel=r"width $\sigma$ of the spike (standard units)", ylabel=r"$\log p(
 plt.show()
 
 # %% [markdown]
-# A spike need only be narrow enough, and EM walks into the hole by itself. `fit` notices, and says so instead of
-# handing back a number. Among several restarts a collapsed one is counted and skipped; it is an error only when nothing
-# is left.
+# If such a spike is narrow enough, EM makes it narrower in every pass, and the run collapses. `fit` detects this and
+# raises an error instead of returning a number. With several restarts, collapsed runs are counted and skipped. It is
+# an error only if all runs collapse.
 
 # %%
 try:
@@ -459,9 +462,9 @@ print(message)
 assert 'prior="weak"' in message
 
 # %% [markdown]
-# The cure is a prior on each covariance, here so weak that it weighs about as much as a handful of rows. The objective
-# is now $\log p(X \mid \theta) + \log p(\theta)$: bounded, and still raised by every pass of EM. From the same start
-# the spike opens up into an ordinary, small component.
+# The remedy is a prior on each covariance. Here the prior is so weak that it weighs about as much as a handful of
+# rows. The objective is now $\log p(X \mid \theta) + \log p(\theta)$. It is bounded, and every pass of EM still raises
+# it. From the same start the spike widens into an ordinary, small component.
 
 # %%
 cured = fit(spiked(0.001, prior="weak"), y, EM())
@@ -472,8 +475,8 @@ cured.model.summary(list(faithful.columns)).round(3)
 # %% [markdown]
 # ## 7. Identifiability
 #
-# Renaming the components changes no probability, so a mixture of $K$ has $K!$ equal optima. Here are all six of the
-# three components of section 1.
+# Relabelling the components changes no probability, so a mixture of $K$ components has $K!$ equal optima. Here are all
+# six for the fit of section 1, which has three components.
 
 # %%
 permutations = {}
@@ -486,8 +489,8 @@ assert max(permutations.values()) - min(permutations.values()) < 1e-9
 pd.Series(permutations, name="log p(X)").rename_axis(["first", "second", "third"]).to_frame()
 
 # %% [markdown]
-# The surface shows it at a glance. Two components on the waiting times alone, everything held but the two means: the
-# peaks are mirror images.
+# A plot of the log-likelihood shows the same. The model here has two components, on the waiting times alone, and all
+# its parameters except the two means are fixed. The two peaks are mirror images of each other.
 
 # %%
 waiting = torch.tensor(faithful[["waiting"]].to_numpy())
@@ -508,8 +511,8 @@ fig.colorbar(filled, label="nats per row", format="%.1f")
 plt.show()
 
 # %% [markdown]
-# Which of them a run ends in is an accident of its start. `align(a, b, x)` finds the renaming of `b` that agrees best
-# with `a`; `canonical_order` (used by `summary`) sorts by weight, for printing.
+# Which of the equal optima a run finds depends on its start. `align(a, b, x)` finds the relabelling of `b` that agrees
+# best with `a`. `canonical_order` (used by `summary`) sorts the components by weight, for printing.
 
 # %%
 one, other = (fit(GaussianMixture(3, 2), X, EM(), seed=s).model for s in (0, 2))
@@ -525,9 +528,10 @@ one.summary(["x1", "x2"]).round(3)
 # %% [markdown]
 # ## 8. Local optima and restarts
 #
-# The $K!$ optima are harmless: they are one model. Others are not. EM and SVI climb, and a climber stops on the nearest
-# hill. The speeds of 82 galaxies, with four components, have several hills; `restarts` climbs from many places, the
-# best is returned, and `optima` tells what the others found.
+# The $K!$ equal optima are harmless, because they are the same model. Other local optima are different, worse models.
+# EM and SVI only raise the bound, so they stop at a local optimum near their start. With four components, the speeds
+# of 82 galaxies have several local optima. `restarts` runs the fit from many starting points. `fit` returns the best
+# run, and `optima` lists what all runs found.
 
 # %%
 galaxies = datasets.load("galaxies") / 1000  # thousands of km/s
@@ -549,8 +553,8 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# With one restart, the answer would depend on luck. With three components instead of four there is one hill, and a
-# published value to check against.
+# With one restart, the result would depend on chance. With three components instead of four all runs find the same
+# optimum, and there is a published value to compare with.
 
 # %%
 three = fit(GaussianMixture(3, 1, "diag"), galaxies, EM(), restarts=10)

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # k-means, and the mixture behind it
 #
-# k-means puts every row into exactly one of $K$ clusters. It is an old and fast way to find groups, and a latent
-# variable model in disguise: a Gaussian mixture that is never in doubt. This tutorial runs it by hand, looks at
-# where it goes wrong, and lays it beside the mixture on one scale.
+# k-means assigns every row to exactly one of $K$ clusters. It is an old and fast way to find groups. It is also a
+# latent variable model: a Gaussian mixture in which every assignment is certain. This tutorial runs k-means by hand,
+# shows where it fails, and compares it with the mixture on one scale.
 #
 # 1. The distortion and its two steps
 # 2. Local minima
@@ -61,20 +61,20 @@ def cross(ax, centres):
 # %% [markdown]
 # ## 1. The distortion and its two steps
 #
-# Give each row $x_n$ to one cluster: $r_{nk} = 1$ if row $n$ belongs to cluster $k$, and 0 otherwise. With a centre
-# $\mu_k$ for each cluster, the **distortion** is the sum of all squared distances,
+# Assign each row $x_n$ to one cluster: $r_{nk} = 1$ if row $n$ belongs to cluster $k$, and 0 otherwise. With a centre
+# $\mu_k$ for each cluster, the **distortion** is the sum of the squared distances from the rows to their centres,
 #
 # $$J = \sum_{n=1}^N \sum_{k=1}^K r_{nk}\, \lVert x_n - \mu_k \rVert^2.$$
 #
-# It has two kinds of unknowns, and each is easy when the other is held:
+# It has two kinds of unknowns. Each is easy to optimize while the other is fixed:
 #
-# * **assign**: at fixed centres, $r_{nk} = 1$ for $k = \arg\min_j \lVert x_n - \mu_j \rVert^2$ (the argmin is lost in
-#   print in the lecture notes);
+# * **assign**: at fixed centres, $r_{nk} = 1$ for $k = \arg\min_j \lVert x_n - \mu_j \rVert^2$ (the lecture notes omit
+#   the argmin);
 # * **move**: at fixed assignments, $\partial J / \partial \mu_k = 0$ gives
 #   $\mu_k = \sum_n r_{nk} x_n \big/ \sum_n r_{nk}$, the mean of the cluster's rows.
 #
-# These are an E-step and an M-step, and so they have those names here. Three groups of points, and a bad start: all
-# three centres in one corner.
+# These are an E-step and an M-step, and they have those names here. The data are three groups of points. The start is
+# bad on purpose: all three centres are in one corner.
 
 # %%
 truth = GaussianMixture(3, 2, "spherical")
@@ -97,8 +97,8 @@ for _ in range(8):
 pd.Series(distortions, name="J").rename_axis("pass").to_frame().T.round(2)
 
 # %% [markdown]
-# `expect` hands back the sums that the move needs (how many rows each cluster has, and their total), with the
-# distortion. `posterior` is the assignment. Here are the first four of these half steps.
+# `expect` returns the sums that the move needs (how many rows each cluster has, and their total), and the distortion.
+# `posterior` is the assignment. The figure shows the first four of these half steps.
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(13, 3.5), sharex=True, sharey=True)
@@ -114,8 +114,8 @@ axes[0].set_ylabel("$x_2$")
 plt.show()
 
 # %% [markdown]
-# Neither step can raise $J$: the first takes the smallest distance of each row, the second the best centre of each
-# cluster. Let us check both halves against the definition, written out in plain torch.
+# Neither step can raise $J$: the first chooses the smallest distance for each row, the second the best centre for each
+# cluster. We check both half steps against the definition, written out in plain torch.
 
 
 # %%
@@ -134,7 +134,7 @@ halves = np.array(halves)
 largest_difference = float(np.abs(halves[::2] - distortions).max())
 assert largest_difference < 1e-10
 largest_rise = float(np.diff(halves).max())
-assert largest_rise <= 1e-10  # never rises
+assert largest_rise <= 1e-10  # J never increases
 
 fig, ax = plt.subplots(figsize=(7.5, 3.6))
 steps = np.arange(len(halves)) / 2 + 1
@@ -146,15 +146,15 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# There are only finitely many assignments and $J$ falls until they repeat, so k-means stops, after a handful of passes.
-# `fit` does the same, from k-means++ seeds, as often as you like.
+# There are finitely many assignments, and $J$ decreases until they repeat. So k-means stops, after a few passes. `fit`
+# runs the same passes from k-means++ starting centres, with as many restarts as you ask for.
 
 # %% [markdown]
 # ## 2. Local minima
 #
-# It stops, but where? At a point that neither step can improve, which may be far from the best. `restarts` starts
-# again, and `optima` counts where the runs ended. Its numbers are bounds in nats per row (section 4 says of what), and
-# we turn them into distortions.
+# k-means stops at a point that neither step can improve. This local minimum may be far from the best one. `restarts`
+# runs k-means from several starting points, and `optima` lists the optima and how many runs found each. Its numbers
+# are bounds in nats per row (section 4 defines them), and we convert them into distortions.
 
 # %%
 iris = datasets.load("iris")
@@ -171,9 +171,9 @@ assert math.isclose(iris_optima[0][0], float(fit3.model.distortion(iris)), rel_t
 pd.DataFrame(iris_optima, columns=["distortion J, cm²", "runs of 100"]).round(4)
 
 # %% [markdown]
-# Three clusters of iris have two minima, which differ in a single flower; the published best is 78.8514. That is the
-# friendly case. Ten clusters of 1797 handwritten digits, 64 columns each, are the usual one: nearly every run ends in a
-# place of its own.
+# With three clusters, the runs on iris find two minima, which differ in a single flower. The published best is
+# 78.8514. This is an easy case. Ten clusters of 1797 handwritten digits, 64 columns each, are more typical: nearly
+# every run finds a different minimum.
 
 # %%
 digits = datasets.load("digits")
@@ -190,14 +190,15 @@ ax.set_title(f"digits, 10 clusters: 40 runs, {len(fit10.optima)} different minim
 plt.show()
 
 # %% [markdown]
-# On iris the second minimum is worse by 0.005 per cent, here by up to several. With one run you would not know which
-# one you got.
+# On iris the second minimum is 0.005 per cent worse than the best; here the worst is several per cent worse. A single
+# run does not tell you which minimum it found.
 
 # %% [markdown]
 # ## 3. Empty clusters
 #
-# Put a centre where no row is nearest to it. It has no rows, so that "the mean of its rows" is 0 / 0. Leaving it there
-# wastes it. Here an empty cluster takes the row that is furthest from its own centre, which can only lower $J$.
+# A centre can be so far from the data that it is nearest to no row. Its cluster is empty, and the mean of its rows is
+# 0 / 0. A centre that stays there is of no use. Here an empty cluster takes the row that is furthest from its own
+# centre, which can only lower $J$.
 
 # %%
 astray = KMeans(3, 2)
@@ -230,14 +231,15 @@ plt.show()
 # $$\log p(x_n, z_n = k) = -\log K - \tfrac D2 \log(2 \pi \sigma^2)
 # - \frac{\lVert x_n - \mu_k \rVert^2}{2 \sigma^2}.$$
 #
-# Only the last term depends on $k$: the likeliest component is the nearest centre. So k-means is this mixture with a
-# $q$ that puts everything on one component. Such a $q$ has no entropy, and its ELBO is
+# Only the last term depends on $k$, so the most probable component is the one with the nearest centre. k-means is
+# therefore this mixture with a $q$ that gives probability 1 to one component. Such a $q$ has zero entropy, and its
+# ELBO is
 #
 # $$\mathrm{ELBO} = -N \log K - \tfrac{ND}2 \log (2 \pi \sigma^2) - \frac{J}{2 \sigma^2}.$$
 #
-# Lowering $J$ is raising a lower bound. And since $\log p(X) = \mathrm{ELBO} + \mathrm{KL}(q \,\|\, p(Z \mid X))$, the
-# KL is the price of being certain: for a hard $q$ it is $-\log$ of the probability that the mixture gives to the chosen
-# component.
+# Lowering $J$ raises this lower bound. Since $\log p(X) = \mathrm{ELBO} + \mathrm{KL}(q \,\|\, p(Z \mid X))$, the KL
+# is the price of certainty: what the bound loses because $q$ is certain. For such a hard $q$ it is $-\log$ of the
+# probability that the mixture gives to the chosen component.
 
 # %%
 kmeans = fit3.model
@@ -259,8 +261,8 @@ price = pd.Series(
 price.to_frame().T.round(4)
 
 # %% [markdown]
-# The price is paid on the border, where a row could belong to either side. A row halfway between two centres costs
-# $\log 2 = 0.69$ nats, which is the most that two clusters can ask.
+# The price is high near the border between clusters, where a row could belong to either. A row halfway between two
+# centres costs $\log 2 = 0.69$ nats, the maximum for two clusters.
 
 # %%
 petals = torch.tensor(iris[["petal_length", "petal_width"]].to_numpy())
@@ -274,8 +276,8 @@ ax.set(xlabel="petal length (cm)", ylabel="petal width (cm)", title="the doubtfu
 plt.show()
 
 # %% [markdown]
-# So the two can be compared. `gaussian` is the same mixture with the exact $q$, free to weigh its components; both are
-# scored by the true $\log p(X)$ of their parameters, and the line "gap" is the price.
+# The two models can now be compared. `gaussian` is the same mixture with the exact $q$ and with free weights. Both are
+# scored by the true $\log p(X)$ of their parameters. The column "gap" is the price of certainty.
 
 # %%
 gaussian = fit(GaussianMixture(3, 4, "tied-spherical"), iris, EM(), restarts=10)
@@ -284,16 +286,16 @@ scores = comparison.frame()
 scores[["log_likelihood", "elbo", "gap", "free_parameters", "bic", "passes"]].round(4)
 
 # %% [markdown]
-# The mixture reaches a higher $\log p(X)$, as it must: it climbs that very number, and k-means climbs a bound of it.
-# The lower BIC of `kmeans` says that two free weights are not worth their two parameters here, with 50 flowers of each
+# The mixture reaches a higher $\log p(X)$, as it must: it maximizes this number, while k-means maximizes a lower bound
+# of it. `kmeans` has the lower BIC. Two free weights do not justify two more parameters here, with 50 flowers of each
 # species.
 
 # %% [markdown]
 # ## 5. The limit of small variance
 #
-# Keep the centres and let $\sigma$ shrink. Each row's log odds between two centres are a difference of squared
-# distances over $2 \sigma^2$, which grows without limit, so that responsibilities become 0 or 1: soft assignment turns
-# hard, and the mixture turns into k-means.
+# Keep the centres and let $\sigma$ shrink. The log odds of a row between two centres are a difference of squared
+# distances, divided by $2 \sigma^2$. They grow without limit, so the responsibilities tend to 0 or 1. The soft
+# assignment becomes hard, and the mixture becomes k-means.
 
 # %%
 scales = np.geomspace(3.0, 0.03, 41)
@@ -329,7 +331,7 @@ axes[3].set(xlabel=r"$\sigma$ (cm)", ylabel="what $q$ leaves to the other\nclust
 plt.show()
 
 # %% [markdown]
-# The log-likelihood itself follows. Take away its constants and multiply by $-2 \sigma^2$: what is left tends to the
+# The log-likelihood has a limit, too. Subtract its constants and multiply by $-2 \sigma^2$: the result tends to the
 # distortion.
 
 # %%
@@ -344,8 +346,8 @@ plt.show()
 # %% [markdown]
 # ## 6. What k-means cannot see
 #
-# In this mixture every cluster is a ball, of one size for all. k-means inherits the belief, whether you share it or
-# not. Two long, thin groups, one above the other:
+# In this mixture every cluster is a ball, and all balls have the same size. k-means makes the same assumption, whether
+# it suits the data or not. Here are two long, thin groups, one above the other:
 
 # %%
 rng = np.random.default_rng(0)
@@ -360,7 +362,7 @@ found = compare(stretched, **fits).frame()
 
 
 def agreement(model):
-    """The share of rows put with their own group, whichever number that has."""
+    """The share of rows in the cluster of their own group, whichever number the cluster has."""
     right = float((model.posterior(stretched).probs.argmax(-1).numpy() == group).mean())
     return max(right, 1 - right)
 
@@ -378,12 +380,13 @@ axes[0].set_ylabel("$x_2$")
 plt.show()
 
 # %% [markdown]
-# The first two cut across both groups, because that makes the balls smallest. BIC (lower is better) says so without
-# knowing the groups: two more parameters for the shape of the ellipse lower it by more than 300. That is what
-# a likelihood is good for: $J$ of one model cannot be held against $J$ of another, but $\log p(X)$ can.
+# The first two models cut across both groups, because this makes the balls smallest. BIC (lower is better) shows that
+# they fit badly, without knowing the groups: two more parameters for the shape of the ellipse lower it by more
+# than 300. This is an advantage of a likelihood: $J$ of one model cannot be compared with $J$ of another, but
+# $\log p(X)$ can.
 #
-# Units are the mild form of the same trouble. k-means measures distance in the columns as they come; measure $x_1$ in
-# another unit and the clusters change. The mixtures with ellipses do not care.
+# Units cause a milder form of the same problem. k-means measures distances in the units of the columns. Measure $x_1$
+# in another unit, and the clusters change. The mixture with ellipses does not depend on the units.
 
 # %% [markdown]
 # ## Exercises

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Mixtures of anything
 #
-# Nothing in EM asks for Gaussians. A mixture is a choice of $p(x \mid z = k)$, and everything else stays: the two
-# steps, the bound, the comparison. This tutorial fits counts, yes-or-no answers, categories, images, mixed tables,
-# measurements with outliers, a family of your own, and one that has no formula at all.
+# EM does not need Gaussians. A mixture is a choice of $p(x \mid z = k)$. The two steps, the bound and the comparison
+# are the same for every choice. This tutorial fits counts, yes-or-no answers, categories, images, tables of mixed
+# types, and measurements with outliers. It also fits a family of your own, and one whose M-step has no formula.
 #
 # 1. Two steps for every model
 # 2. Counts: deaths in the *Times*
@@ -68,19 +68,20 @@ plt.rcParams.update({"lines.linewidth": 2, "legend.frameon": False, "figure.cons
 # %% [markdown]
 # ## 1. Two steps for every model
 #
-# The latent $z_i \in \{1, \dots, K\}$ says which member of a family row $x_i$ is from. With $\theta$ for the weights
-# $\pi_k$ and the members' parameters, EM repeats
+# The latent $z_i \in \{1, \dots, K\}$ says which component row $x_i$ is from. All components are distributions of one
+# family. With $\theta$ for the weights $\pi_k$ and the parameters of the components, EM repeats
 #
-# * **E-step**, $\theta$ held: $q = \arg\min_q \mathrm{KL}\big(q(Z) \,\|\, p(Z \mid X, \theta)\big)$, which is
+# * **E-step**, $\theta$ fixed: $q = \arg\min_q \mathrm{KL}\big(q(Z) \,\|\, p(Z \mid X, \theta)\big)$, which is
 #   $$q(z_i = k) = \frac{\pi_k\, p(x_i \mid z_i = k, \theta)}{\sum_l \pi_l\, p(x_i \mid z_i = l, \theta)};$$
-# * **M-step**, $q$ held: $\theta = \arg\max_\theta \mathbb E_q[\log p(X, Z \mid \theta)]
+# * **M-step**, $q$ fixed: $\theta = \arg\max_\theta \mathbb E_q[\log p(X, Z \mid \theta)]
 #   = \arg\max_\theta \sum_i \sum_k q(z_i = k) \log\big(\pi_k\, p(x_i \mid z_i = k, \theta)\big)$.
 #
-# (In 1.4.3 of the lecture notes the numerator reads $p(x_k \mid \dots)$, it is $p(x_i \mid z_i = k)$; and the M-step's
-# argmax is taken *of* the expectation, not equal to it.)
+# (In section 1.4.3 of the lecture notes the numerator is printed as $p(x_k \mid \dots)$; it must be
+# $p(x_i \mid z_i = k)$. And the M-step takes the argmax *of* the expectation, which is not equal to the expectation.)
 #
-# In code these are `expect` and `maximize`, of every model. Take a mixture of two Poisson distributions, for the number
-# of women over 80 whose deaths the London *Times* announced on each of 1096 days.
+# In code these are the methods `expect` and `maximize`, which every model has. The example is a mixture of two Poisson
+# distributions. The data are the numbers of women over 80 whose deaths the London *Times* announced on each of 1096
+# days.
 
 # %%
 deaths = datasets.load("deaths")
@@ -91,13 +92,13 @@ model.family.rate = torch.tensor([[1.0], [3.0]])
 
 old = copy.deepcopy(model)
 q = old.posterior(x)
-statistics = model.expect(x)  # E-step: responsibilities, summed with what the M-step needs of the rows
+statistics = model.expect(x)  # E-step: responsibilities, and the sums that the M-step needs
 model.maximize(statistics)  # M-step: weights and rates from the sums
 model.summary(["deaths"]).round(4)
 
 # %% [markdown]
-# Are they what the formulas say? Shift the log odds of $q$ by $b$ and compute the KL; then hold $q$ and try other rates
-# in the expected complete log-likelihood.
+# We compare the results with the formulas. First shift the log odds of $q$ by $b$ and compute the KL. Then fix $q$ and
+# try other rates in the expected complete log-likelihood.
 
 # %%
 shifts = np.linspace(-2, 2, 41)
@@ -139,8 +140,9 @@ plt.show()
 # %% [markdown]
 # ## 2. Counts
 #
-# Hasselblad (1969) fitted these data, and many have since, because EM is slow on them: two rates so close leave every
-# day in doubt, and where $q$ hardly knows, an M-step hardly moves.
+# Hasselblad (1969) fitted these data. Many authors have used them since, because EM converges slowly on them. The two
+# rates are so close that no day can be assigned with certainty. With such uncertain responsibilities an M-step changes
+# the parameters very little.
 
 # %%
 usual = fit(PoissonMixture(2, 1), deaths, EM(), max_passes=5000)
@@ -159,8 +161,9 @@ print(f"each pass leaves {100 * slowness:.1f} % of what there was to gain")
 print(f"the smaller weight at the default tol: {at_default:.4f}")
 
 # %% [markdown]
-# These are the published figures. At the default `tol` the fourth digit of a weight is still on its way: the bound is
-# flat at its top, so that the parameters arrive last. Ask for a smaller `tol` where you need their digits.
+# The log-likelihood, the weights and the rates are the published ones. At the default `tol` the fourth digit of a
+# weight has not converged yet. The bound is flat near its maximum, so the parameters converge later than the bound.
+# Use a smaller `tol` if you need more digits of the parameters.
 
 # %%
 days = np.bincount(deaths["deaths"])
@@ -186,12 +189,12 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# Here the gradient is the faster guide: SVI is within a thousandth of a nat in a third of the passes that EM needs for
-# it. Then its own `tol` ends the run.
+# Here gradient steps are faster: SVI comes within a thousandth of a nat of the maximum in a third of the passes that
+# EM needs for it. Then its own `tol` stops the run.
 #
-# Which model? `compare` puts them on one scale, and other families with them, as long as all are probabilities
-# of the same counts. One negative binomial, a Poisson whose rate varies smoothly, does as well as two Poissons, with a
-# parameter less.
+# Which model is best? `compare` puts models on one scale. They may be of different families, as long as all give
+# probabilities of the same counts. One negative binomial (a Poisson distribution whose rate has a gamma distribution)
+# fits as well as two Poissons, with one parameter less.
 
 # %%
 counted = compare(
@@ -205,9 +208,9 @@ counted[["log_likelihood", "free_parameters", "bic"]].round(3)
 # %% [markdown]
 # ## 3. Answers: latent classes
 #
-# Seven pathologists looked at the same 118 slides and said carcinoma or not. What a slide truly shows is hidden. If the
-# answers are independent *given* the truth, this is a mixture of Bernoulli columns, a latent class model. How many
-# classes?
+# Seven pathologists examined the same 118 slides and said carcinoma or not. What a slide truly shows is not observed.
+# If the answers are independent *given* the truth, this is a mixture of Bernoulli columns, a latent class model. How
+# many classes are there?
 
 # %%
 carcinoma = datasets.load("carcinoma")
@@ -217,7 +220,7 @@ assert table["bic"].idxmin() == "k3"
 table[["log_likelihood", "free_parameters", "bic"]].round(3)
 
 # %% [markdown]
-# Three, not two: besides "yes" and "no" there is a class of slides on which the pathologists part ways.
+# BIC chooses three, not two: besides "yes" and "no" there is a class of slides on which the pathologists disagree.
 
 # %%
 three = classes[3].model
@@ -236,10 +239,10 @@ ax.set(xlabel="pathologist", title="how often each says carcinoma, by class")
 plt.show()
 
 # %% [markdown]
-# Nobody gave these classes a name, or told the model that D and F say yes so rarely.
+# The names of the classes are ours. The model had no labels, and nobody told it that D and F say yes so rarely.
 #
-# Columns with several **categories** work in the same way. A table of words is read as it is; `levels` says how many
-# each column has. The people aboard the *Titanic*, in three classes of the model's own:
+# Columns with several **categories** work in the same way. You can pass a table of words as it is. `levels` is the
+# number of categories of each column. Here are the people aboard the *Titanic*, in three latent classes:
 
 # %%
 titanic = datasets.load("titanic")
@@ -248,14 +251,16 @@ aboard = fit(CategoricalMixture(3, [len(w) for w in words]), titanic, EM(tol=1e-
 aboard.model.summary(titanic.columns, words).T.round(2)
 
 # %% [markdown]
-# The crew and other men, most of whom drowned; third class with its families, who fared no better; and a group
-# of mostly women, three quarters of them from the first and second class, nearly all of whom survived.
+# One class has the crew and other men, most of whom drowned. One has the third class with its families, who survived
+# no more often. One has mostly women, three quarters of them from the first and second class of travel, and nearly all
+# of them survived.
 
 # %% [markdown]
 # ## 4. Images
 #
-# 1797 handwritten digits of 8 x 8 pixels, black or white: 64 yes-or-no answers each. Ten components, and a weak prior,
-# because a pixel that is never inked in one cluster should not be impossible there.
+# The data are 1797 handwritten digits of 8 x 8 pixels, black or white: 64 yes-or-no answers each. The model has ten
+# components and a weak prior. Without the prior, a pixel that is never black in one component would have probability
+# zero there.
 
 # %%
 digits = datasets.load("binary_digits")
@@ -284,11 +289,12 @@ prototypes = ten.model.family.probs.detach()[order]
 gallery([prototypes, ten.model.sample(10, seed=1)], ["prototypes", "samples"], 10, "ten components, without labels")
 
 # %% [markdown]
-# The first row is what the components have learned: the probability of ink in each pixel. Most look like one digit,
-# some are shared by two. The second row are draws from the model: the right shape, but each pixel tossed by itself.
+# The first row shows what the components have learned: the probability that each pixel is black. Most look like one
+# digit, and some like two. The second row shows draws from the model. They have the right shape, but each pixel is
+# drawn independently of the others.
 #
-# A latent variable also *fills in*. Hide the lower half of an image, take the posterior from the upper half alone, and
-# average the prototypes by it:
+# A latent variable model also *fills in* missing values. Hide the lower half of an image, compute the posterior from
+# the upper half alone, and average the prototypes with the posterior as weights:
 
 # %%
 shown = pixels[[0, 13, 4, 7, 10, 37, 1, 16, 20, 22]]
@@ -308,10 +314,10 @@ print(f"the lower half, nats per image: {by_mixture:.2f} filled in, {by_average:
 # %% [markdown]
 # ## 5. A family of your own
 #
-# Wind speeds are often taken to follow a Rayleigh distribution, which is not in the collection. A family needs three
-# methods: the distribution, its sufficient statistics, and the parameters that match their mean. With
-# $p(x \mid s) = \frac{x}{s^2} e^{-x^2 / 2 s^2}$ we have $T(x) = x^2$ and $\mathbb E[x^2] = 2 s^2$. (A Rayleigh
-# distribution is a Weibull of concentration 2 and scale $\sqrt 2\, s$, so Pyro has it in that disguise.)
+# Wind speeds are often modelled by a Rayleigh distribution, which lowerbound does not contain. A family needs three
+# methods: the distribution, its sufficient statistics, and the parameters that match the mean of these statistics.
+# With $p(x \mid s) = \frac{x}{s^2} e^{-x^2 / 2 s^2}$ we have $T(x) = x^2$ and $\mathbb E[x^2] = 2 s^2$. (A Rayleigh
+# distribution is a Weibull distribution of concentration 2 and scale $\sqrt 2\, s$, so the code uses Pyro's Weibull.)
 
 
 # %%
@@ -333,8 +339,8 @@ class Rayleigh(Family):
 
 
 # %% [markdown]
-# Two kinds of weather, simulated: calm days, and storms that come from elsewhere. `check_family` tries every promise
-# that a family makes, and names the first that does not hold. Silence is good news.
+# We simulate two kinds of weather: calm days, and storms with wind from another direction. `check_family` tests all
+# that a family must fulfil, and its error names the first test that fails. No output means that all tests passed.
 
 # %%
 rng = np.random.default_rng(3)
@@ -351,26 +357,26 @@ rayleigh_scales = sorted(by_em.model.family.scale.flatten().tolist())
 by_em.model.summary(["speed"]).round(3)
 
 # %% [markdown]
-# Everything else came with it: EM, SVI, restarts, sampling, saving, the tables and the figures. The page
-# `add_a_family.md` beside this tutorial has the rest: priors, speed, and the other kinds of family.
+# Everything else works without more code: EM, SVI, restarts, sampling, saving, the tables and the figures. The page
+# `add_a_family.md` beside this tutorial explains the rest: priors, speed, and the other kinds of family.
 #
 # ## 6. No formula for the M-step
 #
-# Were the speeds Rayleigh at all? A Weibull distribution has a concentration besides its scale, and no closed M-step.
-# `FamilyOf` takes any distribution of Pyro: its M-step is a step uphill along the gradient, shortened until the bound
-# does not fall (a generalized EM).
+# Do the speeds follow a Rayleigh distribution at all? A Weibull distribution has a concentration as well as a scale,
+# and its M-step has no closed form. `FamilyOf` takes any distribution of Pyro. Its M-step is a gradient step,
+# shortened until the bound does not decrease (a generalized EM).
 
 # %%
 weibull = fit(Mixture(FamilyOf(dist.Weibull, 2, 1)), speed, EM())
 winds = compare(speed, em=by_em, svi=by_svi, weibull=weibull)
-assert float(weibull.bounds.diff().min()) > -1e-10  # never falls, all the same
+assert float(weibull.bounds.diff().min()) > -1e-10  # the bound never decreases here either
 print(f"concentrations: {np.round(weibull.model.family.concentration.flatten().tolist(), 2)}")
 winds.frame()[["log_likelihood", "free_parameters", "bic", "passes"]].round(3)
 
 # %% [markdown]
-# Both engines agree on the Rayleigh mixture, and BIC stays with it: the two concentrations come out near 2 and are not
-# worth their parameters. Below, where no Gaussian could go: directions live on a circle, and so does the von Mises
-# distribution.
+# Both engines agree on the Rayleigh mixture, and BIC prefers it: the two estimated concentrations are near 2 and do
+# not justify their parameters. A Gaussian does not suit the next data, because directions lie on a circle. The von
+# Mises distribution is a distribution on the circle.
 
 # %%
 compass = fit(Mixture(FamilyOf(dist.VonMises, 2, 1)), direction, EM())
@@ -391,9 +397,9 @@ plt.show()
 # %% [markdown]
 # ## 7. Mixed tables
 #
-# A row may hold a measurement, a count and a category at once. Within a component the groups of columns are
-# independent, so their log densities add, and the M-step of each is its own. `Product` puts families side by side, your
-# own too. No single column knows the weather well; together they do.
+# A row may contain a measurement, a count and a category. Within a component the groups of columns are independent, so
+# their log densities add up, and each group has its own M-step. `Product` combines families, including your own. No
+# single column tells the weather well, but together they do.
 
 # %%
 together = np.hstack([speed, showers, sky])
@@ -407,7 +413,7 @@ mixed, right = {}, {}
 for name, (family, data) in tables.items():
     mixed[name] = fit(Mixture(family), data, EM(tol=1e-7), max_passes=1000)
     same = float((mixed[name].model.posterior(data).probs.argmax(-1).numpy() == storm).mean())
-    right[name] = max(same, 1 - same)  # whichever number the storms have
+    right[name] = max(same, 1 - same)  # the storms may be either component
 assert max(right, key=right.get) == "all three"
 
 fig, ax = plt.subplots(figsize=(7.5, 2.8))
@@ -426,9 +432,9 @@ mixed["all three"].model.summary(["speed", "showers", "sky"], [None, None, ["cle
 # %% [markdown]
 # ## 8. Outliers
 #
-# A Gaussian cannot ignore a row: its tails are so thin that it rather moves, or widens. A Student t can. It is a
-# Gaussian with one more latent variable, a scale for each row, and its E-step gives outliers little weight. Old
-# Faithful with 20 eruptions misread:
+# A Gaussian cannot ignore an outlier: its tails are so thin that instead its mean moves or its variance grows. A
+# Student t distribution can. It is a Gaussian with one more latent variable, a scale for each row, and its E-step
+# gives outliers little weight. Here is Old Faithful with 20 misread eruptions added:
 
 # %%
 faithful = datasets.load("faithful").to_numpy()

@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Choosing K, and trusting it
 #
-# `fit` always returns something. Is it the best there is? Is it real? Why that many components? And how far would its
-# numbers have been off on another day? This tutorial asks a fitted mixture these four questions.
+# `fit` returns a model. Is it the best one? Is it real, or an artefact? How many components are right? How much would
+# its numbers change with other data? This tutorial asks a fitted mixture these four questions.
 #
 # 1. Is it the best? Local optima
 # 2. Is it real? Spikes
@@ -48,8 +48,8 @@ plt.rcParams.update({"lines.linewidth": 2, "legend.frameon": False, "figure.cons
 # %% [markdown]
 # ## 1. Is it the best? Local optima
 #
-# EM climbs to the top of the hill on which it starts. The likelihood of a mixture has many hills, so start often.
-# `optima` lists where the runs ended, best first, and how many ended there.
+# EM converges to a local optimum near its start. The likelihood of a mixture has many local optima, so use many
+# restarts. `optima` lists the optima that the runs found, best first, and how many runs found each.
 
 # %%
 iris = datasets.load("iris").iloc[:, :4].to_numpy(dtype=float)
@@ -68,15 +68,15 @@ ax.set_title("iris, three components: where a hundred runs end")
 plt.show()
 
 # %% [markdown]
-# The best of these, $-180.185$, is the published one; about one run in three misses it. **An optimum that was found
-# once is a reason for more starts**, and one that was found by many starts a reason to stop.
+# The best of these, $-180.185$, is the published one. About one run in three misses it. **If the best optimum was
+# found only once, use more restarts.** If many restarts found it, you can stop.
 
 # %% [markdown]
 # ## 2. Is it real? Spikes
 #
-# The global maximum of a Gaussian mixture's likelihood is infinite: put one component onto a single row and let its
-# width go to zero (tutorial 01). Runs that fall into such a hole are recognised, counted in `optima` as collapsed, and
-# never returned. Here are the velocities of 82 galaxies, with more and more components.
+# The likelihood of a Gaussian mixture has no upper bound: put the mean of one component on a single row and let its
+# width go to zero (tutorial 01). `fit` detects runs that approach such a singularity. It counts them in `optima` as
+# collapsed, and never returns them. Here are the velocities of 82 galaxies, with one to ten components.
 
 # %%
 galaxies = datasets.load("galaxies").to_numpy()[:, -1:] / 1000
@@ -98,10 +98,10 @@ spikes = pd.DataFrame(rows).set_index("K")
 spikes.round(3)
 
 # %% [markdown]
-# Short of collapse there are near misses: from K = 5 on the best optimum has a component of two or three galaxies that
-# happen to move alike. That is a proper local maximum, and a high one. The last two columns give it away.
-# `prior="weak"` adds the worth of a fraction of a row to each component, which costs a real group next to nothing and a
-# spike everything.
+# Some runs come close to a collapse without reaching it. From K = 5 on the best optimum has a component of two or
+# three galaxies that happen to have similar velocities. This is a proper local maximum, and a high one, but hardly a
+# group. The last two columns show it. `prior="weak"` adds the weight of a fraction of a row to each component. This
+# hardly changes a real group, but it makes a spike much less probable.
 
 # %%
 weak = fit(GaussianMixture(6, 1, prior="weak"), galaxies, EM(tol=1e-7), restarts=30, seed=0)
@@ -110,14 +110,16 @@ weak.model.summary(["velocity, 1000 km/s"]).round(2)
 # %% [markdown]
 # ## 3. How many? What BIC, ICL and held-out rows answer
 #
-# The likelihood grows with every component, so it cannot say how many there are. Three scores can:
+# The likelihood grows with every component, so it cannot choose the number of components. Three scores can:
 #
-# * **BIC** $= -2 \log L + p \log N$ charges every parameter; it asks how many components the *density* needs;
-# * **ICL** adds twice the entropy of the assignments; it asks how many *groups* can be told apart;
-# * **held-out** nats per row ask which model foresees rows it has not seen; they charge nothing and assume nothing.
+# * **BIC** $= -2 \log L + p \log N$ has a penalty for every parameter. It shows how many components the *density*
+#   needs;
+# * **ICL** adds twice the entropy of the assignments to BIC. It shows how many *groups* can be told apart;
+# * **held-out** nats per row show which model best predicts rows that were not used to fit it. This score has no
+#   penalty and needs no approximation.
 #
-# `select` fits every candidate from many starts and lines them up. First on rows whose story we know: three components,
-# one common covariance.
+# `select` fits every candidate with several restarts and puts the scores into one table. The first example is
+# simulated, so the truth is known: three components with one common covariance.
 
 # %%
 truth = GaussianMixture(3, 2, "tied")
@@ -134,8 +136,8 @@ known.frame()[["free_parameters", "log_likelihood", "bic", "icl", "held_out", "b
 display(known.plot())
 
 # %% [markdown]
-# `print(known)` shows it with stars and standard errors, the figure shows it at a glance: one line for each structure,
-# and how far each candidate is from the best.
+# `print(known)` shows the table with stars and standard errors. The figure has one line for each structure, and shows
+# how far each candidate is from the best.
 
 # %%
 chosen = {criterion: known.best(criterion) for criterion in ("bic", "icl", "held_out")}
@@ -145,9 +147,9 @@ print(chosen)
 # %% [markdown]
 # ## 4. When they disagree
 #
-# They answer different questions. Here are two groups, and one of them is not Gaussian but a cross. A mixture needs two
-# components for the cross. BIC says three, and is right: that is what the density needs. ICL says two, and is right:
-# nobody could tell from which of its two bars a row in the middle of the cross is.
+# The scores answer different questions. Here are two groups. One of them is not Gaussian but a cross, and a mixture
+# needs two components for it. BIC chooses three components, and is right: the density needs three. ICL chooses two,
+# and is right as well: for a row in the middle of the cross nobody can tell from which of the two bars it is.
 
 # %%
 rng = np.random.default_rng(0)
@@ -171,7 +173,7 @@ print(opinions)
 # %% [markdown]
 # ## 5. Old Faithful
 #
-# Two groups jump to the eye. What do the scores say?
+# Two groups are easy to see. What do the scores say?
 
 # %%
 faithful = datasets.load("faithful")
@@ -188,18 +190,19 @@ print(f"BIC: {best_bic}; ICL: {best_icl}")
 display(geyser.plot("bic"))
 
 # %% [markdown]
-# The R package mclust comes to the same winner by BIC, three components of one shape (its `EEE,3`). The third is on the
-# flank of one of the others: the long eruptions are not quite Gaussian. ICL counts groups.
+# The R package mclust chooses the same model by BIC: three components of one shape (its `EEE,3`). The third lies
+# beside one of the others, because the long eruptions are not quite Gaussian. ICL counts groups, and chooses two.
 
 # %% [markdown]
 # ## 6. How far off? Standard errors and the bootstrap
 #
-# A fit is a guess from 272 rows. How much would it move with 272 others? Two answers:
+# A fit is an estimate from 272 rows. How much would it change with 272 other rows? There are two answers:
 #
-# * the **observed information**: where the log-likelihood bends sharply the data know a parameter well. Minus its
-#   second derivatives (automatic, and exact), inverted, is the covariance of the estimates when there are many rows;
-# * the **bootstrap**: draw rows from the table with replacement, fit again, and look how the answers scatter. Labels
-#   may switch between fits, so each is aligned with the first.
+# * the **observed information**: the more sharply the log-likelihood bends at its maximum, the better the data
+#   determine a parameter. Take minus its second derivatives (automatic, and exact). The inverse of this matrix is the
+#   covariance of the estimates when there are many rows;
+# * the **bootstrap**: draw rows from the table with replacement, fit again, and measure the spread of the estimates.
+#   Labels may switch between fits, so each fit is aligned with the original.
 
 # %%
 full = fit(GaussianMixture(2, 2), faithful, EM(tol=1e-12), restarts=5)
@@ -229,13 +232,14 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# They agree on weights and locations, and less on the scales, which are far from normal with so few rows. Where they do
-# not agree, believe the bootstrap; where resamples degenerate on the way (it counts those), believe neither.
+# The two agree on weights and locations. They agree less on the scales, whose estimates are far from normally
+# distributed with so few rows. Where the two disagree, trust the bootstrap. Where fits of resamples collapse (the
+# bootstrap counts them), trust neither.
 
 # %% [markdown]
 # ## 7. Would another table have said the same?
 #
-# The choice of K is an estimate, too. Choose it again for resampled tables.
+# The choice of K is an estimate, too. We repeat it for resampled tables.
 
 # %%
 again = pd.Series(0, index=[f"{c}, K={k}" for c in ("full", "tied") for k in range(1, 5)], name="times chosen of 20")
@@ -246,6 +250,6 @@ for repeat in range(20):
 print(again[again > 0].to_string())
 
 # %% [markdown]
-# No resample does with one component, and none is content with two. How many more the *density* takes is not certain;
-# and resampled tables, in which rows occur twice, ask for more components than fresh ones would. Report that along with
-# the winner.
+# For no resampled table are one or two components chosen. How many more the *density* needs is not certain. In
+# resampled tables some rows occur twice, so they lead to more components than new tables would. Report this
+# uncertainty along with the chosen model.

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Missing cells and partial labels
 #
-# A latent variable is a column of the table that nobody has seen. Real tables have more gaps than that one: some
-# labels are known after all, and some cells of the other columns are not. EM does not mind which: what is unknown
-# is averaged over, given what is known.
+# A latent variable is a column of the table that is not observed. In real tables some values of this column (the
+# labels) may be known, and some values of the other columns may be missing. EM treats both in the same way: it
+# averages over what is unknown, given what is known. A cell is one value of the table, in one row and one column.
 #
 # 1. From complete to incomplete data: labels
 # 2. What labels are worth
@@ -47,14 +47,14 @@ plt.rcParams.update({"lines.linewidth": 2, "legend.frameon": False, "figure.cons
 # %% [markdown]
 # ## 1. From complete to incomplete data: labels
 #
-# Simulate rows $x_i$ together with the component $z_i$ each is from. With $X$ and $Z$ the data are **complete**, and
-# maximum likelihood is a matter of counting and averaging:
+# Simulate rows $x_i$ together with the component $z_i$ of each. With $X$ and $Z$ the data are **complete**, and the
+# maximum likelihood estimates are shares and averages:
 #
 # $$\pi_k = \frac{N_k}{N}, \qquad \mu_k = \frac{1}{N_k} \sum_{z_i = k} x_i, \qquad
 # \Sigma_k = \frac{1}{N_k} \sum_{z_i = k} (x_i - \mu_k)(x_i - \mu_k)^\top.$$
 #
-# With $X$ alone they are **incomplete**. EM puts the responsibilities where the labels were. `labels` may be anything
-# between: the component where it is known, $-1$ where not. A known label is a responsibility of exactly 1.
+# With $X$ alone they are **incomplete**. EM replaces the labels by responsibilities. With `labels` you can give any
+# part of the labels: the component where it is known, $-1$ where not. A known label is a responsibility of exactly 1.
 
 # %%
 truth = GaussianMixture(2, 2)
@@ -81,9 +81,9 @@ hidden.model.permute(align(hidden.model, complete.model, x))
 pd.concat({"Z known": complete.model.summary(), "Z hidden": hidden.model.summary()}).round(2)
 
 # %% [markdown]
-# With all labels one M-step is the answer; the other passes only find that nothing is left to gain. Note what `bounds`
-# are: with labels, $\log p(x_i, z_i)$, which is lower than $\log p(x_i)$ by the surprise at $z_i$. To compare the two
-# fits ask both the same question: how likely are **new** rows?
+# With all labels known, the first M-step gives the final estimates. The other passes only detect convergence. Note
+# that with labels `bounds` are means of $\log p(x_i, z_i)$, which is lower than $\log p(x_i)$ by
+# $-\log p(z_i \mid x_i)$. To compare the two fits, use the same score for both: the log density of **new** rows.
 
 # %%
 new, _ = truth.sample(20_000, seed=4, labels=True)
@@ -97,8 +97,8 @@ pd.Series({name: float(value) for name, value in held.items()}, name="nats per n
 # %% [markdown]
 # ## 2. What labels are worth
 #
-# One table proves little, so let us draw thirty, of 60 rows each, and reveal more and more of their labels. Without any
-# label EM also has to guess which group is which, and may settle on an optimum that has nothing to do with the groups.
+# One table proves little. So we draw thirty tables of 60 rows each, and reveal more and more of their labels. Without
+# labels EM also has to find the groups, and it may converge to an optimum that has nothing to do with them.
 
 # %%
 shares = [0.0, 0.05, 0.1, 0.25, 0.5, 1.0]
@@ -120,15 +120,15 @@ ax.set_title("what is lost by not knowing labels")
 plt.show()
 
 # %% [markdown]
-# The bars are two standard errors over tables. At 100 % what is left is the price of estimating eleven numbers from 60
-# rows ($11 / (2 \cdot 60) \approx 0.09$ nats by Wilks' theorem, which is for many rows; with 60 it is a little more);
-# everything above that is the price of not knowing $Z$. A few labels of 60 rows hardly show.
+# The bars are two standard errors over tables. At 100 % the remaining loss comes from estimating eleven numbers from
+# 60 rows. (Wilks' theorem gives $11 / (2 \cdot 60) \approx 0.09$ nats. It is for many rows; with 60 the loss is a
+# little larger.) Everything above that comes from not knowing $Z$. A few labels of 60 rows have hardly any effect.
 
 # %% [markdown]
 # ## 3. Missing cells, and two ways to get them wrong
 #
-# Now the other gaps. Take Old Faithful, 272 eruptions with their length and the wait until the next, and delete a
-# fifth of the cells at random. `NaN` says that a cell is missing.
+# Now values of the other columns are missing. The data are 272 eruptions of Old Faithful, with their length and the
+# wait until the next. We delete a fifth of the cells at random. `NaN` marks a missing value.
 
 # %%
 faithful = datasets.load("faithful").to_numpy()
@@ -138,12 +138,12 @@ gaps = np.where(gone, np.nan, faithful)
 print(f"{gone.sum()} of {gone.size} cells are missing, {gone.any(1).sum()} of {len(gaps)} rows miss some")
 
 # %% [markdown]
-# The usual first aid is to **drop** rows with gaps, or to **fill** each gap with the mean of its column. A mixture
-# needs neither. The likelihood of a row is that of the cells that were seen,
+# The usual remedies are to **drop** rows with missing values (gaps), or to **fill** each gap with the mean of its
+# column. A mixture needs neither. The likelihood of a row is the likelihood of its observed values,
 #
 # $$p(x_i^{\text{seen}}) = \sum_k \pi_k \int p(x_i \mid z_i = k)\, dx_i^{\text{missing}},$$
 #
-# so pass the table as it is.
+# so you can pass the table as it is.
 
 # %%
 whole = fit(GaussianMixture(2, 2), faithful, EM(), restarts=5).model
@@ -158,7 +158,7 @@ for model in models.values():
 
 
 def describe(model):
-    """What a reader of this table wants to know: how well it fits the whole table, and one of its spreads."""
+    """How well the model fits the table without gaps, one standard deviation, and one weight."""
     at = model.family.moments()
     return {
         "nats per row of the whole table": float(model.bound(faithful).mean()),
@@ -171,8 +171,9 @@ table = pd.DataFrame({"nothing missing": describe(whole), **{name: describe(m) f
 table.round(3)
 
 # %% [markdown]
-# Taking the gaps as they are comes closest to what the whole table would have told. Dropping wastes what the torn rows
-# still say, which here is little. Filling with means is much worse: it invents rows.
+# The fit to the table with its gaps comes closest to the fit to the complete table. Dropping rows loses the observed
+# values of these rows, which matters little here. Filling with means is much worse: it creates rows unlike the real
+# ones.
 
 # %%
 filled = candidates["gaps filled with means"]
@@ -190,17 +191,18 @@ plt.show()
 # %% [markdown]
 # ## 4. The E-step for a row with gaps
 #
-# Given the seen cells $o$ and the component, the missing cells $m$ of a Gaussian are Gaussian again:
+# Given the observed cells $o$ and the component, the missing cells $m$ of a Gaussian are Gaussian again:
 #
 # $$\mathbb E[x_m \mid x_o] = \mu_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - \mu_o), \qquad
 # \mathrm{Cov}[x_m \mid x_o] = \Sigma_{mm} - \Sigma_{mo} \Sigma_{oo}^{-1} \Sigma_{om}.$$
 #
-# The M-step needs sums of $x$ and $x x^\top$, so the E-step hands it their expectations: $\mathbb E[x_m]$ in place of
-# the gap, and for the product of two gaps the covariance besides. Leaving that out, as filling in even the best guess
-# does, makes every component too narrow. Written out for one component, one pass of the loop is this.
+# The M-step needs sums of $x$ and $x x^\top$, so the E-step computes their expectations. $\mathbb E[x_m]$ replaces a
+# missing value, and the product of two missing values gets their covariance as well. Without the covariance every
+# component becomes too narrow. This happens whenever gaps are only filled in, even with the best prediction. The code
+# below writes out one pass for one component.
 
 # %%
-at_start = fit(GaussianMixture(1, 2), gaps, EM(), max_passes=1).model  # its own start, no M-step yet
+at_start = fit(GaussianMixture(1, 2), gaps, EM(), max_passes=1).model  # the start that `fit` draws, no M-step yet
 mu, sigma = (part[0].numpy() for part in (at_start.family.moments().mean, at_start.family.moments().covariance))
 sum_x, sum_xx = np.zeros(2), np.zeros((2, 2))
 for row in gaps:
@@ -224,7 +226,7 @@ assert by_hand_error < 1e-9
 print(f"largest difference between the loop and expect, maximize: {by_hand_error:.1e}")
 
 # %% [markdown]
-# And the bound, which is again the likelihood, of what was seen, never falls.
+# The bound is again the log-likelihood, now of the observed values. It never decreases.
 
 # %%
 run = fit(GaussianMixture(2, 2), gaps, EM(tol=0.0), max_passes=40)
@@ -238,10 +240,11 @@ plt.show()
 # %% [markdown]
 # ## 5. Filling the gaps, and how far off that may be
 #
-# `impute` gives each missing cell its posterior mean, and the standard deviation of what it might have been.
-# `draw_missing` draws whole tables, gaps filled differently each time (multiple imputations): whatever you compute from
-# a table, compute it from each of them, and the spread of the answers tells what the gaps cost you. Quantiles of the
-# draws are intervals. Here are those of the missing waits whose eruption was seen, beside what we deleted.
+# `impute` returns the posterior mean and the posterior standard deviation of each missing value. `draw_missing` draws
+# complete tables, each with its gaps filled differently (multiple imputation). Compute the quantity of interest from
+# each of these tables. The spread of the results shows the uncertainty that the gaps cause. Quantiles of the draws are
+# intervals. The figure shows those of the missing waits whose eruption was observed, beside the values that we
+# deleted.
 
 # %%
 model = models["gaps as they are"]
@@ -261,7 +264,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# One table has few gaps. Over twenty, deleted anew each time:
+# One table has few gaps. So we repeat this for twenty, each with other cells deleted:
 
 # %%
 inside, squared, by_mean = [], [], []
@@ -280,18 +283,19 @@ print(f"the 90 % intervals hold {100 * coverage:.1f} % of {len(np.concatenate(in
 print(f"the squared error is {100 * explained:.0f} % below that of the column means")
 
 # %% [markdown]
-# A little less than 90 per cent: the intervals take the fitted parameters for the true ones, and eruptions for mixtures
-# of two Gaussians, which they are only nearly.
+# The coverage is a little less than 90 per cent. The intervals treat the fitted parameters as the true ones. They also
+# treat eruptions as a mixture of two Gaussians, which is only approximately right.
 
 # %% [markdown]
 # ## 6. When it works: missing at random
 #
-# All of this rests on one assumption: whether a cell is missing may depend on what **was seen**, not on what is
-# missing (Rubin, 1976). Let us break it. Both tables lose about half of their waits: one after long eruptions, which we
-# see; the other where the wait itself was long.
+# All of this rests on one assumption, *missing at random* (Rubin, 1976): whether a cell is missing may depend on the
+# **observed** values, not on the missing ones. We compare a table for which this is true with one for which it is not.
+# Both lose about half of their waits: the first after long eruptions, which are observed; the second where the wait
+# itself was long.
 
 # %%
-keep = np.random.default_rng(5).random(len(faithful)) < 0.15  # a few stay, or there would be nothing to learn from
+keep = np.random.default_rng(5).random(len(faithful)) < 0.15  # keep a few, from which the model can learn
 seen_decides = (faithful[:, 0] > 3.9) & ~keep
 itself_decides = (faithful[:, 1] > 75) & ~keep
 rows = {}
@@ -305,16 +309,16 @@ means = pd.DataFrame(rows).T.assign(truth=faithful[:, 1].mean()).rename_axis("wa
 means.round(1)
 
 # %% [markdown]
-# Both averages of the rows that are left are far too low. The mixture mends the first one nearly whole, because the
-# length of the eruption, which it sees, tells it what kind of wait was lost. It cannot mend the second: among the rows
-# with one eruption length those with long waits are missing, and nothing in the table says so. No method can know that
-# without being told how the cells got lost.
+# In both tables the average of the remaining waits is far too low. The mixture corrects the first almost completely,
+# because the observed length of the eruption predicts the missing wait. It cannot correct the second. Among the rows
+# with one eruption length those with long waits are missing, and nothing in the table shows this. No method can
+# correct it without knowing why the values are missing.
 
 # %% [markdown]
 # ## 7. Labels and cells together
 #
-# The label is one more column, so a table may have both kinds of gaps. Take the irises, hide the species of all but
-# five flowers of each, and delete a fifth of the measurements.
+# The label is one more column, so a table may lack labels and other values at once. From the iris data we hide the
+# species of all flowers except five of each, and delete a fifth of the measurements.
 
 # %%
 iris = datasets.load("iris")
@@ -331,15 +335,15 @@ for name, cells in {"all cells": measured, "a fifth missing": holes}.items():
     for labelled, labels in {"no labels": None, "15 labels": known}.items():
         fitted = fit(GaussianMixture(3, 4, "tied"), cells, EM(), labels=labels, restarts=10).model
         guess = fitted.predict(cells).numpy()
-        if labels is None:  # components without names: give each the species most of its flowers have
+        if labels is None:  # no names: give each component the species of most of its flowers
             guess = np.array([np.bincount(species[guess == k], minlength=3).argmax() for k in range(3)])[guess]
         right[name, labelled] = (guess == species)[hidden_species].mean()
 accuracy = pd.Series(right).unstack()[["no labels", "15 labels"]]
 (100 * accuracy).round(1).rename_axis("per cent of species right")
 
 # %% [markdown]
-# These groups are found without labels, too. What fifteen labels add are names: component 0 *is* setosa, whatever the
-# start. And all of it was one likelihood: of the cells and the labels that were seen.
+# These groups are found without labels, too. The fifteen labels add names: component 0 *is* setosa, whatever the
+# start. All fits in this tutorial maximize one likelihood: that of the observed values and labels.
 #
-# Everything here works alike for every family with independent columns, for Gaussians and Student-t of any covariance,
-# and for tables of mixed columns, with row weights and priors, by EM and by SVI.
+# All of this works in the same way for every family with independent columns, for Gaussians and Student-t of any
+# covariance, and for tables of mixed columns, with row weights and priors, by EM and by SVI.

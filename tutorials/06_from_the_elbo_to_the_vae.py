@@ -14,10 +14,10 @@
 # %% [markdown]
 # # From the ELBO to the VAE
 #
-# The latent variable of a mixture is one of $K$ components. Here it is a number, or a vector of them, and the sum over
-# components becomes an integral that nobody can do. The ELBO survives. This tutorial takes it from the mixture to the
-# variational autoencoder (VAE), one step at a time. Its first example has one latent dimension, so that every claim
-# can be held against the exact answer.
+# The latent variable of a mixture is one of $K$ components. Here it is a real number or a vector, and the sum over
+# components becomes an integral that has no closed form in general. The ELBO still applies. This tutorial goes from the
+# mixture to the variational autoencoder (VAE) step by step. The first example has one latent dimension, so that every
+# claim can be checked against the exact answer.
 #
 # 1. From K components to infinitely many
 # 2. The sum over z is gone
@@ -55,20 +55,21 @@ plt.rcParams.update({"lines.linewidth": 2, "legend.frameon": False, "figure.cons
 # %% [markdown]
 # ## 1. From K components to infinitely many
 #
-# A mixture has a table of means and variances, one line for each value of $z$. Let $z$ be a real number, drawn from
+# A mixture has a table of means and variances, one row for each value of $z$. Let $z$ be a real number, drawn from
 # $\mathcal N(0, 1)$, and replace the table by two functions, $\mu(z)$ and $\sigma^2(z)$. Together they are the
 # **decoder**. The sum over components becomes an integral,
 #
 # $$p(x_i) = \int p(x_i \mid z_i)\, p(z_i)\, dz_i = \int \mathcal N\big(x_i;\, \mu(z_i), \sigma^2(z_i)\big)\,
 # \mathcal N(z_i; 0, 1)\, dz_i,$$
 #
-# a mixture of infinitely many Gaussians. (The variable of row $i$ is $z_i$ throughout; in 2.1 of the lecture notes a
-# $z_j$ slips in.) Here is a decoder made by hand: a line of latent numbers, bent into the plane.
+# a mixture of infinitely many Gaussians. (The latent variable of row $i$ is $z_i$ throughout; section 2.1 of the
+# lecture notes contains a $z_j$ by mistake.) The next cell defines a decoder by hand. It maps the line of latent values
+# to a curve in the plane.
 
 
 # %%
 class Curve(nn.Module):
-    """x | z ~ N(mu(z), sigma^2(z) I): a curve in the plane, thick in the middle and thin at its ends."""
+    """x | z ~ N(mu(z), sigma^2(z) I): a curve in the plane with more noise in the middle than at the two ends."""
 
     def forward(self, z):  # (..., 1)
         loc = torch.cat([1.5 * z, 1.3 * (1.5 * z).sin()], -1)  # (..., 2)
@@ -79,35 +80,36 @@ class Curve(nn.Module):
 curve = Curve()
 
 # %% [markdown]
-# An integral over one dimension is a sum over many small steps. Cut the line at $K$ places, and each is a component:
-# its weight is the prior density there times the step. What the decoder adds to the mixture is that the components are
-# tied together. However many there are, they have no parameters of their own.
+# An integral over one dimension can be approximated by a sum over a fine grid. Take $K$ grid points on the line (the
+# code calls them `places`). Each grid point is a component: its weight is the prior density at the point times the grid
+# step. In an ordinary mixture every component has its own parameters. Here the decoder gives the parameters of all
+# components, so their number does not change the number of parameters.
 
 
 # %%
 def places(k):
-    """k places along z from -5 to 5, (k, 1), and the log of the prior mass that each stands for, (k,)."""
+    """k grid points of z from -5 to 5, (k, 1), and the log of the prior mass at each, (k,)."""
     z = torch.linspace(-5, 5, k)
     return z[:, None], dist.Normal(0.0, 1.0).log_prob(z) + math.log(10 / (k - 1))
 
 
 @torch.no_grad()
 def log_density(decoder, x, k=501):
-    """log p(x) of each row, (n,), by the sum over k places."""
+    """log p(x) of each row, (n,), by the sum over k grid points."""
     z, log_weight = places(k)
     return torch.cat([torch.logsumexp(decoder(z).log_prob(rows[:, None]) + log_weight, -1) for rows in x.split(1000)])
 
 
 across, up = torch.arange(-8, 8.01, 0.1), torch.arange(-2.5, 2.51, 0.1)
-plane = torch.cartesian_prod(across, up)  # covers all there is, in cells of 0.01
+plane = torch.cartesian_prod(across, up)  # covers nearly all of the mass, in squares of area 0.01
 truth = log_density(curve, plane)
 assert abs(float(truth.exp().sum()) * 0.01 - 1) < 1e-4
 quadrature_error = float((truth.exp() - log_density(curve, plane, 1001).exp()).abs().max())
-assert quadrature_error < 1e-6  # 501 places are enough
+assert quadrature_error < 1e-6  # 501 grid points are enough
 
 
 def picture(ax, log_p, **style):
-    """A density over the plane."""
+    """Plot a density over the plane."""
     image = log_p.exp().reshape(len(across), len(up)).T
     extent = (across[0], across[-1], up[0], up[-1])
     style = {"cmap": "Blues", "vmin": 0, "vmax": 0.35, **style}
@@ -127,9 +129,10 @@ axes[0].set_ylabel("$x_2$")
 plt.show()
 
 # %% [markdown]
-# Each circle is two standard deviations of a Gaussian. The prior is Gaussian, and so is each $p(x \mid z)$; their
-# mixture $p(x)$ is not. How far is it from one? Take the Gaussian with the same mean and covariance. The moments of a
-# mixture are averages over its components, and so is the kurtosis, which a Gaussian has 0 of (in excess of 3).
+# Each circle shows two standard deviations of a Gaussian. The prior is Gaussian, and so is each $p(x \mid z)$, but
+# their mixture $p(x)$ is not. How far is it from a Gaussian? We compare it with the Gaussian of the same mean and
+# covariance. The moments of a mixture are averages over its components, and so is the fourth moment. It gives the
+# excess kurtosis, which is 0 for a Gaussian.
 
 # %%
 z, log_weight = places(501)
@@ -165,24 +168,25 @@ axes[1].legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# With a network for the decoder, the curve can have any shape; with more latent dimensions it is a surface, or
-# a volume. The prior stays as simple as it was.
+# With a neural network as the decoder, the curve can have any shape; with more latent dimensions it is a surface or a
+# volume. The prior is still a standard normal distribution.
 
 # %% [markdown]
 # ## 2. The sum over z is gone
 #
-# With 10 latent dimensions instead of one, 501 places along each are $501^{10} \approx 10^{27}$ terms. What can one do
-# instead? $p(x)$ is the mean of $p(x \mid z)$ over the prior: draw some $z$ and average. This is right for any number
-# of draws, but most of them say nothing, as most $z$ could not have made this $x$.
+# With 10 latent dimensions instead of one, 501 grid points along each dimension make $501^{10} \approx 10^{27}$ terms.
+# The alternative is to sample. $p(x)$ is the mean of $p(x \mid z)$ over the prior: draw values of $z$ from the prior
+# and average. This estimate is unbiased for any number of draws. But most draws contribute almost nothing, because $p(x
+# \mid z)$ is close to 0 for most $z$.
 #
-# Draw instead from a $q(z)$ that looks where $z$ is likely to be, and weigh each draw,
+# Draw instead from a distribution $q(z)$ that is concentrated where the posterior is, and weight each draw,
 #
 # $$p(x) = \mathbb E_{q}\!\left[\frac{p(x, z)}{q(z)}\right] \approx \frac 1S \sum_{s=1}^S \frac{p(x, z_s)}{q(z_s)},
 # \qquad z_s \sim q.$$
 #
 # The best $q$ is the posterior $p(z \mid x)$: then every weight is exactly $p(x)$, and a single draw is enough. Take
-# one row, and for $q$ the Gaussian with the mean and variance of its posterior, which the sum over places can still
-# tell.
+# one row, and for $q$ the Gaussian with the mean and variance of its posterior. In one dimension the sum over grid
+# points still gives both.
 
 # %%
 x0 = torch.tensor([1.7, 1.0])
@@ -209,7 +213,7 @@ def relative_variance(q):
 
 
 def estimates(q, draws=20, times=2000):
-    """log of the mean weight of so many draws, over and over."""
+    """log of the mean weight of `draws` draws, repeated `times` times."""
     torch.manual_seed(0)
     z = q.sample((draws, times))
     return torch.logsumexp(log_joint(z) - q.log_prob(z), 0) - math.log(draws)
@@ -232,8 +236,9 @@ assert relative_variance(prior) > 50 * relative_variance(q0)
 spread.to_frame().round(3)
 
 # %% [markdown]
-# One latent dimension makes it easy for all three. With $L$ of them, independent and alike, the relative variance of
-# one draw is $(1 + v)^L - 1$, and the number of draws for an error of 10 per cent is a hundred times that.
+# With one latent dimension all three estimates are good. With $L$ independent and identically distributed dimensions,
+# let $v$ be the relative variance of one draw in one dimension. The relative variance of one draw in $L$ dimensions is
+# $(1 + v)^L - 1$. An error of 10 per cent needs a hundred times this number of draws.
 
 # %%
 sizes = np.arange(1, 11)
@@ -257,17 +262,19 @@ axes[1].set(xlabel="latent dimensions", ylabel="draws for an error of 10 %", tit
 plt.show()
 
 # %% [markdown]
-# So we need a good $q$ for every row. Where to find one? The better $q$, the higher its ELBO.
+# So we need a good $q$ for every row. The ELBO tells us how to find one: the closer $q$ is to the posterior, the higher
+# its ELBO.
 
 # %% [markdown]
 # ## 3. The ELBO once more
 #
-# Nothing in its derivation asks for a discrete $z$. For any density $q$,
+# The derivation of the ELBO does not require a discrete $z$. For any density $q$,
 #
 # $$\log p(x) = \underbrace{\mathbb E_q[\log p(x, z) - \log q(z)]}_{\mathrm{ELBO}(q)}
 # + \mathrm{KL}\big(q(z) \,\|\, p(z \mid x)\big).$$
 #
-# Take the Gaussians $q = \mathcal N(m, s^2)$. Each term below is a sum over places by its own definition.
+# Take the Gaussians $q = \mathcal N(m, s^2)$. The next cell computes each term from its own definition, as a sum over
+# grid points.
 
 # %%
 log_posterior = log_joint(fine) - log_evidence
@@ -314,9 +321,9 @@ axes[2].set_title(f"smallest KL: {smallest_kl:.3f} nats")
 plt.show()
 
 # %% [markdown]
-# The ELBO is highest where the KL is smallest, so to raise it is to look for the posterior. It does not reach
-# $\log p(x)$: the posterior leans to one side, and no Gaussian does. In EM the posterior was among the choices and the
-# gap closed; here a little of it stays.
+# The ELBO is highest where the KL is smallest, so maximizing the ELBO brings $q$ closer to the posterior. The ELBO does
+# not reach $\log p(x)$: the posterior is skewed, and a Gaussian is symmetric. In EM the posterior was one of the
+# possible $q$, and the gap was 0. Here a small gap remains.
 
 # %% [markdown]
 # ## 4. Two forms of the ELBO
@@ -325,10 +332,10 @@ plt.show()
 #
 # $$\mathbb E_q[\log p(x, z) - \log q(z)] = \mathbb E_q[\log p(x \mid z)] - \mathrm{KL}\big(q(z) \,\|\, p(z)\big).$$
 #
-# The right one is what the VAE is known for: how well a row is reconstructed, less how far $q$ is from the prior. Its
-# KL has a closed form. Appendix A.1 of the lecture notes has it for any two Gaussians (the expectation is under $P_1$;
-# its $P$, $p$ and $P_1$ are one thing). For $q = \mathcal N(m, \mathrm{diag}(s^2))$ and the prior $\mathcal N(0, I)$
-# nothing is left of its determinants and inverses but
+# The right-hand form is the usual one for a VAE: the expected log-likelihood of the row (the reconstruction term) minus
+# the KL from $q$ to the prior. This KL has a closed form. Appendix A.1 of the lecture notes gives it for any two
+# Gaussians (the expectation is under $P_1$; the symbols $P$, $p$ and $P_1$ there mean the same distribution). For $q =
+# \mathcal N(m, \mathrm{diag}(s^2))$ and the prior $\mathcal N(0, I)$ the determinants and inverses simplify to
 #
 # $$\mathrm{KL} = \frac12 \sum_j \big(m_j^2 + s_j^2 - 1 - \log s_j^2\big).$$
 
@@ -350,10 +357,10 @@ assert kl_error < 1e-12
 pd.Series([*diagonal.tolist(), float(by_kl)], ["dimension 1", "2", "3", "KL"], name="nats").to_frame().T.round(4)
 
 # %% [markdown]
-# The other term, and all of the left form, is estimated by $S$ draws $z_j \sim q(z \mid x_i)$ (2.1 of the notes does
-# not say where its $z_j$ are from). Both estimates are right on average. Which one has less noise? It is tempting to
-# say the second, as half of it is exact. Let us see: here is the standard deviation of one draw, for narrow and wide
-# $q$ about the best mean.
+# The reconstruction term is estimated by $S$ draws $z_j \sim q(z \mid x_i)$, and so is the whole of the left-hand form
+# (section 2.1 of the notes does not say which distribution $z_j$ comes from). Both estimates are unbiased. Which one
+# has less noise? One might expect the second, because half of it is exact. The next cell checks this. It computes the
+# standard deviation of one draw, for narrow and wide $q$ centred at the best mean.
 
 
 # %%
@@ -371,8 +378,8 @@ noise = np.array([deviations(dist.Normal(m0, s)) for s in widths])  # (61, 2)
 noise_at_best = deviations(best_q)
 noise_of_narrow = deviations(dist.Normal(m0, 0.02))
 noise_at_prior = deviations(prior)
-assert noise_at_best[0] < 0.6 * noise_at_best[1]  # the sampled form wins at the best q
-assert noise_of_narrow[0] > noise_of_narrow[1]  # the other at a narrow one
+assert noise_at_best[0] < 0.6 * noise_at_best[1]  # the sampled form has less noise at the best q
+assert noise_of_narrow[0] > noise_of_narrow[1]  # and more noise at a narrow one
 assert math.isclose(*noise_at_prior)  # at q = p(z) they are the same, draw by draw
 
 torch.manual_seed(0)
@@ -402,31 +409,33 @@ axes[1].legend(loc="upper left", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# At the posterior itself $\log p(x, z) - \log q(z)$ is the constant $\log p(x)$: the left form has no noise at all,
-# while $\log p(x \mid z)$ still varies. So near a good $q$ the fully sampled form is the better, and the closed form
-# throws something away: the two terms of the left form would have cancelled each other's noise. For a $q$ that is too
-# narrow it is the other way round, and at $q = p(z)$, near which a VAE begins, they are the same. In `lowerbound`
-# they are `SVI("sampled")` and `SVI("analytic")`.
+# At the posterior itself $\log p(x, z) - \log q(z)$ is the constant $\log p(x)$: the left-hand form has no noise at
+# all, while $\log p(x \mid z)$ still varies. So near a good $q$ the fully sampled form has less noise. In that form the
+# noise of $\log p(x, z)$ and the noise of $\log q(z)$ cancel; with the KL in closed form they cannot. For a $q$ that is
+# too narrow the closed form has less noise. At $q = p(z)$, near which the training of a VAE starts, the two are the
+# same. In `lowerbound` they are `SVI("sampled")` and `SVI("analytic")`.
 
 # %% [markdown]
 # ## 5. The gradient of an average
 #
-# To climb the ELBO we need the gradient of $\mathbb E_q[f(z)]$ in the parameters of $q$, the very density that is drawn
-# from. Two ways, both right on average:
+# To maximize the ELBO we need the gradient of $\mathbb E_q[f(z)]$ with respect to the parameters of $q$. The draws come
+# from $q$, which depends on these parameters. There are two methods, both unbiased:
 #
 # * the **score function** (REINFORCE): $\nabla_m \mathbb E_q[f(z)] = \mathbb E_q\big[f(z)\, \nabla_m \log q(z)\big]$.
-#   It needs values of $f$ only;
-# * **reparameterization**: write $z = m + s \varepsilon$ with $\varepsilon \sim \mathcal N(0, 1)$. Now the draw does
-#   not depend on $m$ or $s$, and $\nabla_m \mathbb E_q[f(z)] = \mathbb E_\varepsilon\big[f'(m + s \varepsilon)\big]$.
-#   It needs the slope of $f$, which autodiff knows.
+#   It needs only values of $f$;
+# * **reparameterization**: write $z = m + s \varepsilon$ with $\varepsilon \sim \mathcal N(0, 1)$. Now the draw of
+#   $\varepsilon$ does not depend on $m$ or $s$, and $\nabla_m \mathbb E_q[f(z)] = \mathbb E_\varepsilon\big[f'(m + s
+#   \varepsilon)\big]$. It needs the derivative of $f$, which automatic differentiation computes.
 #
-# The first is told only how good each place is, and has to find the slope by comparing places. Take the best $q$ of
-# section 3, $f(z) = \log p(x \mid z)$, and the gradient in $m$ of the ELBO's first term. A third estimate helps the
-# score function with a baseline: it subtracts the mean of $f$, which changes no average.
+# The score function uses only the value of $f$ at each draw, and must estimate the slope by comparing draws. Take the
+# best $q$ of section 3, $f(z) = \log p(x \mid z)$, and the gradient of the ELBO's first term with respect to $m$. A
+# third estimate is the score function with a baseline: it subtracts the mean of $f$, which does not change the expected
+# value.
 #
-# One latent dimension is again a friendly case. With $L$ of them, independent and alike, the gradient in the first
-# $m$ is still the same number. But the score function is told the sum of all $f(z_l)$, $L - 1$ of which have nothing
-# to do with it; the reparameterized one never sees them.
+# One latent dimension is again an easy case. With $L$ independent and identically distributed dimensions, the gradient
+# with respect to the first $m$ is still the same number. But the score function multiplies by the sum of all $f(z_l)$,
+# and $L - 1$ of these terms are unrelated to the first $m$ and add noise. The reparameterized gradient does not contain
+# them.
 
 
 # %%
@@ -442,12 +451,12 @@ def slope(z):
 
 mass = best_q.log_prob(fine).exp() * step
 exact_gradient = float(mass @ slope(fine))
-mean_f, score = float(mass @ f(fine)), (fine - m0) / s0**2  # of N(m, s^2) in m
+mean_f, score = float(mass @ f(fine)), (fine - m0) / s0**2  # derivative of log N(z; m, s^2) with respect to m
 variance_f = float(mass @ (f(fine) - mean_f).square())
 
 
 def gradient_deviations(size):
-    """Standard deviations of one-draw estimates with so many latent dimensions."""
+    """Standard deviations of the one-draw estimates with `size` latent dimensions."""
     others, noise = (size - 1) * mean_f, (size - 1) * variance_f  # mean and variance of the other f's sum
     plain = float(mass @ ((f(fine) + others).square() + noise).mul(score.square()))
     helped = float(mass @ ((f(fine) - mean_f).square() + noise).mul(score.square()))
@@ -492,27 +501,27 @@ axes[1].legend(loc="upper left", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# All are right on average. At 100 dimensions the variance of the score function is several hundred times that of the
-# reparameterized gradient, so that it needs several hundred times the draws; a baseline helps, and does not close the
-# distance. A discrete $z$ cannot be reparameterized in this way. For a mixture there is something better: its sum over
-# $z$.
+# All three are unbiased. At 100 dimensions the variance of the score function is several hundred times that of the
+# reparameterized gradient, so it needs several hundred times as many draws. A baseline reduces the variance, but it
+# stays far above that of the reparameterized gradient. A discrete $z$ cannot be reparameterized in this way. A mixture
+# does not need it, because its sum over $z$ is exact.
 
 # %% [markdown]
 # ## 6. One encoder for all rows
 #
-# In section 3 the row had a $q$ of its own, found by trying many. A thousand rows would need a thousand searches, and
-# another for each new row. The VAE **amortizes** them: a network, the **encoder**, takes a row to its
-# $q(z_i \mid x_i) = \mathcal N\big(m(x_i), \mathrm{diag}\, s^2(x_i)\big)$. (In the notes the covariance is a scalar
-# times $I$; a variance for each dimension is what is meant and used.) Encoder and decoder climb the same bound
-# together,
+# In section 3 the row had its own $q$, found by a grid search. A thousand rows would need a thousand searches, and
+# every new row one more. The VAE **amortizes** this cost: a network, the **encoder**, maps a row to its $q(z_i \mid
+# x_i) = \mathcal N\big(m(x_i), \mathrm{diag}\, s^2(x_i)\big)$. (The notes write the covariance as a scalar times $I$;
+# they mean and use one variance for each dimension.) Encoder and decoder are trained together to maximize the same
+# bound,
 #
 # $$\sum_i \mathbb E_{q(z_i \mid x_i)}[\log p(x_i \mid z_i)] - \mathrm{KL}\big(q(z_i \mid x_i) \,\|\, p(z_i)\big),$$
 #
-# by one reparameterized draw for each row and step.
+# with one reparameterized draw for each row and step.
 #
-# A VAE here is any two modules: an encoder from rows to a distribution of $z$, a decoder from $z$ to a distribution of
-# the row. `MLPEncoder` is ready-made; the decoder we write, a network in the place of the curve. Data are 2000 rows
-# simulated from section 1, and 1000 more are held out.
+# A VAE in `lowerbound` combines two modules: an encoder from rows to a distribution of $z$, and a decoder from $z$ to a
+# distribution of the row. `MLPEncoder` is provided. We write the decoder ourselves: a network that replaces the curve.
+# The training data are 2000 rows simulated from section 1; another 1000 rows are held out.
 
 
 # %%
@@ -539,10 +548,11 @@ vae = fit(VAE(MLPEncoder(2, 1, hidden=(50, 50)), Ribbon(), latent=1), x, engine,
 print(vae)
 
 # %% [markdown]
-# Did it learn the density? On one scale, nats per row of the rows held out: the truth, which no model can beat on
-# average; mixtures of Gaussians by EM; this VAE; and one with the ready-made `GaussianDecoder`, which has a width for
-# each column. $\log p(x)$ of the VAEs is known by the sum over places. `evidence` does not need it: it weighs draws
-# from the encoder's $q$, as in section 2.
+# Did the VAE learn the density? We compare the log density of the held-out rows, in nats per row, of: the true
+# distribution, which no model can beat on average; mixtures of Gaussians fitted by EM; this VAE; and a VAE with the
+# provided `GaussianDecoder`, which has one standard deviation for each column. For the VAEs the sum over grid points
+# gives $\log p(x)$. `evidence` does not need this sum: it uses importance weights of draws from the encoder's $q$, as
+# in section 2.
 
 # %%
 mixtures = {k: fit(GaussianMixture(k, 2), x, EM(), restarts=3) for k in (1, 2, 5, 10, 20)}
@@ -580,11 +590,11 @@ for ax in axes[:, 0]:
 plt.show()
 
 # %% [markdown]
-# The VAE loses a few hundredths of a nat, about as much as ten Gaussians, and its density has no lumps. The last panel
-# is a warning. Its decoder can do all that the other can, and its run ended 0.4 nats lower: it found the two bends,
-# and takes the rest for noise. The ELBO has local optima, as the likelihood of a mixture has.
+# The VAE loses a few hundredths of a nat, about as much as ten Gaussians, and its density is smooth. The last panel
+# shows a failure. Its decoder can represent everything that the other can, but its run ended 0.4 nats lower: it found
+# the two bends and modelled the rest as noise. The ELBO has local optima, as the likelihood of a mixture has.
 #
-# Last, the encoder. Is the $q$ that it gives for a row it has never seen near the posterior?
+# The last check is the encoder. Is the $q$ that it gives for a held-out row close to the posterior?
 
 # %%
 rows = held_out[:300]
@@ -612,16 +622,16 @@ for ax, ours, theirs, name, ends in (
 plt.show()
 
 # %% [markdown]
-# One pass through a network gives what section 3 searched for. The means are right; the few posteriors that are wide
-# get a $q$ that is too narrow. Tutorial 08 says what that costs.
+# One forward pass of the encoder replaces the search of section 3. The means are right. The few wide posteriors get a
+# $q$ that is too narrow. Tutorial 08 measures what that costs.
 
 # %% [markdown]
 # ## 7. Handwritten digits
 #
-# The 1797 black and white digits of tutorial 03, 64 pixels each. Nothing changes but the decoder, which gives a
-# probability of ink for each pixel. We take one VAE with 2 latent dimensions, which can be looked at, one with 10,
-# and mixtures of 20 and 40 components. 1200 images are for training, 300 say when a VAE should stop (`patience`), and
-# the other 297 are for the comparison.
+# The data are the 1797 black and white digits of tutorial 03, 64 pixels each. Only the decoder changes: it gives the
+# probability that each pixel is black. We fit a VAE with 2 latent dimensions, which can be plotted, a VAE with 10, and
+# mixtures of 20 and 40 components. 1200 images are the training set, 300 images decide when the training of a VAE stops
+# (`patience`), and the other 297 are the test set for the comparison.
 
 # %%
 digits = datasets.load("binary_digits").sample(frac=1, random_state=0)
@@ -629,7 +639,7 @@ train, watched, unseen = digits[:1200], digits[1200:1500], digits[1500:]
 
 
 def bernoulli_vae(latent, hidden):
-    """A VAE for 64 yes-or-no pixels."""
+    """A VAE for 64 binary pixels."""
     return VAE(
         MLPEncoder(64, latent, hidden=hidden, activation="relu"),
         BernoulliDecoder(latent, 64, hidden=hidden, activation="relu"),
@@ -662,31 +672,32 @@ print(f"vae_10 is ahead of mixture_40 by {float(ahead.mean()):.2f} +- {ahead_err
 ranking.round(2)
 
 # %% [markdown]
-# In nats per image that no model has seen, 10 latent dimensions are ahead of 40 components. Two are behind 20
-# components: a plane is not enough for the digits. The gap of the mixtures is 0, as their $q$ is the posterior; that of
-# the VAEs is what a diagonal Gaussian from one encoder leaves. The parameters are those of the decoder. There are many,
-# and BIC has little to say about networks; rows that were held out do.
+# On the test images, 10 latent dimensions have a higher log-likelihood than 40 components. 2 latent dimensions have a
+# lower one than 20 components: a plane is not enough for the digits. The gap of the mixtures is 0, because their $q$ is
+# the posterior. The gap of the VAEs is not, because their $q$ is a diagonal Gaussian from a shared encoder. The
+# parameter counts are those of the decoder. They are large, and BIC is not a useful criterion for networks. The
+# log-likelihood of held-out rows is.
 
 # %%
 figures = comparison.plot()
 figures["reconstructions"]
 
 # %% [markdown]
-# These are unseen images, and what is left of them after 2 or 10 numbers: the decoder's mean at the posterior mean. And
-# here is what each model makes by itself, with every pixel tossed by its probability.
+# The figure shows test images and their reconstructions from 2 or 10 numbers: the decoder's mean at the posterior mean.
+# The next figure shows samples from each model, with every pixel drawn from its Bernoulli distribution.
 
 # %%
 figures["samples"]
 
 # %% [markdown]
-# In the plane of `vae_2` one can walk about. The encoder lays out images that it has never seen, and puts like beside
-# like, though nobody told it which digit is which:
+# The latent space of `vae_2` is a plane and can be plotted. The encoder places similar test images close to each other,
+# although the training used no labels:
 
 # %%
 latent_map(fits["vae_2"].model, unseen)
 
 # %% [markdown]
-# And the decoder fills in the places between:
+# The decoder gives an image at each point of a grid in this plane:
 
 # %%
 latent_grid(fits["vae_2"].model, unseen)
@@ -697,19 +708,19 @@ latent_grid(fits["vae_2"].model, unseen)
 # | mixture | VAE |
 # | --- | --- |
 # | $z$ is one of $K$ components | $z$ is a vector with the prior $\mathcal N(0, I)$ |
-# | a table of parameters, one line for each $z$ | a decoder, one function of $z$ |
+# | a table of parameters, one row for each $z$ | a decoder, one function of $z$ |
 # | $p(x)$ is a sum, and exact | $p(x)$ is an integral; estimated by draws from $q$ (`evidence`) |
-# | $q$ is the posterior, by Bayes' rule | $q$ is a Gaussian, by an encoder for all rows |
-# | E-step and M-step, gap 0 | one gradient for both, a gap stays |
+# | $q$ is the posterior, by Bayes' rule | $q$ is a Gaussian, from one encoder for all rows |
+# | E-step and M-step, gap 0 | one gradient for encoder and decoder, a gap remains |
 #
 # * $\log p(x) = \mathrm{ELBO} + \mathrm{KL}(q \,\|\, p(z \mid x))$, whatever $z$ is.
-# * The KL to the prior has a closed form. That makes the ELBO simpler, and not always less noisy.
-# * Reparameterize where you can: the noise of other dimensions then does not reach a gradient.
-# * Judge by nats per row, on rows held out. The ELBO of a VAE is below its $\log p(x)$, and its training has local
-#   optima.
+# * The KL to the prior has a closed form. This makes the ELBO simpler, but not always less noisy.
+# * Reparameterize where you can: then the other dimensions add no noise to the gradient of one dimension.
+# * Compare models by their log-likelihood of held-out rows, in nats per row. The ELBO of a VAE is below its $\log
+#   p(x)$, and its training has local optima.
 #
-# Tutorial 07 takes the one VAE whose $p(x)$ has a closed form, the linear one, which is probabilistic PCA. Tutorial 08
-# takes the gap apart: what the Gaussian costs, and what the shared encoder does.
+# Tutorial 07 treats the linear VAE, whose $p(x)$ has a closed form and which is probabilistic PCA. Tutorial 08 splits
+# the gap into two parts: the cost of the Gaussian family and the cost of the shared encoder.
 
 # %% [markdown]
 # ## Exercises
@@ -717,4 +728,5 @@ latent_grid(fits["vae_2"].model, unseen)
 # 1. In section 3 take $x = (0, 0)$, where the posterior is symmetric. How small does the KL get?
 # 2. In section 6 fit the VAE with `GaussianDecoder(1, 2, hidden=(50, 50), variance="shared")`. Why does it find the
 #    curve, and what does it lose?
-# 3. In section 7 fit a VAE with `hidden=()` for its decoder. How far is it behind, and what has its plane lost?
+# 3. In section 7 fit a VAE with `hidden=()` for its decoder. How much lower is its log-likelihood, and what changes in
+#    its latent plane?

@@ -14,9 +14,10 @@
 # %% [markdown]
 # # The linear VAE is probabilistic PCA
 #
-# A variational autoencoder has no closed form, so that it is hard to say whether a run of it went well. There is one
-# exception. With a linear decoder and one noise variance the model is probabilistic PCA, whose optimum is known to the
-# last digit. Here we put the VAE beside it: the bound, the training, the directions that it finds, and its collapse.
+# A variational autoencoder (VAE) usually has no closed-form optimum, so it is hard to say whether its training
+# succeeded. There is one exception. With a linear decoder and one noise variance the model is probabilistic PCA (PPCA),
+# whose optimum is known exactly. Here we compare the VAE with it: the bound, the training, the directions that it
+# finds, and its posterior collapse.
 #
 # 1. Probabilistic PCA
 # 2. Three roads to one optimum
@@ -58,11 +59,11 @@ digits = torch.tensor(datasets.load("digits").to_numpy()) / 16  # 1797 images of
 # $$z \sim \mathcal N(0, I), \qquad x = \mu + W z + \varepsilon, \qquad \varepsilon \sim \mathcal N(0, \sigma^2 I).$$
 #
 # The marginal $p(x) = \int p(x \mid z)\, p(z)\, dz$ is a mixture of infinitely many Gaussians, one for each $z$. A sum
-# of Gaussian variables is Gaussian, and so this one mixture has a closed form:
+# of independent Gaussian variables is Gaussian, so this mixture has a closed form:
 #
 # $$p(x) = \mathcal N(x;\ \mu,\ W W^\top + \sigma^2 I).$$
 #
-# The petals of iris, with $q = 1$:
+# Here is PPCA of the petal measurements of iris, with $q = 1$:
 
 # %%
 petals = torch.tensor(iris[["petal_length", "petal_width"]].to_numpy())
@@ -95,8 +96,8 @@ plt.show()
 # $$\sigma^2 = \frac{1}{D - q} \sum_{j > q} \lambda_j, \qquad
 # W = U_q\, (\Lambda_q - \sigma^2 I)^{1/2} R, \qquad R \text{ any rotation of } z.$$
 #
-# **EM.** The posterior $p(z \mid x)$ is Gaussian, so that both steps have a formula.
-# **SVI.** Or climb the same bound by its gradient. `fit` does both.
+# **EM.** The posterior $p(z \mid x)$ is Gaussian, so the E-step and the M-step have closed forms. **SVI.** The same
+# bound can also be maximized by gradient ascent. `fit` does both.
 
 # %%
 roads, optima = {}, {}
@@ -122,8 +123,9 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# Three roads, one number to six digits. For the digits let us also take it apart. At the exact posterior the bound is
-# $\log p(x)$, and it splits like that of any VAE: how well $z$ reconstructs $x$, minus how much it has to say.
+# All three methods agree to six digits. For the digits we also split the bound into its two terms. At the exact
+# posterior the bound is $\log p(x)$. As for any VAE, it is the reconstruction term (the expected log-likelihood of $x$
+# given $z$) minus the KL from the posterior to the prior.
 
 # %%
 ppca = optima["digits, q = 10"]
@@ -139,19 +141,20 @@ pd.Series(
 ).to_frame().T.round(4)
 
 # %% [markdown]
-# The cell asserts two facts that we need below. The noise variance is the mean of the eigenvalues left over. And the
-# KL is a sum over the latent dimensions: dimension $j$ says $\tfrac12 \log (\lambda_j / \sigma^2)$ nats per row.
+# The cell asserts two facts that we need below. The noise variance is the mean of the remaining eigenvalues,
+# $\lambda_{q+1}, \dots, \lambda_D$. The KL is a sum over the latent dimensions: dimension $j$ contributes $\tfrac12
+# \log (\lambda_j / \sigma^2)$ nats per row.
 
 # %% [markdown]
 # ## 3. The same decoder, a learnt encoder
 #
-# `linear_vae` is this model with another guide. It does not compute the posterior, it learns one linear map from $x$
-# to the mean and the standard deviations of $q(z \mid x)$, the same for all rows. Whatever the parameters are,
+# `linear_vae` is this model with another guide. It does not compute the posterior. It learns one linear map from $x$ to
+# the mean and the standard deviations of $q(z \mid x)$, the same map for all rows. For any parameters,
 #
 # $$\log p(x) - \mathrm{ELBO}(x) = \mathrm{KL}\big(q(z \mid x)\,\|\,p(z \mid x)\big).$$
 #
-# Here all three have a closed form. We take random parameters, compute the left side by drawing from the guide and
-# running the Pyro program, and the right side from the formula for two Gaussians.
+# Here all three terms have a closed form. We take random parameters. The left-hand side is computed with draws from the
+# guide, by running the Pyro program. The right-hand side is the formula for two Gaussians.
 
 # %%
 untrained = seed(linear_vae(64, 10), digits)
@@ -163,7 +166,7 @@ assert abs(errors.mean()) < 0.15 and abs(errors.std() - 1) < 0.1
 
 
 def exact_elbo(vae, x):
-    """The ELBO of each row of a linear VAE with a diagonal q, without draws."""
+    """The ELBO of each row of a linear VAE with a diagonal q, in closed form."""
     q, linear = vae.posterior(x), vae.linear()
     mean, spread, noise = q.mean, q.variance, linear.scale**2
     squared = (x - linear.loc - mean @ linear.loading.T).square().sum(-1) + spread @ linear.loading.square().sum(0)
@@ -182,12 +185,12 @@ ax.set(xscale="log", yscale="log", title="the gap is the KL, row by row", xlim=(
 plt.show()
 
 # %% [markdown]
-# Each dot is an image. What is left is the noise of the draws; without draws both sides agree to $10^{-9}$.
+# Each dot is an image. The remaining difference is the noise of the draws; without draws both sides agree to $10^{-9}$.
 
 # %% [markdown]
 # ## 4. Training reaches the optimum, and turns to the axes
 #
-# Now train it as any VAE, by minibatches and Adam. Nothing tells it about eigenvectors.
+# Now train it as any VAE, with minibatches and Adam. The training does not use eigenvectors.
 
 # %%
 adam = SVI("analytic", learning_rate=3e-2, batch_size=100, decay=0.003)
@@ -217,17 +220,18 @@ pd.DataFrame(
 ).round(4)
 
 # %% [markdown]
-# The evidence is there, and so are the noise variance and the subspace. The largest principal angle tells how far the
-# ten learnt directions are out of the ten principal ones.
+# The VAE reaches the optimal evidence, noise variance and subspace. The largest principal angle is the angle between
+# the ten-dimensional subspace that the VAE learnt and the principal subspace.
 #
-# One thing is different from EM. The likelihood does not know the rotation $R$: turn $z$, turn $W$ with it, and $p(x)$
-# stays. But a **diagonal** $q$ says that the dimensions of $z$ are independent given $x$, which is true only if the
-# columns of $W$ are orthogonal. For a posterior with precision matrix $P = I + W^\top W / \sigma^2$ the best diagonal
-# $q$ has variances $1 / P_{jj}$, and it falls short of $\log p(x)$ by
+# There is one difference from EM. The likelihood does not depend on the rotation $R$: rotate $z$ and $W$ together, and
+# $p(x)$ is unchanged. But a **diagonal** $q$ assumes that the dimensions of $z$ are independent given $x$, which is
+# true only if the columns of $W$ are orthogonal. Let the posterior have the precision matrix $P = I + W^\top W /
+# \sigma^2$. The best diagonal $q$ has variances $1 / P_{jj}$, and its ELBO is below $\log p(x)$ by
 #
 # $$\tfrac12 \Big( \sum_j \log P_{jj} - \log \lvert P \rvert \Big) \ge 0 \qquad \text{(Hadamard)},$$
 #
-# which is 0 for orthogonal columns only. Turn the optimum step by step, in the plane of the first two dimensions:
+# which is 0 only for orthogonal columns. The next cell rotates the optimum step by step, in the plane of dimensions 1
+# and 2 and in the plane of dimensions 1 and 10:
 
 
 # %%
@@ -238,7 +242,7 @@ def diagonal_shortfall(loading, noise_variance):
 
 
 def turned(loading, degrees, i=0, j=1):
-    """The loading after a turn of z in the plane of two dimensions."""
+    """The loading after a rotation of z in the plane of dimensions i and j."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     rotation = torch.eye(loading.shape[1])
     rotation[[i, i, j, j], [i, j, i, j]] = torch.tensor([c, -s, s, c])
@@ -250,7 +254,7 @@ degrees = np.linspace(-90, 90, 181)
 first_last = np.array([digits_top - diagonal_shortfall(turned(best, d, 0, 9), variance) for d in degrees])
 first_two = np.array([digits_top - diagonal_shortfall(turned(best, d), variance) for d in degrees])
 assert abs(first_last.max() - digits_top) < 1e-9 and first_last.argmax() in (0, 90, 180)
-assert digits_top - first_last.min() > 0.2 and digits_top - first_two.min() < 0.005  # 1 and 2 are nearly alike
+assert digits_top - first_last.min() > 0.2 and digits_top - first_two.min() < 0.005  # eigenvalues 1 and 2 are close
 
 fig, ax = plt.subplots(figsize=(7.5, 3.8))
 ax.axhline(digits_top, color="black", linestyle="--", label="log p(x); the best full q")
@@ -262,14 +266,15 @@ ax.legend(loc="upper center", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# A full covariance, as the exact posterior of EM, leaves the rotation free. The diagonal encoder is paid for turning
-# $z$ to the principal axes (Lucas et al. 2019), and little where two eigenvalues are nearly equal, as $\lambda_1$ and
-# $\lambda_2$ are. Here are the cosines between the columns of each learnt loading:
+# With a full covariance, as in the exact posterior of EM, the bound does not depend on the rotation. With a diagonal
+# encoder the ELBO is highest when $z$ is aligned with the principal axes (Lucas et al. 2019). The gain is small where
+# two eigenvalues are nearly equal, as $\lambda_1$ and $\lambda_2$ are. The next figure shows the cosines between the
+# columns of each learnt loading:
 
 
 # %%
 def cosine(loading):
-    """|cos| of the angles between the columns, the longest column first."""
+    """|cos| of the angles between the columns, in order of decreasing length."""
     ordered = loading.detach()[:, loading.detach().norm(dim=0).argsort(descending=True)]
     unit = ordered / ordered.norm(dim=0)
     return (unit.T @ unit).abs()
@@ -294,18 +299,19 @@ plt.show()
 # %% [markdown]
 # ## 5. Posterior collapse is in the likelihood
 #
-# A latent dimension has collapsed when $q(z_j \mid x)$ is the prior: it says nothing about the row. The KL term of the
-# ELBO is often blamed for it. PPCA has no such term, it climbs $\log p(x)$ itself. Hold its noise variance at a value
-# of our choice, and the best loading is $U_q (\Lambda_q - \sigma^2 I)^{1/2}$ with negative entries set to 0: **each
-# dimension whose eigenvalue is below the noise collapses**. The linear VAE does the same, no more and no less. We train
-# it with the noise held at four levels, and count the active dimensions by `gap_report`.
+# A latent dimension has collapsed when $q(z_j \mid x)$ equals the prior: it contains no information about the row. The
+# KL term of the ELBO is often said to be the cause. The exact bound of PPCA is $\log p(x)$ itself, and it collapses,
+# too. Hold its noise variance at a fixed value, and the best loading is $U_q (\Lambda_q - \sigma^2 I)^{1/2}$ with
+# negative entries set to 0: **each dimension whose eigenvalue is below the noise variance collapses**. In the linear
+# VAE exactly the same dimensions collapse. We train it with the noise variance held at four levels, and count the
+# active dimensions with `gap_report`.
 
 # %%
 steady = SVI("analytic", learning_rate=3e-2, batch_size=200, decay=0.003)
 
 
 def train(variance=None, start=None, passes=100):
-    """A linear VAE of the digits whose noise variance is held at this value; None: learnt, too."""
+    """A linear VAE of the digits with its noise variance held at `variance`, or learnt if None."""
     model = seed(linear_vae(64, 10), digits) if start is None else start
     if variance is not None:
         model.decoder.scale = math.sqrt(variance)
@@ -336,8 +342,9 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# The dots lie on the line. So the ELBO is not to blame: at such noise collapse *is* the maximum of the likelihood. What
-# helps is to learn the noise. We release it, and train the VAE that was held at 0.33 on:
+# The dots lie on the line. So the ELBO is not the cause: at this noise variance the collapsed solution *is* the maximum
+# of the likelihood. The remedy is to learn the noise variance. We take the VAE that was held at 0.33 and continue its
+# training with a free noise variance:
 
 # %%
 released = train(start=held[0.33])
@@ -350,9 +357,9 @@ assert held_says.startswith("6 of 10") and revived == 10 and digits_top - releas
 # %% [markdown]
 # ## 6. What was learnt, as pictures
 #
-# The columns of a loading are images. From the top: the principal components; what EM found, before and after
-# `rotate()`, which turns $z$ to the principal axes; and the same of the VAE. Each column is drawn below the component
-# that it is closest to.
+# The columns of a loading are images. The rows of the figure are, from the top: the principal components; the columns
+# found by EM, before and after `rotate()`, which aligns $z$ with the principal axes; and the same for the VAE. Each
+# column is drawn below the principal component that it is closest to.
 
 
 # %%
@@ -370,7 +377,7 @@ def gallery(rows, labels, width, title, low=None, high=None, cmap="Greys"):
 
 
 def beside(loading):
-    """Columns, each in the place and with the sign of the principal component that it is closest to."""
+    """Columns in the order of the principal components that they are closest to, and with their signs."""
     columns = loading.detach().T
     cosines = (columns / columns.norm(dim=-1, keepdim=True)) @ (best / best.norm(dim=0))
     which, place = linear_sum_assignment(-cosines.abs().numpy())
@@ -379,7 +386,7 @@ def beside(loading):
 
 
 def rotated(linear):
-    """The same model with z turned to the principal axes."""
+    """The loading of the same model after z is aligned with the principal axes."""
     model = PPCA(64, 10)
     model.loc, model.loading, model.scale = linear.loc.detach(), linear.loading.detach(), linear.scale.detach()
     model.rotate()
@@ -401,18 +408,19 @@ assert alike.loc["linear VAE"].mean() > alike.loc["EM"].mean() + 0.1
 gallery(columns.values(), columns, 10, "turned by rotate(), all are the principal components", -0.25, 0.25, "RdBu_r")
 
 # %% [markdown]
-# In numbers, the cosine of each column with its principal component:
+# The table gives the cosine between each column and its principal component:
 
 # %%
 alike.rename_axis("cosine").round(2)
 
 # %% [markdown]
-# Before `rotate()` the VAE is closer to the axes than EM, and yet not there. Its columns are nearly orthogonal, but
-# those of similar length are mixed: the turn that would part them is worth a hundredth of a nat, and Adam has not found
-# it in 200 passes. Even after `rotate()` components 8 to 10, whose eigenvalues are close, are not told apart well. Do
-# not read meaning into single dimensions of a VAE before you have turned them.
+# Before `rotate()` the VAE is closer to the principal axes than EM, but not aligned with them. Its columns are nearly
+# orthogonal, but columns of similar length are mixed. The rotation that would separate them raises the ELBO by about a
+# hundredth of a nat, and Adam has not found it in 200 passes. Even after `rotate()` components 8 to 10, whose
+# eigenvalues are close, are not well separated. Do not interpret single dimensions of a VAE before you have rotated
+# them.
 #
-# Last, draws from both models, below real digits and their reconstructions.
+# The last figure shows digits, their reconstructions, and draws from both models.
 
 # %%
 shown = digits[[0, 13, 4, 7, 10, 37, 1, 16, 20, 22]]
@@ -428,13 +436,14 @@ largest_pixel = float((ppca.reconstruct(digits) - vae.reconstruct(digits)).abs()
 assert largest_pixel < 0.15
 
 # %% [markdown]
-# The draws are rough: all that a Gaussian of ten dimensions knows of digits. For more the decoder must bend, and then
-# there is no closed form. Tutorial 08 measures what is lost then.
+# The draws are rough, because a linear Gaussian model of ten dimensions cannot describe digits any better. A better
+# model needs a nonlinear decoder, and then there is no closed form. Tutorial 08 measures the gap of such a model.
 #
 # ## Exercises
 #
-# 1. Train `linear_vae(64, 10, covariance="full")` in section 4. The bound leaves its rotation free. Do its columns end
-#    up orthogonal all the same? Start it from `turned` loadings to see what comes of the bound and what of Adam.
+# 1. Train `linear_vae(64, 10, covariance="full")` in section 4. Its bound does not depend on the rotation. Are its
+#    columns orthogonal at the end all the same? Start it from `turned` loadings to see which part is due to the bound
+#    and which to Adam.
 # 2. In section 5 hold the noise *below* the optimum, at 0.005. Which dimensions are active, and what happens to
 #    $\log p(x)$?
 # 3. Fit `PPCA(64, q)` for $q = 1, \dots, 30$ in closed form to 1000 digits. Which $q$ has the highest evidence on the

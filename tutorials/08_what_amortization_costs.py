@@ -14,9 +14,10 @@
 # %% [markdown]
 # # What amortization costs
 #
-# EM computes the posterior of each row. A VAE has one network for all rows, the encoder, and must take what it gives.
-# That is fast, and it costs something. How much, and for which rows? This tutorial takes the loss apart, checks the
-# parts where they are known, and tries what makes them smaller.
+# EM computes the exact posterior of each row. A VAE has one network for all rows, the encoder, which gives an
+# approximate posterior $q(z \mid x)$. This is called amortized inference. It is fast, but it loses accuracy. How much,
+# and for which rows? This tutorial splits the loss into two gaps, checks them where they are known in closed form, and
+# tries methods that reduce them.
 #
 # 1. Two gaps
 # 2. Where both gaps are known
@@ -48,19 +49,20 @@ plt.rcParams.update({"lines.linewidth": 2, "legend.frameon": False, "figure.cons
 # %% [markdown]
 # ## 1. Two gaps
 #
-# The ELBO falls short of $\log p(x)$ by $\mathrm{KL}(q \,\|\, p(z \mid x))$. There are two reasons, and they add up
-# (Cremer, Li and Duvenaud 2018). Let $q^*$ be the best $q$ for this row alone within the family that the encoder may
-# choose from, such as Gaussians with a diagonal covariance. Then
+# The ELBO is below $\log p(x)$ by $\mathrm{KL}(q \,\|\, p(z \mid x))$. This difference is the sum of two parts (Cremer,
+# Li and Duvenaud 2018). Let $q^*$ be the best $q$ for one row alone, within the family of the encoder, such as
+# Gaussians with a diagonal covariance. Then
 #
 # $$\log p(x) - \mathrm{ELBO}(q) = \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_{\text{approximation gap}}
 # + \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q)}_{\text{amortization gap}}.$$
 #
-# The **approximation gap** is the price of the family. The **amortization gap** is the price of one network for all
-# rows. Both are never negative.
+# The **approximation gap** is the loss due to the family. The **amortization gap** is the loss due to one encoder for
+# all rows. Neither is ever negative.
 #
-# In the linear VAE of tutorial 07 everything is Gaussian, and we can draw it. We take probabilistic PCA of iris in two
-# latent dimensions and turn $z$ by 30 degrees. That leaves $p(x)$ as it is, but the posterior is now a tilted ellipse,
-# which no diagonal $q$ can match. The decoder stays as it is; only the encoder is trained, and not for long.
+# In the linear VAE of tutorial 07 everything is Gaussian and can be plotted. We take probabilistic PCA of iris in two
+# latent dimensions and rotate $z$ by 30 degrees. The rotation leaves $p(x)$ unchanged, but the posterior is now a
+# tilted ellipse, which no diagonal $q$ can match. The decoder is held fixed; only the encoder is trained, for 150
+# passes.
 
 # %%
 iris = torch.tensor(datasets.load("iris").to_numpy())
@@ -70,7 +72,7 @@ turn = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
 
 flowers = seed(linear_vae(4, 2).double(), iris)
 decoder = flowers.decoder
-with torch.no_grad():  # its layers measure in `unit` from `loc`
+with torch.no_grad():  # its layers work in columns standardized by `loc` and `unit`
     decoder.network[0].weight.copy_(ppca.loading @ turn / decoder.unit[:, None])
     decoder.network[0].bias.zero_()
 decoder.scale = ppca.scale
@@ -122,13 +124,13 @@ plt.show()
 # ## 2. Where both gaps are known
 #
 # Let $P = I + W^\top W / \sigma^2$ be the precision matrix of the posterior, the same for every row. The diagonal $q$
-# that is closest to it has the mean of the posterior and the variances $1 / P_{jj}$. So the approximation gap is
+# that is closest to it in KL has the mean of the posterior and the variances $1 / P_{jj}$. So the approximation gap is
 #
 # $$\tfrac12 \Big( \sum_j \log P_{jj} - \log \lvert P \rvert \Big),$$
 #
-# and the amortization gap is the rest of the closed-form KL. `gap_report` knows none of these formulas. It finds $q^*$
-# of each row by gradient steps from the encoder's $q$, and estimates the ELBOs by draws. That is how it works for any
-# model, and here is the place to check it.
+# and the amortization gap is the rest of the closed-form KL. `gap_report` uses none of these formulas. For each row it
+# finds $q^*$ by gradient steps that start at the encoder's $q$, and it estimates the ELBOs by draws. This works for any
+# VAE. Here we can check it against the formulas.
 
 # %%
 report = gap_report(flowers, iris)
@@ -160,15 +162,15 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The approximation gap is one number for all flowers, and stays however long one trains. The amortization gap differs
-# from flower to flower. Here it would vanish with patience: the posterior mean is linear in $x$, so that a linear
-# encoder can be perfect. In general the best $q^*$ is no such simple function of $x$.
+# The approximation gap is the same for all flowers and does not change with longer training. The amortization gap
+# differs from flower to flower. Here it would go to 0 with longer training: the posterior mean is linear in $x$, so a
+# linear encoder can be exact. In general the best $q^*$ is not such a simple function of $x$.
 
 # %% [markdown]
 # ## 3. A VAE of binary digits
 #
-# Now a model without closed forms: digits in black and white, 8 latent dimensions, one hidden layer in the encoder and
-# one in the decoder. We train on 1397 images and hold 400 out.
+# Now a model without closed forms: binary images of digits, 8 latent dimensions, one hidden layer in the encoder and
+# one in the decoder. We train on 1397 images and hold out 400.
 
 # %%
 digits = torch.tensor(datasets.load("binary_digits").to_numpy(), dtype=torch.float32)
@@ -182,17 +184,17 @@ def binary_vae(latent=8, encoder=(64,), decoder=(100,), covariance="diag"):
 
 
 def trained(model, elbo="analytic", passes=100, **options):
-    """It, after so many passes over the training rows."""
+    """The model after `passes` passes over the training rows."""
     return fit(model, train, SVI(elbo, learning_rate=3e-3, batch_size=100, **options), max_passes=passes).model
 
 
 def gaps(model, x):
-    """gap_report, a little shorter than by default."""
+    """gap_report with fewer samples and steps than by default."""
     return gap_report(model, x, samples=300, steps=200)
 
 
 def staircase(reports, title, start=None):
-    """One bar for each report: the ELBO, what amortization costs above it, and what the family costs above that."""
+    """One bar for each report: the ELBO, then the amortization gap, then the approximation gap."""
     fig, ax = plt.subplots(figsize=(10, 0.55 * len(reports) + 1.7))
     means = {name: [float(v.mean()) for v in (r.elbo, r.best.elbo, r.evidence)] for name, r in reports.items()}
     left = min(m[0] for m in means.values()) - 0.15 if start is None else start
@@ -220,9 +222,10 @@ assert abs(approximation_unseen - approximation_seen) < 0.04
 staircase({"training rows": seen, "held-out rows": unseen}, "the encoder knows its training rows better")
 
 # %% [markdown]
-# Held-out rows lose more, and part of it is the encoder's own doing. The approximation gap is about the same, for it
-# belongs to the decoder and the family. The amortization gap is larger: the encoder has fitted the training rows, and
-# guesses less well elsewhere (Wu et al. 2017). Row by row:
+# Held-out rows have a larger total gap, and part of it is due to the encoder. The approximation gap is about the same
+# as on the training rows, because it depends only on the decoder and the family. The amortization gap is larger: the
+# encoder is fitted to the training rows and is less accurate on other rows (Wu et al. 2017). The next figures show it
+# row by row:
 
 # %%
 fig, ax = plt.subplots(figsize=(7.5, 3.6))
@@ -250,13 +253,13 @@ plt.show()
 # %% [markdown]
 # ## 4. What helps
 #
-# First with **the decoder of section 3 as it is**, so that $\log p(x)$ cannot change: train its encoder on, or train a
-# larger encoder for it from the beginning. All bars are means over the same 100 held-out rows.
+# First we hold **the decoder of section 3 fixed**, so that $\log p(x)$ cannot change. We continue to train its encoder,
+# or train a larger encoder for it from the start. All bars are means over the same 100 held-out rows.
 
 
 # %%
 def encoder_only(encoder):
-    """This encoder, trained for the decoder of `base`, which is held."""
+    """This encoder, trained with the decoder of `base`, which is held fixed."""
     model = VAE(encoder, copy.deepcopy(base.decoder), 8)
     model.decoder.requires_grad_(False)
     return trained(model)
@@ -270,14 +273,15 @@ same_decoder = {
 amortized = [float(r.amortization.mean()) for r in same_decoder.values()]
 tops = [float(r.evidence.mean()) for r in same_decoder.values()]
 assert amortized[2] < 0.8 * amortized[0] and amortized[1] < amortized[0]
-assert max(tops) - min(tops) < 0.05  # log p(x) is the decoder's alone
+assert max(tops) - min(tops) < 0.05  # log p(x) depends on the decoder alone
 staircase(same_decoder, "one decoder: a larger encoder narrows the orange part")
 
 # %% [markdown]
-# The blue part stays. It needs another family, and then the decoder learns something else, too. So from here on
-# **everything is trained anew**, and $\log p(x)$ itself is what to look at. A full covariance widens the family. The
-# importance-weighted bound with 5 draws, `SVI("importance", particles=5)`, asks less of $q$ in training. (One run
-# each; another seed moves a bar by about 0.1.)
+# The blue part, the approximation gap, does not change. To reduce it we need another family, and then the decoder
+# changes, too. So in the rest of this section **encoder and decoder are trained from the start**, and $\log p(x)$
+# itself is the number to compare. A full covariance is a larger family. The importance-weighted bound with 5 draws,
+# `SVI("importance", particles=5)`, depends less on the accuracy of $q$ in training. (One run each; another seed changes
+# a bar by about 0.1.)
 
 # %%
 anew = {
@@ -293,18 +297,18 @@ assert max(evidence_of, key=evidence_of.get) == "importance-weighted, 5 draws"
 staircase(anew, "trained anew: the highest log p(x) has the widest gaps")
 
 # %% [markdown]
-# The last bar is worth a second look. The importance-weighted model has the **widest** gaps, and the **highest** $\log
-# p(x)$. The ELBO pulls the decoder towards posteriors that its encoder can match. The importance-weighted bound is
-# tighter, and pulls less. If you want good inference by the encoder, watch the gaps; if you want a good model of the
-# data, watch the evidence.
+# The last bar needs a comment. The importance-weighted model has the **widest** gaps, and the **highest** $\log p(x)$.
+# The ELBO favours decoders whose posteriors the encoder can match. The importance-weighted bound is tighter, so this
+# effect is weaker. If you need accurate inference from the encoder, compare the gaps; if you need a good model of the
+# data, compare the evidence.
 
 # %% [markdown]
 # ## 5. Latent dimensions that are not used
 #
-# Give the same VAE 20 latent dimensions. Early in training $z$ says little and costs KL, so that many dimensions are
-# pushed to the prior, and some do not come back. A stronger decoder makes it worse. Two remedies are usual. `warm_up`
-# lets the weight of the KL rise from 0 to 1 over the first passes. `free_bits` lets each dimension have some nats for
-# nothing. What a fit reports is the ELBO in any case.
+# Give the same VAE 20 latent dimensions. Early in training $z$ carries little information but its KL lowers the ELBO.
+# So for many dimensions $q$ moves to the prior, and some stay there. A stronger decoder makes this worse. There are two
+# common remedies. `warm_up` raises the weight of the KL from 0 to 1 over the first passes. `free_bits` does not
+# penalize the first nats of KL of each dimension. The bounds that a fit reports are the ELBO in both cases.
 
 # %%
 twenty = {
@@ -328,9 +332,10 @@ plt.show()
 print(twenty["strong decoder (200, 200)"].warning)
 
 # %% [markdown]
-# A dimension counts as active if its posterior mean varies by more than 0.01 over the rows, which is little. The nats
-# say more. Without help a handful of dimensions do the work. `warm_up` brings most of them to use. Under `free_bits`
-# all are active, and many take just the 0.1 nats that they get for nothing. What is it worth?
+# A dimension counts as active if its posterior mean has a variance of more than 0.01 over the rows, which is a low
+# threshold. The KL in nats is more informative. Without a remedy a handful of dimensions have nearly all of the KL.
+# With `warm_up` most dimensions are used. With `free_bits` all are active, but many have just the 0.1 nats of KL that
+# are not penalized. Do these remedies improve the model?
 
 # %%
 costs = {"8 dimensions": unseen, **twenty}
@@ -349,21 +354,23 @@ assert table["log p(x)"].idxmax() == "strong decoder (200, 200)"
 table.round(2)
 
 # %% [markdown]
-# `warm_up` pays: a better model of the digits, though its posterior is further from any diagonal Gaussian, so that the
-# ELBO shows only part of the gain. `free_bits` costs a good part of a nat of ELBO here and buys nothing: nats for
-# nothing are spent on nothing. And the strong decoder, a larger network that leaves the most dimensions unused, has the
-# highest $\log p(x)$ of all. Unused dimensions are a reason to look, not a verdict.
+# `warm_up` helps: the model of the digits is better. Its posterior is further from any diagonal Gaussian, so the ELBO
+# shows only part of the gain. `free_bits` lowers the ELBO here by a good part of a nat and brings no gain: the nats
+# that are not penalized carry no useful information. The strong decoder is a larger network that leaves the most
+# dimensions unused, and it has the highest $\log p(x)$ of all. Unused dimensions are a reason to check a model, not a
+# proof that it is bad.
 
 # %% [markdown]
 # ## 6. How sure is the evidence?
 #
-# All of this hangs on $\log p(x)$, which has no closed form for a Bernoulli VAE. `evidence` estimates it by importance
-# weighting with $S$ draws,
+# All of these results depend on $\log p(x)$, which has no closed form for a Bernoulli VAE. `evidence` estimates it by
+# importance weighting with $S$ draws,
 #
 # $$\log \frac1S \sum_{s=1}^S \frac{p(x, z_s)}{q(z_s \mid x)}, \qquad z_s \sim q(z \mid x).$$
 #
-# With one draw its mean is the ELBO; with more it rises towards $\log p(x)$, in the mean always from below. Where
-# $\log p(x)$ is known, in a linear VAE of the grey digits, we can watch it arrive.
+# With one draw the expected value of this estimate is the ELBO. With more draws it rises towards $\log p(x)$, and its
+# expected value is always below $\log p(x)$. In a linear VAE of the greyscale digits $\log p(x)$ is known, and we can
+# plot how fast the estimate converges.
 
 # %%
 grey = torch.tensor(datasets.load("digits").to_numpy()) / 16
@@ -391,9 +398,10 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# The error bars are too short where draws are few: the estimate is then low, and does not know it. What warns of that
-# is the number of **effective samples**, what the weighted draws are worth in draws from the posterior. A better $q$
-# has more of them. `gap_report` therefore takes its evidence from $q^*$. For the digits of section 3, of 300 draws:
+# With few draws the error bars are too short: they do not show that the estimate is too low. The number of **effective
+# samples** warns of this case. It is the number of independent draws from the posterior that would be as informative as
+# the weighted draws. A better $q$ gives more effective samples. `gap_report` therefore computes its evidence from
+# $q^*$. The next figure shows the effective samples of 300 draws, for the digits of section 3:
 
 # %%
 effective = {"encoder's $q$": unseen.encoder.effective_samples, "best $q^*$ of each row": unseen.best.effective_samples}
@@ -415,6 +423,6 @@ print(evidence(base, held_out, samples=2000))
 # %% [markdown]
 # ## Exercises
 #
-# 1. In section 1 turn $z$ by 45 degrees, and by 0. How large is the approximation gap?
+# 1. In section 1 rotate $z$ by 45 degrees, and by 0. How large is the approximation gap?
 # 2. In section 3 train for 400 passes. Which of the gaps grow, on which rows? What does the held-out evidence do?
 # 3. In section 5 combine 8 dimensions and `warm_up`. Which held-out evidence and which gaps do you expect?

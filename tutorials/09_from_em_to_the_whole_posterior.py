@@ -14,9 +14,9 @@
 # %% [markdown]
 # # From EM to the whole posterior
 #
-# EM ends at one value of $\theta$. A Bayesian ends with a distribution over all of them. It is a shorter way than it
-# looks: treat $\theta$ as one more latent variable, and the ELBO of the lecture notes, its E-step and its M-step all
-# stay where they are.
+# EM gives one value of $\theta$. Bayesian inference gives a distribution over $\theta$, the posterior. The step from
+# one to the other is small: treat $\theta$ as one more latent variable. The ELBO of the lecture notes, its E-step and
+# its M-step keep their form.
 #
 # 1. From a point to a distribution
 # 2. Conjugacy: the posterior is the prior plus statistics
@@ -28,7 +28,7 @@
 # 8. How many components?
 # 9. What to use when; exercises; references
 #
-# It runs in about a minute and a half on a laptop. `NUTS` draws fewer here than by default, which is 4 chains of 500.
+# It runs in about a minute and a half on a laptop. `NUTS` takes fewer draws here than by default (4 chains of 500).
 
 # %%
 import warnings
@@ -75,24 +75,25 @@ N, D = x.shape
 #
 # The notes bound $\log p(X \mid \theta)$ at one $\theta$:
 # $\mathcal L(q, \theta) = \mathbb E_{q(Z)}[\log p(X, Z \mid \theta) - \log q(Z)]$. Give $\theta$ a prior $p(\theta)$,
-# and a $q(\theta)$ besides $q(Z)$. The same two lines of algebra bound the **log evidence**, in which nothing is left
-# that would have to be chosen:
+# and a $q(\theta)$ besides $q(Z)$. The same two lines of algebra give a lower bound of the **log evidence**, which does
+# not depend on any value of $\theta$:
 #
 # $$\log p(X) = \log \int p(X \mid \theta)\, p(\theta)\, d\theta \;\ge\;
 # \mathbb E_{q(Z)\, q(\theta)}\big[\log p(X, Z \mid \theta) - \log q(Z)\big] -
 # \mathrm{KL}\big(q(\theta) \,\|\, p(\theta)\big).$$
 #
-# What is missing to equality is $\mathrm{KL}(q(Z)\, q(\theta) \,\|\, p(Z, \theta \mid X))$. At the best $q(Z)$ the
-# bound of a mixture is
+# The difference between the two sides is $\mathrm{KL}(q(Z)\, q(\theta) \,\|\, p(Z, \theta \mid X))$. At the best $q(Z)$
+# the bound of a mixture is
 #
 # $$\mathcal L = \sum_i \log \sum_k \exp\big(\mathbb E[\log \pi_k] + \mathbb E[\log p(x_i \mid \theta_k)]\big) -
 # \mathrm{KL}\big(q(\theta) \,\|\, p(\theta)\big),$$
 #
-# the log-likelihood that EM raises, with expectations of logarithms in it, less what it costs to be sure.
-# `BayesianMixture(family)` is a mixture with such a $q$ where a `GaussianMixture` has parameters.
+# This is the log-likelihood that EM maximizes, with expectations of the logarithms in place of their values, minus the
+# KL from $q(\theta)$ to the prior. `BayesianMixture(family)` is a mixture with such a $q(\theta)$ in place of the
+# parameters of a `GaussianMixture`.
 #
-# Let $q(\theta)$ be a single point, Pyro's `AutoDelta`, and the expectations are values again: what is left is EM,
-# with $\log p(\theta)$ on top (maximum a posteriori). Let us see that before anything else.
+# Let $q(\theta)$ be a point mass, Pyro's `AutoDelta`. Then the expectations are values again, and the algorithm is EM
+# with $\log p(\theta)$ added to the objective (maximum a posteriori estimation). The next cell checks this.
 
 # %%
 prior = NormalInverseWishart(x.mean(0), 0.01, D + 2.0, np.cov(x.T, ddof=0))
@@ -105,14 +106,14 @@ print(f"q a point: {delta.bounds[-1]:.9f}, EM with the same prior: {penalised.bo
 # %% [markdown]
 # ## 2. Conjugacy: the posterior is the prior plus statistics
 #
-# A prior is **conjugate** if the posterior is of the same kind. Counts show it best: with $x_i \sim
-# \mathrm{Poisson}(\lambda)$ and $\lambda \sim \mathrm{Gamma}(a, b)$,
+# A prior is **conjugate** if the posterior belongs to the same family of distributions. Counts are the simplest
+# example: with $x_i \sim \mathrm{Poisson}(\lambda)$ and $\lambda \sim \mathrm{Gamma}(a, b)$,
 #
 # $$p(\lambda \mid X) \propto \lambda^{a - 1} e^{-b \lambda} \prod_i \lambda^{x_i} e^{-\lambda}
 # \quad\Longrightarrow\quad \lambda \mid X \sim \mathrm{Gamma}\Big(a + \sum_i x_i,\; b + N\Big).$$
 #
-# The hyperparameters of the posterior are those of the prior plus the very sums that an M-step takes. Here are the
-# deaths announced in the *Times* on 1096 days, with one component.
+# The hyperparameters of the posterior are those of the prior plus the same sums that an M-step uses (the sufficient
+# statistics). The data here are the deaths announced in the *Times* on 1096 days, with one component.
 
 # %%
 deaths = datasets.load("deaths")
@@ -132,10 +133,10 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# (Each is scaled to the same height.) With one component $Z$ holds no secret, the $q$ of the bound can be the
-# posterior itself, and the bound **is** the log evidence. Two other ways to that number: the formula with the
-# normalizers of the two gammas, and scipy: rows foretold one after the other, each by all those before,
-# $p(X) = \prod_i p(x_i \mid x_1, \ldots, x_{i-1})$, where each factor is negative binomial.
+# (Each curve is scaled to the same height.) With one component $Z$ is known. So the $q$ of the bound can be the
+# posterior itself, and the bound **is** the log evidence. We compute the same number in two other ways. One is the
+# formula with the normalizers of the two gamma distributions. The other uses scipy: predict each row from all rows
+# before it, $p(X) = \prod_i p(x_i \mid x_1, \ldots, x_{i-1})$, where each factor is negative binomial.
 
 # %%
 one = fit(BayesianMixture(Poisson(1, 1), prior=dist.Gamma(a, b)), deaths, EM())
@@ -155,8 +156,9 @@ print(f"log p(X): bound {by_bound:.6f}, formula {by_formula:.6f}, scipy {by_scip
 
 # %% [markdown]
 # For a Gaussian the conjugate prior is the **normal-inverse-Wishart**: $\Sigma \sim \mathrm{IW}(\nu_0, S_0)$ and
-# $\mu \mid \Sigma \sim \mathcal N(m_0, \Sigma / \kappa_0)$. It is as if we had seen $\kappa_0$ rows at $m_0$, and with
-# $n$ rows of mean $\bar x$ and scatter $S = \sum_i (x_i - \bar x)(x_i - \bar x)^\top$ it becomes
+# $\mu \mid \Sigma \sim \mathcal N(m_0, \Sigma / \kappa_0)$. The prior on $\mu$ carries as much information as
+# $\kappa_0$ rows with mean $m_0$. With $n$ rows of mean $\bar x$ and scatter $S = \sum_i (x_i - \bar x)(x_i - \bar
+# x)^\top$ the posterior is
 #
 # $$\kappa = \kappa_0 + n, \quad \nu = \nu_0 + n, \quad m = \frac{\kappa_0 m_0 + n \bar x}{\kappa}, \quad
 # S_n = S_0 + S + \frac{\kappa_0 n}{\kappa} (\bar x - m_0)(\bar x - m_0)^\top.$$
@@ -188,7 +190,7 @@ def log_evidence_of(n, mean, scatter):
 
 whole = log_evidence_of(N, x.mean(0), N * np.cov(x.T, ddof=0))
 foretold = 0.0
-for i in range(N):  # by scipy: each row by those before it, a multivariate t
+for i in range(N):  # by scipy: each row predicted from those before it, a multivariate t
     rows = x[:i]
     centre = rows.mean(0) if i else m0
     m, kappa, nu, S = posterior_of(i, centre, (rows - centre).T @ (rows - centre))
@@ -202,19 +204,20 @@ print(f"log p(X): bound {N * single.bounds[-1]:.6f}, formula {whole:.6f}, scipy 
 # %% [markdown]
 # ## 3. Variational Bayes in thirty lines
 #
-# With two components $Z$ is unknown, and the posterior of everything together is out of reach. **Mean field** is the
-# one approximation we make: $q(Z, \theta) = q(Z)\, q(\theta)$. Raise the bound by turns (Attias 1999; Bishop 10.2):
+# With two components $Z$ is unknown, and the joint posterior of $Z$ and $\theta$ has no closed form. The only
+# approximation that we make is **mean field**: $q(Z, \theta) = q(Z)\, q(\theta)$. Maximize the bound over each factor
+# in turn (Attias 1999; Bishop 10.2):
 #
 # * **E-step**: $r_{ik} \propto \exp(\mathbb E[\log \pi_k] + \mathbb E[\log p(x_i \mid \theta_k)])$: as in EM, but with
 #   expectations in place of values. With $\pi \sim \mathrm{Dirichlet}(\alpha)$ these are $\psi(\alpha_k) -
 #   \psi(\sum_j \alpha_j)$ and
 #   $$\mathbb E[\log \mathcal N(x \mid \mu, \Sigma)] = \tfrac12 \Big( \sum_{j=0}^{D-1} \psi\big(\tfrac{\nu - j}{2}\big)
 #   + D \log 2 - \log |S| - D \log 2\pi - \tfrac{D}{\kappa} - \nu (x - m)^\top S^{-1} (x - m) \Big);$$
-# * **M-step**: hyperparameters = prior + statistics, those of section 2 with $r_{ik}$ rows where there was one.
+# * **M-step**: hyperparameters = prior + statistics, as in section 2, but each row has the weight $r_{ik}$.
 #
-# The KL of the bound comes for free. The posterior is the prior times $\exp(\sum r_{ik} \log p)$ over its normalizer,
-# so $-\mathrm{KL}(q \,\|\, p)$ is the log evidence of the softly counted rows less $\sum_{ik} r_{ik} \mathbb E[\log
-# \pi_k + \log p(x_i \mid \theta_k)]$.
+# The KL of the bound needs no further integrals. $q(\theta)$ is the prior times $\exp(\sum r_{ik} \log p)$, divided by
+# its normalizer. So $-\mathrm{KL}(q \,\|\, p)$ is the log evidence of the rows weighted by $r_{ik}$, minus $\sum_{ik}
+# r_{ik} \mathbb E[\log \pi_k + \log p(x_i \mid \theta_k)]$.
 
 # %%
 ALPHA0 = 1.0
@@ -224,7 +227,7 @@ def by_hand(r, passes):
     """Variational Bayes from responsibilities (N, K); the bound after each pass in nats, and the hyperparameters."""
     bounds = []
     for _ in range(passes):
-        # M-step: prior + statistics, and the log evidence of rows counted softly
+        # M-step: prior + statistics, and the log evidence of the rows weighted by r
         n = r.sum(0)
         alpha = ALPHA0 + n
         means = (r.T @ x) / n[:, None]
@@ -269,18 +272,19 @@ print(f"nats, the hyperparameters by {largest_difference:.0e} of themselves, at 
 found.summary().round(3)
 
 # %% [markdown]
-# The engine is `EM()`, the one of maximum likelihood: it calls the model's E-step and M-step, and does not know that
-# these now speak of hyperparameters.
+# The engine is `EM()`, the same as for maximum likelihood. It calls the model's E-step and M-step. It makes no
+# difference to the engine that the M-step now updates hyperparameters.
 #
 # ## 4. Three ways up one hill: EM, gradients, natural gradients
 #
-# The bound is a function of the hyperparameters, so anything that climbs may climb it:
+# The bound is a function of the hyperparameters, so any optimizer can maximize it:
 #
 # * `EM()`: both steps in closed form;
-# * `SVI("exact")`: Adam along plain gradients of all hyperparameters at once. (`SVI()` takes them from Pyro's
-#   `Trace_ELBO` by draws, for models where nothing has a closed form);
-# * `OnlineEM(batch_size=32)`: after each batch a step of the hyperparameters towards *prior + statistics of the batch,
-#   scaled up*. That is a **natural** gradient step, and the stochastic variational inference of Hoffman et al. (2013).
+# * `SVI("exact")`: Adam with plain gradients of all hyperparameters at once. (`SVI()` estimates these gradients by
+#   draws, with Pyro's `Trace_ELBO`, for models without closed forms);
+# * `OnlineEM(batch_size=32)`: after each batch the hyperparameters move a step towards *prior + statistics of the
+#   batch, scaled up to all rows*. This is a **natural** gradient step, as in the stochastic variational inference of
+#   Hoffman et al. (2013).
 
 # %%
 svi = fit(start, faithful, SVI("exact", tol=1e-9), max_passes=1000)
@@ -305,9 +309,9 @@ print("ends, nats:", ", ".join(f"{end:.4f}" for end in ends))
 # %% [markdown]
 # ## 5. The reference: NUTS
 #
-# Mean field says that what we know of $Z$ and what we know of $\theta$ have nothing to do with each other, which is not
-# so. How much does it matter? `NUTS` (Hoffman & Gelman 2014) draws from the posterior itself, with $Z$ summed out. It
-# is slow, and right where its chains agree: R-hat is near 1.
+# Mean field assumes that $Z$ and $\theta$ are independent in the posterior, which is not true. How much does it matter?
+# `NUTS` (Hoffman & Gelman 2014) draws from the exact posterior, with $Z$ summed out. It is slow. Its draws can be
+# trusted if its chains agree: R-hat is near 1.
 
 # %%
 em = fit(GaussianMixture(2, 2), faithful, EM(tol=1e-12), restarts=5)
@@ -319,11 +323,11 @@ for f in (vb, svi, nuts):
 print(nuts.reason)
 
 # %% [markdown]
-# **Label switching.** Exchange the names of the components, and nothing that was seen becomes more or less likely: the
-# posterior of $K$ components has $K!$ copies of every hill, and a chain, or each of several chains, may sit in any.
-# Averages over such draws mean nothing. Let us switch the labels of half of the draws by the toss of a coin, and see
-# that they are as probable as before; and undo it, as `NUTS` did on its own: each draw gets the labels by which its
-# responsibilities agree best with those of all the others (Stephens 2000).
+# **Label switching.** Exchanging the labels of the components does not change the likelihood. So the posterior of $K$
+# components has $K!$ copies of every mode, and each chain may be in any of them. Averages over such draws have no
+# meaning. In the next cell we switch the labels of a random half of the draws and check that their log density stays
+# the same. Then we undo the switch, as `NUTS` does by default: each draw gets the labels for which its responsibilities
+# agree best with those of all the other draws (Stephens 2000).
 
 # %%
 theta = nuts.model.draw(400, seed=1)
@@ -344,7 +348,7 @@ assert switch_error < 1e-8
 mixtures = [nuts.model.mixture({name: value[i] for name, value in switched.items()}) for i in range(400)]
 undo = relabel(torch.stack([mixture.posterior(faithful).probs for mixture in mixtures]))
 undone = {name: value[each, undo] for name, value in switched.items()}
-undone_wrong = int((undone["loc"] != theta["loc"]).any(-1).any(-1).sum()) % 400  # none, or all: names are arbitrary
+undone_wrong = int((undone["loc"] != theta["loc"]).any(-1).any(-1).sum()) % 400  # 0 or all: labels are arbitrary
 assert undone_wrong == 0
 
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 3), sharex=True, sharey=True)
@@ -356,8 +360,8 @@ axes[0].legend(loc="upper center")
 plt.show()
 
 # %% [markdown]
-# Now the intervals. EM has its point, and standard errors from the curvature at it (tutorial 04); variational Bayes and
-# NUTS have draws.
+# Now we compare intervals. EM gives a point estimate, and standard errors from the curvature at it (tutorial 04).
+# Variational Bayes and NUTS give draws.
 
 # %%
 parameters = {"weight of long": lambda t: t["weights"][:, 1]}
@@ -396,8 +400,8 @@ ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncol=3)
 plt.show()
 
 # %% [markdown]
-# They tell one story, for the groups are far apart: of few rows it is in doubt which group they are from, so that $Z$
-# and $\theta$ have little to say to each other. `compare` puts all of it into one table.
+# The intervals agree, because the groups are far apart: the group is uncertain for only a few rows, so $Z$ and $\theta$
+# are nearly independent in the posterior. `compare` puts all results into one table.
 
 # %%
 sure = float((vb.model.posterior(faithful).probs.amax(1) > 0.99).double().mean())
@@ -407,21 +411,21 @@ comparison = compare(faithful, em=em, vb=vb, svi=svi, nuts=nuts)
 print(comparison)
 
 # %% [markdown]
-# How to read the rows that are new:
+# These rows of the table are new:
 #
-# * **bound of log evidence**: $\mathcal L$ of section 1, a lower bound of $\log p(X)$ in nats; of NUTS that of the
-#   Gaussian with the mean and covariance of its draws. $q$ covers *one* of the $2! = 2$ labellings of the posterior;
-#   the row has the $\log 2$ that both of them together have more;
-# * **log evidence**: $\log p(X)$ itself, of all labellings, too, by importance sampling from $q$: draws of $\theta$
-#   weighed by $p(X, \theta) / q(\theta)$;
-# * **Pareto k**: how heavy the tail of these weights is, and so whether they can be relied on (Yao et al. 2018): below
-#   0.5 $q$ is close to the posterior, above 0.7 the estimate is not to be trusted. It is an estimate itself, and with
-#   the 2000 draws that `compare` takes a noisy one;
-# * **s.d. of theta / sampler's**: 1 if $q$ is as wide as the posterior, below 1 if it is too sure;
-# * **log prior or -KL of theta**: of a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$; **log-likelihood** is
-#   that of the posterior predictive density, so EM, which has nothing else in mind, has the highest.
+# * **bound of log evidence**: $\mathcal L$ of section 1, a lower bound of $\log p(X)$ in nats. For NUTS it is the bound
+#   of the Gaussian with the mean and covariance of its draws. $q$ covers only *one* of the $2! = 2$ labellings of the
+#   posterior, so the row adds $\log 2$ to count both;
+# * **log evidence**: an estimate of $\log p(X)$ itself, again for all labellings, by importance sampling from $q$:
+#   draws of $\theta$ are weighted by $p(X, \theta) / q(\theta)$;
+# * **Pareto k**: how heavy the tail of these weights is. It says whether the estimate is reliable (Yao et al. 2018):
+#   below 0.5 $q$ is close to the posterior, above 0.7 the estimate cannot be trusted. $k$ is itself an estimate. From
+#   the 2000 draws that `compare` takes it is noisy;
+# * **s.d. of theta / sampler's**: 1 if $q$ is as wide as the posterior, below 1 if $q$ is too narrow;
+# * **log prior or -KL of theta**: for a $q$ it is $-\mathrm{KL}(q(\theta) \,\|\, p(\theta))$. The **log-likelihood** is
+#   that of the posterior predictive density. EM has the highest, because it maximizes nothing else.
 #
-# How noisy? With 1000 draws each, and four seeds, and then with 4000:
+# How noisy is $k$? The next cell estimates it from 1000 draws with four seeds, and then from 4000 draws:
 
 # %%
 checked = reliability(vb, faithful, draws=4000)
@@ -435,9 +439,9 @@ print(checked)
 # %% [markdown]
 # ## 6. Where variational Bayes is too sure of itself
 #
-# Now two components that overlap: 300 counts, half of them Poisson(2) and half Poisson(6). Which component a 4 is from
-# nobody can say. The model has three parameters, few enough to integrate over a grid: an exact reference for
-# everything, NUTS too.
+# Now take two components that overlap: 300 counts, half of them from Poisson(2) and half from Poisson(6). The component
+# of a count of 4 is uncertain. The model has only three parameters, so we can integrate over a grid. This gives an
+# exact reference for all methods, including NUTS.
 
 # %%
 rng = np.random.default_rng(0)
@@ -475,9 +479,9 @@ exact = {
 }
 
 # %% [markdown]
-# Besides the conjugate $q$ we fit a **guide of Pyro's**, `AutoMultivariateNormal`: a Gaussian over all parameters
-# (unconstrained) together, with $Z$ summed out. It may be correlated, and it does not have to pretend that $Z$ is known
-# apart from $\theta$. It costs a gradient method with noise, `SVI`.
+# Besides the conjugate $q$ we fit a **guide of Pyro**, `AutoMultivariateNormal`: a joint Gaussian over all
+# unconstrained parameters, with $Z$ summed out. It can represent correlations, and it does not assume that $Z$ and
+# $\theta$ are independent. Its cost is a stochastic gradient method, `SVI`.
 
 # %%
 close = {
@@ -530,9 +534,10 @@ ax.set_title("what is known of two overlapping components: 50 % and 95 %")
 plt.show()
 
 # %% [markdown]
-# The more rows the low component takes, the higher its rate must be: the exact posterior (grey) is slanted. Mean field
-# knows nothing of that. It is about right where the centre is, but only half as wide. The Gaussian guide gets slant and
-# width nearly right. What do the diagnostics say, which do not know the exact answer?
+# The larger the weight of the low component, the higher its rate must be: the exact posterior (grey) shows a
+# correlation. Mean field cannot represent it. Its centre is about right, but it is only half as wide. The Gaussian
+# guide is nearly right in both correlation and width. The next cell shows the diagnostics, which do not use the exact
+# answer (except for the column `KL, exact`):
 
 # %%
 verdict = compare(overlapping, **close).frame()[["bound", "sd_ratio", "seconds"]]
@@ -543,27 +548,27 @@ verdict.insert(1, "KL, exact", exact_evidence - verdict["bound"])
 evidence_errors = (verdict["log_evidence"] - exact_evidence).abs()
 assert weighed["mvn"].pareto_k < 0.7 < weighed["vb"].pareto_k
 assert evidence_errors["mvn"] < 0.05 < evidence_errors["vb"] < 0.5
-kl_exact = verdict["KL, exact"]  # of the guide by 20 draws, to a tenth of a nat or two; of NUTS by 2000
+kl_exact = verdict["KL, exact"]  # 20 draws for the guide: noise of 0.1 to 0.2 nats; 2000 for NUTS
 assert kl_exact["vb"] > kl_exact["mvn"] + 0.1 > -0.15 and kl_exact["nuts"] > -0.05
 print(f"log p(X) on the grid: {exact_evidence:.3f} nats")
 verdict.round(3)
 
 # %% [markdown]
-# Pareto $k$ warns of mean field (above 0.7) and lets the guide pass, the bounds rank them in the right order, and
-# importance weighting mends much of what a $q$ lacks: by the guide $\log p(X)$ is the grid's, by mean field still short
-# of it. (The KL is what the bound lacks of the exact $\log p(X)$. For mean field it is
-# the KL of $q(Z)\, q(\theta)$, for the others, which sum $Z$ out, that of $q(\theta)$.)
+# Pareto $k$ warns of mean field (above 0.7) and accepts the guide, and the bounds rank them in the right order.
+# Importance weighting corrects much of the error of $q$: with the guide, $\log p(X)$ agrees with the grid; with mean
+# field, it is still off. (`KL, exact` is the exact $\log p(X)$ minus the bound. For mean field it is the KL of $q(Z)\,
+# q(\theta)$, for the others, which sum $Z$ out, that of $q(\theta)$.)
 #
 # ## 7. ArviZ
 #
-# `to_arviz` hands over any of these fits, with the draws, pointwise log-likelihoods and replicated tables that ArviZ
-# works on. Parameters carry the names of the table.
+# `to_arviz` converts any of these fits to the format of ArviZ, with the draws, the pointwise log-likelihoods and the
+# replicated tables. Parameters are indexed by the column names of the table.
 
 # %%
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # ArviZ 0.23, about ArviZ 1
     import arviz as az
-warnings.filterwarnings("ignore", module=r"arviz\.")  # about pandas and matplotlib, to its own authors
+warnings.filterwarnings("ignore", module=r"arviz\.")  # about pandas and matplotlib, meant for the authors of ArviZ
 
 idata = to_arviz(nuts, faithful)
 summary = az.summary(idata, var_names=["weights", "loc", "sorted_weights", "mixture_mean", "mixture_sd"])
@@ -571,9 +576,9 @@ assert summary["r_hat"].max() < 1.05
 summary[["mean", "sd", "hdi_3%", "hdi_97%", "ess_bulk", "r_hat"]]
 
 # %% [markdown]
-# `weights` and `loc` speak of *component 0* and *component 1*, and mean something only because the draws were
-# relabelled. `sorted_weights`, `mixture_mean` and `mixture_sd` do not depend on labels at all: where labels cannot be
-# told (components that overlap, or more of them than there are groups), look at those.
+# `weights` and `loc` refer to *component 0* and *component 1*. Their summaries have a meaning only because the draws
+# were relabelled. `sorted_weights`, `mixture_mean` and `mixture_sd` do not depend on labels at all. Use them where
+# components cannot be told apart (they overlap, or there are more of them than groups).
 
 # %%
 axes = az.plot_trace(
@@ -586,9 +591,9 @@ for ax in axes[:, 1]:
 plt.show()
 
 # %% [markdown]
-# Leave-one-out cross-validation comes with it (PSIS-LOO, which has the same Pareto $k$, one for each row): the nats by
-# which every row is foretold by all the others. `az.compare` ranks models by it. Here by draws of variational Bayes,
-# which cost nothing, for one to three components.
+# ArviZ also computes leave-one-out cross-validation (PSIS-LOO, with the same Pareto $k$ for each row): the log density
+# of each row predicted from all other rows, in nats. `az.compare` ranks models by it. Here we use draws of variational
+# Bayes, which are cheap, for one to three components.
 
 # %%
 by_k = {k: fit(BayesianMixture(Gaussian(k, 2)), faithful, EM(accelerate="squarem"), restarts=5) for k in (1, 2, 3)}
@@ -601,13 +606,14 @@ print(f"elpd of two components by the draws of NUTS {loo['NUTS']:.2f}, of VB {lo
 foretold_rows[["elpd_loo", "p_loo", "elpd_diff", "dse", "warning"]].round(2)
 
 # %% [markdown]
-# One component is hopeless. Three are ahead of two, by about two standard errors (`dse`) of the difference.
+# One component predicts far worse. Three components are better than two, by about two standard errors (`dse`) of the
+# difference.
 #
 # ## 8. How many components?
 #
-# The log evidence takes no penalty for parameters, and needs none: a model with more of them spreads its bets over more
-# tables. The bound stands in for it, and `select` ranks by it. $K$ components have $K!$ labellings, of which $q$ covers
-# one, so $\log K!$ is added.
+# The log evidence needs no extra penalty for the number of parameters: a model with more parameters spreads its
+# probability over more possible tables. The bound approximates the log evidence, and `select` ranks by it. $K$
+# components have $K!$ labellings, of which $q$ covers one, so $\log K!$ is added.
 
 # %%
 candidates = {f"{c}, K={k}": BayesianMixture(Gaussian(k, 2, c)) for c in ("full", "tied") for k in range(1, 5)}
@@ -621,13 +627,15 @@ print(f"best with a covariance for each: {best_full}, of all: {chosen.best()}")
 display(chosen.plot())
 
 # %% [markdown]
-# Two components if each has a covariance of its own; three if they share one, and by a nat or two these are ahead. BIC
-# has the same winner in tutorial 04, and leave-one-out leaned to a third component, too. Do not read too much into two
-# nats: the log evidence depends on the prior, even on a weak one, and the default takes its scale from the data.
+# The best model with a separate covariance for each component has two components. The best model with a shared
+# covariance has three, and it is ahead by a nat or two. BIC has the same winner in tutorial 04, and leave-one-out also
+# prefers a third component. Do not rely on a difference of two nats: the log evidence depends on the prior, even on a
+# weak one, and the default prior takes its scale from the data.
 #
-# **Or let the prior decide.** Start with too many components, and make it expensive to use them: `concentration=0.01`
-# puts the Dirichlet's mass into the corners of the simplex. A **Dirichlet process** (`stick_breaking=True`) is the
-# limit of infinitely many components, cut off at ten here. Maximum likelihood has no reason to leave any unused.
+# **Or let the prior decide.** Start with too many components, and choose a prior that favours few of them:
+# `concentration=0.01` puts the mass of the Dirichlet near the corners of the simplex, where most weights are nearly
+# zero. A **Dirichlet process** (`stick_breaking=True`) is the limit of infinitely many components, truncated at ten
+# here. Maximum likelihood does not favour unused components.
 
 # %%
 ten = {
@@ -653,11 +661,12 @@ axes[0].set_ylabel("rows")
 plt.show()
 
 # %% [markdown]
-# Two groups carry nearly everything, and a handful of rows get components of their own. (The maximum likelihood fit
-# has a weak prior on its covariances, or some of its ten would have collapsed.)
+# With both priors, two components have nearly all of the rows, and a handful of rows get components of their own. (The
+# maximum likelihood fit has a weak prior on its covariances. Without it some of its ten components would have
+# collapsed.)
 #
-# **Posterior predictive check.** The last word on a model is whether tables drawn from it look like the one we have.
-# Hardly any eruption takes between 2.5 and 3.5 minutes. Does the model know?
+# **Posterior predictive check.** The final check of a model is whether tables drawn from it resemble the data. Few
+# eruptions last between 2.5 and 3.5 minutes. Do tables drawn from the model agree with this?
 
 
 # %%
@@ -687,26 +696,28 @@ print({name: f"{value:.3f} of its tables have as few or fewer" for name, value i
 #
 # | | gives | costs | for |
 # | --- | --- | --- | --- |
-# | `EM()`, `GaussianMixture` | a point, `standard_errors`, `bootstrap` | least | many rows, groups far apart |
+# | `EM()`, `GaussianMixture` | a point estimate, `standard_errors`, `bootstrap` | least | many rows, groups far apart |
 # | `EM()`, `BayesianMixture` | $q(\theta)$, a bound of $\log p(X)$ | as EM | choosing K, few rows, sparse priors |
-# | `OnlineEM()` | the same $q$ | a batch for each step | tables too large for whole passes, streams |
+# | `OnlineEM()` | the same $q$ | a batch for each step | tables too large for full passes, streams |
 # | `SVI()`, a guide | a correlated $q$, any prior | about a hundred times EM | overlap, no conjugate prior |
-# | `NUTS()` | the posterior itself | as the guide, and on rows that differ far more | a reference |
+# | `NUTS()` | draws from the exact posterior | as the guide; far more if all rows differ | a reference |
 #
-# (See `seconds` in sections 5 and 6. With three parameters, and counts of which many are alike and are taken together,
-# NUTS is no dearer than the guide; with eleven, and rows that all differ, it takes about a thousand times as long as
-# EM.)
+# (See `seconds` in sections 5 and 6. In section 6 there are three parameters, and equal counts are computed only once:
+# NUTS costs no more than the guide. In section 5 there are eleven parameters and all rows differ: NUTS takes about a
+# thousand times as long as EM.)
 #
-# A good habit: variational Bayes first, from several starts; then `reliability`; where $k$ is above 0.7, a guide, and
-# where it matters, NUTS.
+# A good workflow: fit variational Bayes first, with several restarts. Then run `reliability`. Where $k$ is above 0.7,
+# fit a guide. Where accuracy matters most, run NUTS.
 #
 # **Exercises.**
 #
-# 1. Fit the `deaths` with two Poisson components, by variational Bayes and on the grid of section 6. How many times too
-#    narrow is it, and what does Pareto $k$ say? (The two groups of tutorial 03 overlap far more than ours.)
-# 2. Vary `concentration` from 0.001 to 10 for ten components on Old Faithful, and plot how many keep a row or more.
-# 3. Give the Gaussians of section 3 a prior with `location_weight=1` and see which of the bounds of section 8 change,
-#    by how many nats, and whether the winner does. Then repeat it with `scale` ten times as large.
+# 1. Fit the `deaths` with two Poisson components, by variational Bayes and on the grid of section 6. By what factor is
+#    the variational posterior too narrow, and what is Pareto $k$? (The two groups of tutorial 03 overlap far more than
+#    ours.)
+# 2. Vary `concentration` from 0.001 to 10 for ten components on Old Faithful, and plot how many components have a row
+#    or more.
+# 3. Give the Gaussians of section 3 a prior with `location_weight=1`. Which of the bounds of section 8 change, by how
+#    many nats, and does the best model change? Then repeat it with `scale` ten times as large.
 #
 # **References.** Attias, *Inferring parameters and structure of latent variable models by variational Bayes*, UAI 1999.
 # Bishop, *Pattern Recognition and Machine Learning*, chapter 10, 2006. Blei & Jordan, *Variational inference for

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...data.chunk import Chunk
 from ...models.families.family import Family
 from ...models.families.missing_values import log_prob_of_rows
-from ...models.mixtures.e_step import allowed
+from ...models.mixtures.e_step import label_log_mask
 
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
 
@@ -24,7 +24,7 @@ def pointwise_log_likelihood(view: View, chunks: Sequence[Chunk]) -> Float[Tenso
     for chunk in chunks:
         joint = log_prob_of_rows(family, chunk.x) + log_weights
         if chunk.labels is not None:
-            joint = joint + allowed(chunk.labels, len(log_weights))
+            joint = joint + label_log_mask(chunk.labels, len(log_weights))
         each = torch.logsumexp(joint, -1)
         found.append(each if chunk.weights is None else each * chunk.weights)
     return torch.cat(found)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...models import BayesianMixture, PosteriorDraws, Rows
 from ...models.bayesian.parameter_sites import Theta, stack_draws
 from ...models.families.missing_values import log_prob_of_rows as log_prob
-from ...models.mixtures.e_step import allowed
+from ...models.mixtures.e_step import label_log_mask
 from .data_bound import data_bound
 from .relabel import relabel
 from .unconstrained_posterior import LogJoint, gaussian_bound, split_draws
@@ -156,7 +156,7 @@ class NUTSSteps:
         """The draws with components in an order that agrees."""
         model, names = self.model, self.model.beliefs.supports()
         chunk = self.rows.sample(torch.Generator().manual_seed(0), LABEL_ROWS)
-        known = 0.0 if chunk.labels is None else allowed(chunk.labels, model.beliefs.components)
+        known = 0.0 if chunk.labels is None else label_log_mask(chunk.labels, model.beliefs.components)
         joints = [log_prob(family, chunk.x) + weights + known for family, weights in model.views(theta)]
         order = relabel(torch.stack(joints).softmax(-1), model.exchangeable(self.rows.labels))
         own = model.beliefs.relabel({name: theta[name] for name in names}, order)

@@ -13,7 +13,7 @@ from torch.distributions import biject_to
 from ...models import BayesianMixture, Rows
 from ...models.bayesian.parameter_sites import Theta, sites_log_prob
 from ...models.families.missing_values import log_prob_of_rows as log_prob
-from ...models.mixtures.e_step import allowed
+from ...models.mixtures.e_step import label_log_mask
 
 BOUND_DRAWS = 2000  # draws of the Gaussian by which its bound is estimated
 
@@ -44,7 +44,7 @@ class LogJoint:
         for chunk in self.chunks:
             terms = log_prob(family, chunk.x) + log_weights
             if chunk.labels is not None:
-                terms = terms + allowed(chunk.labels, terms.shape[-1])
+                terms = terms + label_log_mask(chunk.labels, terms.shape[-1])
             rows = terms.logsumexp(-1)
             total = total + (rows.sum() if chunk.weights is None else rows @ chunk.weights)
         return (

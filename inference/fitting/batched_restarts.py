@@ -92,7 +92,7 @@ def run_batched(
             results[restart] = run
             if best is None or (run.bounds[-1], -restart) > (best[1].bounds[-1], -best[0]):
                 best = restart, run
-                batch.write(i, model)
+                batch.copy_into(i, model)
         if len(going) < len(running):
             running, kept = [running[i] for i in going], torch.tensor(going, dtype=torch.long)
             statistics = batch.keep(kept, statistics)

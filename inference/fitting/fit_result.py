@@ -94,6 +94,7 @@ class Fit(Generic[Model]):
         model = vars(self).get("model")
         # hasattr: the name may be any that a user types
         hint = (
+            # any attribute of any model, to say where it is
             f": it belongs to the model, fit.model.{name}" if not name.startswith("_") and hasattr(model, name) else ""
         )
         raise AttributeError(f"a Fit has no {name!r}{hint}")

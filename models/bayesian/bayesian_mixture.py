@@ -19,8 +19,9 @@ from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..families.observed_values import ObservedValues
-from ..mixtures.e_step import allowed
-from ..module import Recorded, local_params
+from ..mixtures.e_step import label_log_mask
+from ..module import Recorded
+from ..param_store import local_params
 from .dirichlet_weights import DirichletWeights
 from .exchangeable_labels import ExchangeableLabels
 from .fresh_family import fresh_family
@@ -143,7 +144,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         Sites: weights (or sticks), those of theta, such as loc and covariance of a Gaussian, and z. Arguments as in
         `Mixture.model`.
         """
-        x, weights, labels, scale = self._intake(x, weights, labels, rows)
+        x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         shares: Theta = {}
         draw_sites(self.shares.prior(shares), shares, pyro.sample)
         theta: Theta = {}
@@ -164,11 +165,11 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
 
         q(z | x) is the E-step of the conjugate q, else p(z | x, theta) at the theta that was drawn. It is detached.
         """
-        x, weights, labels, scale = self._intake(x, weights, labels, rows)
+        x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         family, log_weights = self.q.guide_sites()
         with torch.no_grad():
             joint = log_prob_of_rows(family, x) + log_weights
-            joint = joint if labels is None else joint + allowed(labels, len(log_weights))
+            joint = joint if labels is None else joint + label_log_mask(labels, len(log_weights))
             logits = torch.where(joint.amax(-1, keepdim=True) > -torch.inf, joint, log_weights)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
@@ -215,8 +216,8 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) of the conjugate q; of others E_q[log p(x | theta)], a
         mean over draws. Arguments as in `bound`.
         """
-        x = self._table(x)
-        joint = self._log_joints(x, self._known(labels, len(x)))
+        x = self._checked_table(x)
+        joint = self._log_joints(x, self._checked_labels(labels, len(x)))
         return torch.logsumexp(joint, -1).mean(0)
 
     def global_term(self) -> Float[Tensor, ""]:

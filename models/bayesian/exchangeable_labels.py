@@ -83,7 +83,7 @@ class ExchangeableLabels(MixtureWithPosterior):
             >>> model.family.rate.flatten().round(decimals=1).tolist()
             [8.4, 1.6]
         """
-        order = self._ordered(order)
+        order = self._checked_order(order)
         moved = ~self.exchangeable()[torch.arange(self._k), order]
         if moved.any():
             j = int(moved.nonzero()[0])

@@ -21,7 +21,7 @@ from torch.distributions import constraints
 
 from ..contract import Statistics
 from ..families.family import Family
-from ..module import empty_param_store
+from ..param_store import empty_param_store
 from ..random_state import fixed_seed
 from .map_m_step import maximize_log_joint
 from .monte_carlo_posterior import MonteCarloPosterior

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
-from ..mixtures.e_step import allowed
+from ..mixtures.e_step import label_log_mask
 from ..mixtures.mixture import Mixture
 from .closed_form_posterior import ClosedFormPosterior
 from .dirichlet_weights import DirichletWeights
@@ -115,7 +115,7 @@ class MixtureWithPosterior(Mixture):
     # inside
 
     @property
-    def _kind(self) -> Family:
+    def _row_family(self) -> Family:
         return self._blank_family
 
     @property
@@ -140,7 +140,7 @@ class MixtureWithPosterior(Mixture):
         made.schema = self.schema
         return made
 
-    def _thin(self) -> Bool[Tensor, " k"]:
+    def _collapsed_components(self) -> Bool[Tensor, " k"]:
         with torch.enable_grad():  # a parameter without gradient would count as frozen, which may be as thin as it is
             family, log_weights = self.q.views()[0]
         return family.collapsed(log_weights.detach().exp())
@@ -149,7 +149,7 @@ class MixtureWithPosterior(Mixture):
         """log weights + log p(x | z = k) at each view of q."""
         self._require_parameters()
         joint = torch.stack([log_prob_of_rows(family, x) + log_weights for family, log_weights in self.q.views()])
-        return joint if labels is None else joint + allowed(labels, joint.shape[-1])
+        return joint if labels is None else joint + label_log_mask(labels, joint.shape[-1])
 
     def _log_joint(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         """The same of one view; with several, the log of the mean responsibilities."""
@@ -161,7 +161,7 @@ def _mixture_state(family: Family, made: Mixture, weights: Tensor) -> dict[str, 
     """The state of the mixture `made` with these weights and the parameters and buffers of this view of a family."""
     made.weights = weights
     state = made.state_dict()
-    for path in made.family._names():
+    for path in made.family._parameters_by_path():
         where, _, name = path.rpartition(".")
         part: Any = family.get_submodule(where)
         state[f"family.{path}_unconstrained"] = part.unconstrained(name).detach()

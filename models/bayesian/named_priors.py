@@ -37,11 +37,11 @@ class NamedPriors(PriorAndPosterior):
     def __init__(self, family: Family, prior: Mapping[str, Distribution]):
         super().__init__()
         made = fresh_family(family)
-        own = made._names()
+        own = made._parameters_by_path()
         self._k = family.components
         self.paths: dict[str, str] = {}
         for name, distribution in prior.items():
-            (path,) = made._called([name])
+            (path,) = made._parameters_named([name])
             if not isinstance(distribution, TorchDistributionMixin):
                 raise ValueError(f"the prior of {name} is {distribution!r}, expected one of pyro.distributions")
             self.paths[name] = path

@@ -90,7 +90,7 @@ class ParameterDraws(MixtureWithPosterior):
             >>> model.draw_labels([[0.0], [9.0]], draws=3, seed=0).tolist()
             [[0, 1], [0, 1], [0, 1]]
         """
-        x = self._table(x)
+        x = self._checked_table(x)
         with fixed_seed(seed):
             views = self.views(self.draw(draws))
             return torch.stack([dist.Categorical(logits=log_prob_of_rows(f, x) + w).sample() for f, w in views])
@@ -115,7 +115,7 @@ class ParameterDraws(MixtureWithPosterior):
             >>> tuple(model.log_likelihood(model.draw(100, seed=0), x).shape)
             (100, 6)
         """
-        x = self._table(x)
+        x = self._checked_table(x)
         return torch.stack([torch.logsumexp(log_prob_of_rows(f, x) + weights, -1) for f, weights in self.views(theta)])
 
     @torch.no_grad()

@@ -35,7 +35,7 @@ class PosteriorPredictive(ParameterDraws):
         """
         with torch.no_grad():
             self._require_parameters()
-            return self.q.log_predictive(self._table(x))
+            return self.q.log_predictive(self._checked_table(x))
 
     def sample(self, n: int, seed: int | None = None, labels: bool = False) -> Any:
         """Rows from the posterior predictive distribution.
@@ -88,7 +88,7 @@ class PosteriorPredictive(ParameterDraws):
             >>> tuple(model.draw_missing([[0.0, float("nan")]], draws=5, seed=0).shape)
             (5, 1, 2)
         """
-        x = self._table(x)
+        x = self._checked_table(x)
         with fixed_seed(seed):
             theta = self.draw(draws)
             each = [self.mixture({name: value[i] for name, value in theta.items()}) for i in range(int(draws))]

@@ -59,7 +59,7 @@ class ProductPosterior(PriorAndPosterior):
         return {
             f"parts.{g}.{path}": value
             for g, part in enumerate(self._parts)
-            for path, value in part.values(self._own(theta, g)).items()
+            for path, value in part.values(self._theta_of_group(theta, g)).items()
         }
 
     def start(
@@ -131,13 +131,13 @@ class ProductPosterior(PriorAndPosterior):
     def _columns(self) -> list[list[int]]:
         return [list(group) for group in self.likelihood.columns]  # type: ignore[union-attr]
 
-    def _own(self, theta: Theta, g: int) -> Theta:
+    def _theta_of_group(self, theta: Theta, g: int) -> Theta:
         end = f"_{g}"
         return {name.removesuffix(end): value for name, value in theta.items() if name.endswith(end)}
 
     def _sites(self, sites_of: Callable[[PriorAndPosterior, Theta], Sites], theta: Theta) -> Sites:
         for g, part in enumerate(self._parts):
-            own = self._own(theta, g)
+            own = self._theta_of_group(theta, g)
             for name, distribution in sites_of(part, own):
                 yield f"{name}_{g}", distribution
                 own[name] = theta[f"{name}_{g}"]

@@ -34,10 +34,10 @@ class VariationalBayes(MixtureWithPosterior):
             ArithmeticError: a row has probability zero under every component.
             TypeError: q is neither in closed form nor a point.
         """
-        rows, weights, labels = self._summed(x, weights, labels)
+        rows, weights, labels = self._rows_to_sum(x, weights, labels)
         self._require_parameters()
         family, log_weights = self.q.e_step_view()
-        return self._possible(x, sum_blocks(family, log_weights, rows, weights, labels, dtype))
+        return self._require_possible(x, sum_blocks(family, log_weights, rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
@@ -92,7 +92,7 @@ class VariationalBayes(MixtureWithPosterior):
                 f"{frozen[0].removesuffix('_unconstrained')} is frozen, expected a q that can move: give what is known "
                 "a narrow prior, or fit a Mixture"
             )
-        rows, moments = self._looked_at(x, weights)
+        rows, moments = self._rows_to_fit(x, weights)
         if self.q.is_sampled:
             self.q.start_at({})  # raises the error that says why not
         if self.q.is_set and not redraw:

@@ -50,7 +50,7 @@ def check_takes_missing(name: str, family: Family, x: Tensor, r: Tensor, generat
 
 def check_allows_frozen(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     """AllowsFrozen: with any one parameter frozen, M-steps find the best of the others."""
-    for path in family._names():
+    for path in family._parameters_by_path():
         held = copy.deepcopy(family)
         held.start(x, r.flip(1))  # another value than the best for r
         check_maximize(f"{name}, {path} frozen", held.freeze(path), x, r)
@@ -112,7 +112,9 @@ def check_expected_log_prob(name: str, family: Family, x: Tensor, r: Tensor) -> 
     family = copy.deepcopy(family)
     with restore_frozen(family):
         family.start(x, r.flip(1))  # where the gradient is not zero
-    parameters = {label: parameter for label, parameter in family._names().items() if parameter.requires_grad}
+    parameters = {
+        label: parameter for label, parameter in family._parameters_by_path().items() if parameter.requires_grad
+    }
     total = family.summarize(x, r).detach()
     with torch.enable_grad():
         expected = family.expected_log_prob(r.sum(0), total)

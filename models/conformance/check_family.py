@@ -9,7 +9,7 @@ import torch
 
 from ...data.rows import Rows
 from ..families.family import Family
-from ..mixtures.starts import softened
+from ..mixtures.starts import soft_responsibilities
 from .check_abilities import (
     check_allows_frozen,
     check_conjugate,
@@ -80,7 +80,7 @@ def _check(name: str, family: Family, x: Any, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randperm(len(x), generator=generator)[:k]
     locations = family.coordinates(x, rows.moments)
-    r = softened(locations, locations[centres], 0.3)
+    r = soft_responsibilities(locations, locations[centres], 0.3)
     r = r * torch.rand(len(x), 1, generator=generator, dtype=r.dtype)
     family.set_units(x[centres], rows.moments)
     family.start(x, r)

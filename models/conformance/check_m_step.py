@@ -84,7 +84,9 @@ def check_maximize(name: str, family: Family, x: Tensor, r: Tensor, which: str =
 
 
 def _check_slopes(name: str, family: Family, x: Tensor, r: Tensor, flat: float) -> None:
-    parameters = {label: parameter for label, parameter in family._names().items() if parameter.requires_grad}
+    parameters = {
+        label: parameter for label, parameter in family._parameters_by_path().items() if parameter.requires_grad
+    }
     if not parameters:
         return
     with torch.enable_grad():

@@ -47,10 +47,10 @@ class ChecksTables(Recorded):
         x = conform(x, self)
         own = next(self.parameters(), torch.zeros(()))
         tensor = as_tensor(x, self.features).to(own.device, own.dtype)
-        self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
+        self._require_supported(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
-    def _allow(
+    def _require_supported(
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:
         """Raise ValueError if x has values that the model cannot give.
@@ -72,7 +72,7 @@ class ChecksTables(Recorded):
                 "fit a Mixture"
             )
 
-    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple[Tensor, Any]:
+    def _pair_arguments(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple[Tensor, Any]:
         """Checked rows of positive weight, and the factor of each one's terms."""
         x = self.checked(x, labels)
         weights = as_weights(weights, len(x))

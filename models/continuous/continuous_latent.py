@@ -16,7 +16,8 @@ from torch.distributions import Distribution
 
 from ...data.chunked_methods import by_chunks
 from ...data.moments import Spread
-from ..module import device_of, local_params, on_the_cpu
+from ..module import device_of, on_the_cpu
+from ..param_store import local_params
 from ..random_state import fixed_seed, gpus
 from .checked_tables import ChecksTables
 from .distribution_views import mean_or_mode
@@ -166,7 +167,7 @@ class ContinuousLatent(ChecksTables):
         Returns:
             The draw of z, (n, latent).
         """
-        x, scale = self._intake(x, weights, labels, rows)
+        x, scale = self._pair_arguments(x, weights, labels, rows)
         prior = dist.Normal(x.new_zeros(self.latent), x.new_ones(self.latent)).to_event(1)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             z = pyro.sample("z", prior)
@@ -176,7 +177,7 @@ class ContinuousLatent(ChecksTables):
     @local_params
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ encode(x). Arguments and result as in `model`."""
-        x, scale = self._intake(x, weights, labels, rows)
+        x, scale = self._pair_arguments(x, weights, labels, rows)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             return pyro.sample("z", self.encode(x))  # type: ignore[arg-type]
 

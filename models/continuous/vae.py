@@ -131,7 +131,7 @@ class VAE(ContinuousLatent):
         rows = self._learn_table(x, weights)
         spread = rows.spread  # first, because it says which value is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.row_numbers)
+            self._require_supported(chunk.x, rows.columns, chunk.row_numbers)
         require_precision(spread, next(self.parameters(), torch.zeros(())).dtype)
         if self.anchored and not redraw:
             return
@@ -167,7 +167,7 @@ class VAE(ContinuousLatent):
 
     # inside
 
-    def _allow(
+    def _require_supported(
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:
         """Raise ValueError if x holds what the decoder cannot give; numbers: of the rows."""

@@ -15,7 +15,7 @@ def repeat(family: Family, copies: int) -> Family:
     on a new dim 0."""
     repeated = copy.deepcopy(family)
     set_copies(repeated, copies)
-    for part in _families(repeated):
+    for part in _families_inside(repeated):
         shared = [part.unconstrained(name) for name in part._pyro_params if name in part.shared]
         for tensor in _own_tensors_of(part):
             stacked = tensor.data.expand(copies, *tensor.shape)
@@ -25,16 +25,16 @@ def repeat(family: Family, copies: int) -> Family:
 
 def set_copies(family: Family, copies: int) -> None:
     """Say how many copies a family, and each family inside it, holds."""
-    for part in _families(family):
+    for part in _families_inside(family):
         part.copies = copies
 
 
 def own_tensors(family: Family) -> list[Tensor]:
     """The tensors that each copy has for itself: all parameters, and the buffers that are not `shared`."""
-    return [tensor for part in _families(family) for tensor in _own_tensors_of(part)]
+    return [tensor for part in _families_inside(family) for tensor in _own_tensors_of(part)]
 
 
-def _families(family: Family) -> Iterator[Family]:
+def _families_inside(family: Family) -> Iterator[Family]:
     """The family and all inside it."""
     return (part for part in family.modules() if isinstance(part, Family))
 

@@ -7,7 +7,7 @@ Gaussians (`gaussian_pass`), Gaussians with missing values (`gaussian_conditiona
 the
 E-step as a `visit.Visit`.
 
-A new pass offers the methods of `visit.CompiledPass`, comes with a test against a slow version in tests/reference.py,
+A new pass offers the methods of `visit.CompiledPass`, comes with a test against a slow version in `tests/reference.py`,
 and
 gives the same sums to the bit for any number of threads. Modules here import `lowerbound.data`, `models.contract` and
 each other; they know no family and no model.

@@ -1,4 +1,4 @@
-"""The E-step over many rows: responsibilities, and what the M-step needs of them, block by block."""
+"""The E-step over many rows: the sums of responsibilities that the M-step needs, block by block."""
 
 from __future__ import annotations
 
@@ -24,14 +24,22 @@ def sum_blocks(
     labels: Int[Tensor, " n"] | None,
     dtype: torch.dtype | None = None,
 ) -> Statistics:
-    """The statistics of rows x (n, d) in the mixture of `family` with these log weights, at the parameters as they
-    stand. Nothing of size (n, k) is kept. The bound is not finite if a row is impossible under every component, or
-    holds what the family cannot give.
+    """The statistics of rows x in the mixture of `family` with these weights. Nothing of size (n, k) is kept.
 
-    Of a family of several `copies` with log weights (copies, k), the statistics of each by itself, side by side: weight
-    (copies * k,), total (copies * k, s), bound (copies,).
+    The bound is not finite if a row has probability zero under every component, or a value that the family does not
+    support.
 
-    dtype: what to compute in, where the family can; sums are in float64 all the same.
+    Args:
+        family: the components, at their present parameters. It may hold several copies side by side.
+        log_weights: (k,) log weights of the mixture; (copies, k) for a family of several copies.
+        x: (n, d) rows, with NaN where a value is missing.
+        weights: (n,) row weights, or None for ones.
+        labels: (n,) known components, -1 where unknown, or None.
+        dtype: the precision to compute in, if the family can; sums are in float64 in any case.
+
+    Returns:
+        `Statistics`. Of several copies, those of each copy side by side: weight (copies * k,), total (copies * k, s),
+        bound (copies,).
     """
     return _sum(family, family.visit() if dtype is None else family.visit_in(dtype), log_weights, x, weights, labels)
 
@@ -48,22 +56,22 @@ def _sum(
         found = Statistics(*visit.compiled().sum(x, log_weights, weights, labels), _weight(x, weights))
         if found.bound.isfinite().all():
             return found
-    gone = x.isnan().any(1) if family.takes_missing and x.sum().isnan() else x.new_zeros(0, dtype=torch.bool)
-    if not gone.any():
+    incomplete = x.isnan().any(1) if family.takes_missing and x.sum().isnan() else x.new_zeros(0, dtype=torch.bool)
+    if not incomplete.any():
         return _by_blocks(family, visit, log_weights, x, weights, labels)
-    if math.isnan(family.nan_if_unsupported(x[gone])):  # a group of columns may take none
-        nothing, bound = family.summarize(x[:0], x.new_zeros(0, log_weights.numel())), torch.nan * log_weights.sum(-1)
-        return Statistics(torch.nan * log_weights.flatten(), nothing, bound, _weight(x, weights))
+    if math.isnan(family.nan_if_unsupported(x[incomplete])):  # a group of columns may not take missing values
+        empty, bound = family.summarize(x[:0], x.new_zeros(0, log_weights.numel())), torch.nan * log_weights.sum(-1)
+        return Statistics(torch.nan * log_weights.flatten(), empty, bound, _weight(x, weights))
 
-    def some(rows: Tensor) -> tuple[Any, Any, Any]:
+    def part_of(rows: Tensor) -> tuple[Any, Any, Any]:
         return x[rows], None if weights is None else weights[rows], None if labels is None else labels[rows]
 
     def visit_missing(x: Tensor) -> tuple[Tensor, Summarize]:
         log_prob, summarize = family.visit_missing(x)
         return log_prob.detach(), summarize
 
-    torn = _by_blocks(family, Visit(visit_missing), log_weights, *some(gone))
-    return torn if gone.all() else torn + _sum(family, visit, log_weights, *some(~gone))
+    found = _by_blocks(family, Visit(visit_missing), log_weights, *part_of(incomplete))
+    return found if incomplete.all() else found + _sum(family, visit, log_weights, *part_of(~incomplete))
 
 
 def _weight(x: Tensor, weights: Tensor | None) -> Tensor:
@@ -78,12 +86,12 @@ def _by_blocks(
     weights: Float[Tensor, " n"] | None,
     labels: Int[Tensor, " n"] | None,
 ) -> Statistics:
-    """By torch, block by block."""
+    """The statistics computed by torch, one block of rows at a time."""
     if not len(x):
         weight = x.new_zeros(log_weights.numel())
         total = family.summarize(x, x.new_zeros(0, len(weight)))
         return Statistics(weight, total, x.new_zeros(log_weights.shape[:-1]), _weight(x, weights))
-    # blocks stay in a processor's cache; to a GPU each is a handful of calls, which a whole chunk costs as well
+    # on a CPU a block stays in the cache; on a GPU the calls cost the same for a block as for all rows
     size = max(1, family.block_rows // family.copies) if x.is_cpu else len(x)
     weight: Any = 0.0
     bound: Any = 0.0
@@ -92,9 +100,9 @@ def _by_blocks(
         block = slice(start, start + size)
         log_prob, summarize = visit.block(x[block])  # (n, k)
         joint = log_prob.T.unflatten(0, log_weights.shape)  # (*copies, k, n): reductions over k run along memory
-        joint = joint + log_weights.unsqueeze(-1)  # not in place: it may be the family's own memory
+        joint = joint + log_weights.unsqueeze(-1)  # not in place: log_prob may be memory that the family keeps
         if labels is not None:
-            joint += allowed(labels[block], log_weights.shape[-1]).T
+            joint += label_log_mask(labels[block], log_weights.shape[-1]).T
         peak = joint.amax(-2).clamp_(min=1e-8 * torch.finfo(joint.dtype).min)
         # 2^(log2(e) (joint - peak)): powers of 2 take torch a third of the time of powers of e
         share = torch.add((-LOG2_E * peak).unsqueeze(-2), joint, alpha=LOG2_E, out=joint).exp2_()
@@ -105,14 +113,14 @@ def _by_blocks(
             part *= weights[block]
             evidence *= weights[block]
         share *= part.unsqueeze(-2)
-        share = share.flatten(0, -2)  # (members, n)
+        share = share.flatten(0, -2)  # (copies * k, n)
         weight = weight + share.sum(1, dtype=x.dtype)
         bound = bound + evidence.sum(-1, dtype=x.dtype)
         total = total + summarize(share.T)
     return Statistics(weight, visit.collect(total), bound, _weight(x, weights))
 
 
-def allowed(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:
-    """0 where z = k agrees with the label or there is none (-1), else -inf."""
+def label_log_mask(labels: Int[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:
+    """What to add to log p(x, z): 0 where z = k agrees with the label or there is none (-1), else -inf."""
     agrees = (labels < 0).unsqueeze(-1) | (labels.unsqueeze(-1) == torch.arange(k, device=labels.device))
     return torch.where(agrees, 0.0, -torch.inf).to(torch.float64)

@@ -39,7 +39,7 @@ class FillsMissing(ChecksRows):
         Raises:
             ValueError: the mean of a column does not exist under the family.
         """
-        rows = self._table(x)
+        rows = self._checked_table(x)
         names = self.schema or Schema.plain(rows.shape[1])
         table = conform(x, self) if isinstance(x, pd.DataFrame) else names.frame(rows.numpy())
         return impute_rows(self.family, rows, torch.softmax(self._logits(rows, None), -1), table)
@@ -59,7 +59,7 @@ class FillsMissing(ChecksRows):
         Returns:
             (m, n, d).
         """
-        x = self._table(x)
+        x = self._checked_table(x)
         if not isinstance(draws, Integral) or draws < 1:
             raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
         incomplete = x.isnan().any(1)

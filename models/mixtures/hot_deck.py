@@ -7,29 +7,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def donated(
+def fill_from_cluster(
     x: Float[Tensor, "n d"],
     cluster: Int[Tensor, " n"],
     mass: Float[Tensor, " n"],
     generator: torch.Generator,
 ) -> Float[Tensor, "n d"]:
-    """Each missing cell filled with one that is seen in its column, drawn by `mass` from the rows of the same cluster,
-    or where none has it from all: values that every family can take, as varied as the data.
+    """x with each missing value replaced by an observed value of the same column, drawn from the rows of its cluster.
 
-    Raises ValueError for a column without any value.
+    If no row of the cluster has a value in this column, all rows are candidates. The values filled in are ones that
+    every family accepts, and vary as much as the data.
+
+    Args:
+        x: (n, d) rows with NaN where a value is missing.
+        cluster: (n,) the cluster of each row.
+        mass: (n,) row weights; a value is drawn with probability proportional to the weight of its row.
+        generator: what the values are drawn from.
+
+    Raises:
+        ValueError: a column has no value in any row of positive weight.
     """
     filled = x.clone()
     for column in x.isnan().any(0).nonzero().squeeze(1).tolist():
-        gone = x[:, column].isnan()
-        everywhere = torch.where(gone, 0.0, mass)
-        if not (everywhere > 0).any():
+        missing = x[:, column].isnan()
+        donors = torch.where(missing, 0.0, mass)
+        if not (donors > 0).any():
             raise ValueError(
-                f"column {column} has no value in any of the rows that the start looks at, expected some: drop it"
+                f"column {column} has no value in any of the rows that the start is drawn from, expected some: drop it"
             )
-        for j in cluster[gone].unique().tolist():
-            mine = gone & (cluster == j)
-            near = torch.where(cluster == j, everywhere, 0.0)
-            share = near if (near > 0).any() else everywhere
-            drawn = torch.multinomial(share, int(mine.sum()), replacement=True, generator=generator)
-            filled[mine, column] = x[drawn, column]
+        for j in cluster[missing].unique().tolist():
+            to_fill = missing & (cluster == j)
+            same_cluster = torch.where(cluster == j, donors, 0.0)
+            probability = same_cluster if (same_cluster > 0).any() else donors
+            drawn = torch.multinomial(probability, int(to_fill.sum()), replacement=True, generator=generator)
+            filled[to_fill, column] = x[drawn, column]
     return filled

@@ -1,4 +1,4 @@
-"""k-means: hard assignment to the nearest centre, as the mixture it is a limit of."""
+"""k-means: a mixture of equal spherical Gaussians, with each row assigned to its nearest centre."""
 
 from __future__ import annotations
 
@@ -15,25 +15,48 @@ from ...data.moments import Moments
 from ..contract import Statistics
 from ..families.gaussian import Gaussian
 from ..kernels.parallel_rows import can_compile
-from .e_step import allowed
+from .e_step import label_log_mask
 from .hard_statistics import HardStatistics
 from .mixture import Mixture
-from .nearest_centre import Nearest
+from .nearest_centre import NearestCentre
 
-BLOCK_CELLS = 1 << 21  # of rows less centres, looked at together where that is not compiled
+BLOCK_DIFFERENCES = 1 << 21  # n k d, the numbers in the differences of a block of rows and all centres
 
-LEAST_SCALE = 1e-12  # of the data's spread: where every row is a centre
+LEAST_SCALE = 1e-12  # relative to the spread of the data: the scale where every row is a centre
 
 
 class KMeans(Mixture):
-    """k centres, each row going to the nearest: a mixture of k equally likely Gaussians of one spherical variance whose
-    guide is not the posterior but its largest component.
+    """k-means: the centres that minimize the sum over rows of the squared distance to the nearest centre.
 
-    The bound of a row is log(1 / k) + log N(x; nearest centre, scale^2 I), below log p(x) by what a row's other
-    components hold. `fit(KMeans(3, 4), x, EM(), restarts=10)` alternates the two steps of k-means: assign, and move the
-    centres to the means of their rows (with scale^2 = distortion / (rows * columns)); each lowers the distortion.
-    Centres: `loc` (k, d). An empty cluster takes the row furthest from its centre. MacQueen (1967); Lloyd (1982);
-    as classification EM, Celeux & Govaert, Computational Statistics & Data Analysis 14 (1992), 315-332.
+    It is a mixture of k Gaussians with equal weights and one spherical variance. Its guide is not the posterior: it
+    assigns each row to the component of the nearest centre. The bound of a row is log(1 / k) + log N(x; nearest centre,
+    scale^2 I), which is below log p(x) because it leaves out the other components.
+
+    `fit(KMeans(3, 4), x, EM(), restarts=10)` alternates the two steps of k-means: assign the rows, and move each centre
+    to the mean of its rows, with scale^2 = distortion / (rows * columns). Each step lowers the distortion or leaves it.
+    An empty cluster takes the row furthest from its centre.
+
+    Parameters: `loc` (k, d), the centres, and `family.scale` (), a standard deviation, both in the units of the data.
+    The weights are 1 / k and stay.
+
+    Args:
+        components: k, the number of centres.
+        features: d, the number of columns of x.
+
+    Raises:
+        ValueError: components or features is not a whole number of at least 1.
+
+    Example:
+        >>> from lowerbound.inference import EM, fit
+        >>> from lowerbound.models import KMeans
+        >>> x = [[0.0], [2.0], [20.0], [22.0]]
+        >>> model = fit(KMeans(components=2, features=1), x, EM()).model
+        >>> sorted(model.loc.flatten().detach().round(decimals=3).tolist()), round(model.distortion(x).item(), 3)
+        ([1.0, 21.0], 4.0)
+
+    References:
+        Lloyd, IEEE Transactions on Information Theory 28 (1982), 129-137. As classification EM: Celeux and Govaert,
+        Computational Statistics & Data Analysis 14 (1992), 315-332.
     """
 
     softness = 0.0
@@ -41,21 +64,23 @@ class KMeans(Mixture):
 
     def __init__(self, components: int, features: int):
         super().__init__(Gaussian(components, features, "tied-spherical"))
-        self.weights_unconstrained.requires_grad_(False)  # equal, and not to be learnt
+        self.weights_unconstrained.requires_grad_(False)  # they are equal by definition
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weights" and "weights_unconstrained" in self._parameters:
-            raise ValueError("the weights of KMeans are equal: for others take GaussianMixture(k, d, 'tied-spherical')")
+            raise ValueError(
+                "the weights of KMeans are equal: for other weights use GaussianMixture(k, d, 'tied-spherical')"
+            )
         super().__setattr__(name, value)
 
     @property
     def takes_missing(self) -> bool:
-        """It does not: GaussianMixture(k, d, "tied-spherical") does."""
+        """False: KMeans takes no missing values. GaussianMixture(k, d, "tied-spherical") does."""
         return False
 
     @property
     def loc(self) -> Float[Tensor, "k d"]:
-        """The centres."""
+        """The centres, (k, d), in the units of the data: the parameter `family.loc`."""
         return self.family.loc  # type: ignore[return-value]
 
     @loc.setter
@@ -64,48 +89,91 @@ class KMeans(Mixture):
 
     @torch.no_grad()
     def distortion(self, x: Any, weights: Any = None) -> Float[Tensor, ""]:
-        """J: the sum over rows of the squared distance to the nearest centre, in squared units of the data."""
+        """The sum over rows of row weight times the squared distance to the nearest centre.
+
+        Args:
+            x: (n, d) rows.
+            weights: (n,) row weights, or None for ones.
+
+        Returns:
+            A number, in squared units of the data. scikit-learn calls it inertia.
+
+        Example:
+            >>> from lowerbound.models import KMeans, seed
+            >>> x = [[0.0], [2.0], [20.0]]
+            >>> model = seed(KMeans(components=2, features=1), x)
+            >>> model.loc = [[1.0], [20.0]]
+            >>> model.distortion(x).item()
+            2.0
+        """
         return self.expect(x, weights).distortion
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """log p(x, z) at the nearest centre, differentiable in the parameters."""
-        x = self._table(x)
-        return self._log_joint(x, self._known(labels, len(x))).amax(-1)
+        """log p(x, z) of each row in nats, (n,), with z the nearest centre: differentiable in the parameters.
+
+        Args:
+            x: (n, d) rows.
+            labels: (n,) known components, -1 where unknown, or None.
+        """
+        x = self._checked_table(x)
+        return self._log_joint(x, self._checked_labels(labels, len(x))).amax(-1)
 
     # the two steps
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Compile what the assignment needs, or load it, so that this takes no time later."""
+        """Compile or load the kernel of the assignment, so that no fit is timed with it."""
         if can_compile(rows := torch.zeros_like(self.loc)):
-            Nearest(rows).assigned(rows, None, None)
+            NearestCentre(rows).hard_sums(rows, None, None)
 
     @torch.no_grad()
     def expect(
         self, x: Any, weights: Any = None, labels: Any = None, dtype: torch.dtype | None = None
     ) -> HardStatistics:
-        """Assign each row to the nearest centre (or where its label says) and sum what leads from there to the row: in
-        float64, whatever the dtype, since nearly equal distances are told apart."""
-        rows, weights, labels = self._summed(x, weights, labels)
-        labels = None if labels is None or bool((labels < 0).all()) else labels  # none known: to the bit as without
-        nearest = Nearest(self.loc.detach())
-        if nearest.sharp and can_compile(rows):
-            return self._possible(x, self._statistics(*nearest.assigned(rows, weights, labels)))
-        size = max(256, BLOCK_CELLS // self.loc.numel()) if rows.is_cpu else max(1, len(rows))
+        """E-step: assign each row to its nearest centre, or to its label, and sum the differences (row - centre).
+
+        Args:
+            x: (n, d) rows.
+            weights: (n,) row weights, or None for ones.
+            labels: (n,) known components, -1 where unknown, or None.
+            dtype: has no effect: nearly equal distances are told apart only in float64.
+
+        Returns:
+            `HardStatistics`: the sums of each cluster, the distortion, the bound in nats and the rows furthest from
+            their centres.
+        """
+        rows, weights, labels = self._rows_to_sum(x, weights, labels)
+        labels = None if labels is None or bool((labels < 0).all()) else labels  # the same bits as without labels
+        nearest = NearestCentre(self.loc.detach())
+        if nearest.product_is_accurate and can_compile(rows):
+            return self._require_possible(x, self._statistics(*nearest.hard_sums(rows, weights, labels)))
+        size = max(256, BLOCK_DIFFERENCES // self.loc.numel()) if rows.is_cpu else max(1, len(rows))
         blocks = [slice(start, start + size) for start in range(0, max(1, len(rows)), size)]
 
-        def some(part: Tensor | None, block: slice) -> Tensor | None:
-            return None if part is None else part[block]
+        def part_of(values: Tensor | None, block: slice) -> Tensor | None:
+            return None if values is None else values[block]
 
-        parts = [self._assign(nearest, rows[block], some(weights, block), some(labels, block)) for block in blocks]
-        return self._possible(x, HardStatistics.of(parts))
+        parts = [
+            self._assign(nearest, rows[block], part_of(weights, block), part_of(labels, block)) for block in blocks
+        ]
+        return self._require_possible(x, HardStatistics.merge(parts))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
-        """Centres to the means of their rows, scale^2 to the mean squared distance of a cell. Of the rows furthest from
-        their centres, each empty cluster takes one, which leaves its own. Frozen centres stay."""
+        """M-step: each centre moves to the mean of its rows, and scale^2 = distortion / (rows * columns).
+
+        Each empty cluster takes one of the rows furthest from their centres. That row leaves its cluster, unless it is
+        the only one there. Frozen parameters stay.
+
+        Args:
+            statistics: what `expect` returns, summed over all rows.
+            length: has no effect: the step is exact.
+
+        Raises:
+            TypeError: the statistics are not those of `KMeans.expect`.
+        """
         if not isinstance(statistics, HardStatistics):
-            raise TypeError(f"got {type(statistics).__name__}, expected the HardStatistics of KMeans.expect")
+            raise TypeError(f"got {type(statistics).__name__}, expected what KMeans.expect returns")
         weight, total, distortion = statistics.weight.clone(), statistics.total.clone(), statistics.distortion
         centres = self.loc.detach().clone()
         empty = (weight == 0).nonzero().squeeze(1).tolist()
@@ -121,7 +189,7 @@ class KMeans(Mixture):
         step = total / weight.clamp(min=torch.finfo(weight.dtype).tiny).unsqueeze(1)
         if not frozen:
             self.loc = centres + step
-            distortion = distortion - weight @ step.square().sum(1)  # the mean is nearer to its rows than other points
+            distortion = distortion - weight @ step.square().sum(1)  # of all points the mean has the least distortion
         cells = statistics.total_weight * centres.shape[1]
         least = (LEAST_SCALE * self.family.unit.mean()) ** 2  # type: ignore[operator]
         if not self.family.is_frozen("scale"):
@@ -129,38 +197,49 @@ class KMeans(Mixture):
 
     @property
     def has_expected_log_joint(self) -> bool:
-        """No: its sums are of the ways from the centres."""
+        """False: the sums are relative to the centres at which they were taken."""
         return False
 
     def remeasure(self, statistics: Statistics) -> Statistics:
-        """Raises TypeError: sums of whole rows jump as a row changes sides, and lead nowhere between two passes."""
+        """Raise TypeError: statistics of a hard assignment jump when a row changes its cluster, and have no average."""
         raise TypeError(
-            "KMeans sends each row to one centre, so that its statistics jump and have no averages or directions, as "
-            "online or accelerated EM expects: fit it with EM(), which ends after finitely many passes"
+            "KMeans assigns each row to one centre, so that its statistics jump when a row changes its cluster, but "
+            "online and accelerated EM expect statistics that change smoothly: fit it with EM(), which ends after "
+            "finitely many passes"
         )
 
     def summary(
         self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:
-        """The centres, in the order of their first column, and the standard deviation that all share."""
+        """One row per centre: its mean of each column, and the standard deviation that all components share.
+
+        Args:
+            columns: names of the columns; by default those of the table it was fitted to.
+            levels: as in `Mixture.summary`.
+
+        Returns:
+            A DataFrame in the order of the first column. Its index is the number of the component, as in `predict`.
+        """
         return super().summary(columns, levels).drop(columns="weight")
 
     def check(self) -> None:
-        """Nothing to find: clusters of one row each are a distortion of 0, not a failure."""
+        """Do nothing: a cluster of one row has distortion 0, and is no collapse."""
 
     # inside
 
-    def _assign(self, nearest: Nearest, x: Tensor, weights: Tensor | None, labels: Tensor | None) -> HardStatistics:
-        """`expect` of one block of rows."""
-        cluster, centres = nearest.of(x), nearest.centres
+    def _assign(
+        self, nearest: NearestCentre, x: Tensor, weights: Tensor | None, labels: Tensor | None
+    ) -> HardStatistics:
+        """The statistics of one block of rows."""
+        cluster, centres = nearest.assign(x), nearest.centres
         if labels is not None:
             cluster = torch.where(labels >= 0, labels, cluster)
-        away = x - centres.index_select(0, cluster)
+        difference = x - centres.index_select(0, cluster)
         w = torch.ones_like(x[:, 0]) if weights is None else weights
-        total = torch.zeros_like(centres).index_add_(0, cluster, away * w[:, None])
-        squared = away.square().sum(1)
+        total = torch.zeros_like(centres).index_add_(0, cluster, difference * w[:, None])
+        squared = difference.square().sum(1)
         free = torch.arange(len(x), device=x.device) if labels is None else (labels < 0).nonzero().squeeze(1)
-        top = free[squared[free].topk(min(len(centres), len(free))).indices]  # rows whose component is known stay there
+        top = free[squared[free].topk(min(len(centres), len(free))).indices]  # a row with a label keeps it
         furthest = squared[top], x[top], w[top], cluster[top]
         return self._statistics(
             torch.bincount(cluster, w, minlength=len(centres)), total, w @ squared, w.sum(), *furthest
@@ -169,18 +248,18 @@ class KMeans(Mixture):
     def _statistics(
         self, weight: Tensor, total: Tensor, distortion: Tensor, total_weight: Tensor, *furthest: Tensor
     ) -> HardStatistics:
-        """What these sums and furthest rows say, and the bound: of rows at their centres, less what distances cost."""
+        """`HardStatistics` of these sums. The bound is that of rows at their centres minus distortion / (2 scale^2)."""
         variance = self.family.scale.detach() ** 2  # type: ignore[operator]
-        most = -math.log(len(weight)) - total.shape[1] / 2 * (2 * math.pi * variance).log()
-        bound = most * total_weight - distortion / (2 * variance)
+        bound_at_centre = -math.log(len(weight)) - total.shape[1] / 2 * (2 * math.pi * variance).log()
+        bound = bound_at_centre * total_weight - distortion / (2 * variance)
         return HardStatistics(weight, total, bound, total_weight, distortion, *furthest)
 
     def batch(self, rows: Any, generators: Any) -> None:
-        """None: its restarts run in turn."""
+        """None: its restarts run one after another."""
 
     def _coordinates(self, x: Tensor, data: Moments) -> Tensor:
-        return x - data.mean  # distances as the distortion has them
+        return x - data.mean  # k-means++ and the distortion then use the same distances
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         nearest = self._log_joint(x, labels).argmax(-1)
-        return allowed(nearest, self.family.components)
+        return label_log_mask(nearest, self.family.components)

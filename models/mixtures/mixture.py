@@ -22,9 +22,10 @@ from ..contract import Collapse
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.observed_values import ObservedValues
-from ..module import device_of, local_params, on_the_cpu
+from ..module import device_of, on_the_cpu
+from ..param_store import local_params
 from .component_table import component_table
-from .e_step import allowed
+from .e_step import label_log_mask
 from .mixture_em import FitsByEM
 
 
@@ -99,7 +100,7 @@ class Mixture(FitsByEM):
         Returns:
             The drawn z, (n,).
         """
-        x, weights, labels, scale = self._intake(x, weights, labels, rows)
+        x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         pyro.factor("prior", self.global_term())
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=self.weights.log()), infer={"enumerate": "parallel"})
@@ -117,7 +118,7 @@ class Mixture(FitsByEM):
         log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient is that of log p(x). For
         `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
         """
-        x, weights, labels, scale = self._intake(x, weights, labels, rows)
+        x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         with torch.no_grad():
             logits = self._logits(x, labels)
         with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
@@ -140,8 +141,8 @@ class Mixture(FitsByEM):
     @by_chunks
     @torch.no_grad()
     def _posterior_logits(self, x: Any, labels: Any = None) -> Float[Tensor, "n k"]:
-        x = self._table(x)
-        return self._logits(x, self._known(labels, len(x)))
+        x = self._checked_table(x)
+        return self._logits(x, self._checked_labels(labels, len(x)))
 
     def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"]:
         """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known. Arguments as in
@@ -157,14 +158,14 @@ class Mixture(FitsByEM):
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The same numbers as `bound`, differentiable in the parameters."""
-        x = self._table(x)
-        return torch.logsumexp(self._log_joint(x, self._known(labels, len(x))), -1)
+        x = self._checked_table(x)
+        return torch.logsumexp(self._log_joint(x, self._checked_labels(labels, len(x))), -1)
 
     @by_chunks
     def evidence(self, x: Any) -> Float[Tensor, " n"]:
         """log p(x) = log sum_k weights[k] p(x | z = k) of each row of x (n, d), in nats. No gradient."""
         with torch.no_grad():
-            return torch.logsumexp(self._log_joint(self._table(x), None), -1)
+            return torch.logsumexp(self._log_joint(self._checked_table(x), None), -1)
 
     def global_term(self) -> Float[Tensor, ""]:
         """log p(theta), the log prior density of the parameters in nats; 0 without a prior (maximum likelihood)."""
@@ -205,15 +206,15 @@ class Mixture(FitsByEM):
 
     def check(self) -> None:
         """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
-        thin = self._thin()
-        if thin.any():
-            j = int(thin.nonzero()[0])
+        collapsed = self._collapsed_components()
+        if collapsed.any():
+            j = int(collapsed.nonzero()[0])
             raise Collapse(f"component {j} has collapsed: its covariance is all but singular", j)
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
         """Relabel the components in place: component j becomes the former component order[j]."""
-        order = self._ordered(order)
+        order = self._checked_order(order)
         self.weights_unconstrained.data = self.weights_unconstrained.data[order]
         self.family.permute(order)
 
@@ -244,7 +245,7 @@ class Mixture(FitsByEM):
 
     # inside
 
-    def _thin(self) -> Bool[Tensor, " k"]:
+    def _collapsed_components(self) -> Bool[Tensor, " k"]:
         """Which components have run into a singularity."""
         return self.family.collapsed(self.weights.detach())
 
@@ -257,9 +258,9 @@ class Mixture(FitsByEM):
         self._require_parameters()
         log_weights = self.weights_unconstrained.log_softmax(-1)  # smooth where a weight is 0
         joint = log_prob_of_rows(self.family, x) + log_weights
-        return joint if labels is None else joint + allowed(labels, joint.shape[-1])
+        return joint if labels is None else joint + label_log_mask(labels, joint.shape[-1])
 
-    def _ordered(self, order: Any) -> Int[Tensor, " k"]:
+    def _checked_order(self, order: Any) -> Int[Tensor, " k"]:
         order = torch.as_tensor(order, device=device_of(self))
         if sorted(order.tolist()) != list(range(len(self.weights))):
             raise ValueError(f"got order {order.tolist()}, expected a permutation of 0 .. {len(self.weights) - 1}")

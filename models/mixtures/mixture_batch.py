@@ -1,7 +1,7 @@
 """Several mixtures of one kind in one tensor: restarts that take each step of EM together.
 
-On a small table a step is calls, not arithmetic: fifty mixtures cost little more than one. Their families stand side by
-side in one family of `copies` times as many members.
+On a small table the time of a step is that of the calls, not of the arithmetic: fifty mixtures cost little more than
+one. Their families are side by side in one family, which has `copies` times as many components.
 """
 
 from __future__ import annotations
@@ -25,83 +25,92 @@ from .starts import draw_start
 
 
 @runtime_checkable
-class OneOf(Protocol):
-    """What is asked of a mixture here."""
+class BatchedMixture(Protocol):
+    """The attributes and methods of a mixture that `Batch` uses."""
 
     family: Family
     weights: Any
     softness: float
 
     def _coordinates(self, x: Tensor, data: Moments) -> Tensor: ...
-    def _shares(self, counts: Tensor) -> Tensor: ...
+    def _weights_from_counts(self, counts: Tensor) -> Tensor: ...
     def _log_prior_of_weights(self, weights: Tensor) -> Any: ...
 
 
 class Batch:
-    """R mixtures: the one given, started on these rows, and one new start beside it from each generator.
+    """R mixtures side by side: the given one, already started, and one new start from each generator.
 
-    A new start is the one that `Mixture.initialize` draws from the same generator. Raises what that raises.
+    A new start is the one that `Mixture.initialize` draws from the same generator, and raises the same errors.
+
+    Args:
+        mixture: number 0, with parameters that are set.
+        rows: a small table.
+        generators: R - 1 generators, one for each new start.
     """
 
     @torch.no_grad()
-    def __init__(self, mixture: OneOf, rows: Rows, generators: Sequence[torch.Generator]):
+    def __init__(self, mixture: BatchedMixture, rows: Rows, generators: Sequence[torch.Generator]):
         self.mixture = mixture
         k, moments = mixture.family.components, rows.moments
         start = draw_start(rows, k, generators, lambda x: mixture._coordinates(x, moments), mixture.softness)
         self.family = repeat(mixture.family, len(generators))
         self.family.set_units(start.locations, moments)
         self.family.start(start.x, start.responsibilities)
-        weights = mixture._shares(start.responsibilities.sum(0).unflatten(0, (-1, k)))
+        weights = mixture._weights_from_counts(start.responsibilities.sum(0).unflatten(0, (-1, k)))
         self.weights = torch.cat([mixture.weights.detach().unsqueeze(0), weights])  # (R, k)
         for first, others in zip(own_tensors(mixture.family), own_tensors(self.family), strict=True):
             others.data = torch.cat([first.data.reshape(-1, *others.shape[1:]), others.data])
-        self._count(len(self.weights))
+        set_copies(self.family, len(self.weights))
 
     @torch.no_grad()
     def expect(
         self, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None, labels: Int[Tensor, " n"] | None
     ) -> Statistics:
-        """The E-step of each, side by side: `sum_blocks`. A bound that is not finite says that some row is impossible
-        there."""
+        """The E-step of each mixture, side by side, as `sum_blocks` returns it.
+
+        The bound of a mixture is not finite if some row has probability zero there.
+        """
         return sum_blocks(self.family, self.weights.log(), x, weights, labels)
 
     @torch.no_grad()
     def global_term(self) -> Float[Tensor, " copies"]:
-        """log p(theta) of each; 0 without a prior."""
+        """log p(theta) of each mixture in nats; 0 without a prior."""
         return self.family.log_prior().reshape(-1) + self.mixture._log_prior_of_weights(self.weights)
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics) -> Bool[Tensor, " copies"]:
-        """The M-step of each. Returns which could take it; the others, such as one that ended in a singularity, are
-        gone."""
+        """The M-step of each mixture. Returns which of them succeeded; the others, such as collapsed ones, are removed.
+
+        The removed ones are no longer in `weights` and `family`.
+        """
         able = torch.ones(len(self.weights), dtype=torch.bool)
         before = [tensor.data for tensor in own_tensors(self.family)]
         try:
             self.family.maximize(statistics.weight, statistics.total)
-        except (ArithmeticError, ValueError):  # in one of them: each by itself says which
+        except (ArithmeticError, ValueError):  # at least one failed: try each alone to find which
             for tensor, value in zip(own_tensors(self.family), before, strict=True):
                 tensor.data = value
-            able = torch.tensor([self._is_able(i, statistics) for i in range(len(able))])
-            able &= not able.all()  # they fail together alone: none is left to go on
+            able = torch.tensor([self._can_maximize(i, statistics) for i in range(len(able))])
+            able &= not able.all()  # if each succeeds alone but all fail together, none can continue
             statistics = self.keep(able.nonzero().squeeze(1), statistics)
             if able.any():
                 able[able.clone()] = self.maximize(statistics)
             return able
-        self.weights = self.mixture._shares(statistics.weight.reshape(self.weights.shape))
+        self.weights = self.mixture._weights_from_counts(statistics.weight.reshape(self.weights.shape))
         return able
 
     @torch.no_grad()
     def collapsed(self) -> Bool[Tensor, " copies"]:
-        """Which have a component that has shrunk onto a few rows: those that `Mixture.check` does not let pass."""
+        """Which mixtures have a collapsed component: those for which `Mixture.check` raises."""
         return self.family.collapsed(self.weights.flatten()).reshape(self.weights.shape).any(-1)
 
     def keep(self, kept: Int[Tensor, " kept"], statistics: Statistics) -> Statistics:
-        """Only these stay, in this order. Returns their part of the statistics."""
+        """Keep only these mixtures, in this order. Returns their part of the statistics."""
         lead = len(self.weights), -1
         for tensor in own_tensors(self.family):
             tensor.data = tensor.data.unflatten(0, lead)[kept].flatten(0, 1)
         self.weights = self.weights[kept]
-        self._count(len(kept))
+        set_copies(self.family, len(kept))
         return replace(
             statistics,
             weight=statistics.weight.unflatten(0, lead)[kept].flatten(),
@@ -110,22 +119,22 @@ class Batch:
         )
 
     @torch.no_grad()
-    def write(self, i: int, mixture: OneOf) -> None:
-        """Give a mixture of this kind the parameters of number i."""
+    def copy_into(self, i: int, mixture: BatchedMixture) -> None:
+        """Set the parameters of a mixture of this kind to those of number i."""
         for own, tensor in zip(own_tensors(mixture.family), own_tensors(self.family), strict=True):
             own.data = tensor.data.unflatten(0, (len(self.weights), -1))[i].reshape(own.shape).clone()
         mixture.weights = self.weights[i]
 
     def copy_of(self, i: int) -> Any:
-        """Number i, by itself."""
+        """Mixture number i, as a model of its own."""
         single = copy.deepcopy(self.mixture)
-        self.write(i, single)
+        self.copy_into(i, single)
         return single
 
     # inside
 
-    def _is_able(self, i: int, statistics: Statistics) -> bool:
-        """Whether number i can take this M-step."""
+    def _can_maximize(self, i: int, statistics: Statistics) -> bool:
+        """Whether the M-step of mixture number i succeeds."""
         weight, total = (
             sums.unflatten(0, (len(self.weights), -1))[i] for sums in (statistics.weight, statistics.total)
         )
@@ -134,6 +143,3 @@ class Batch:
         except (ArithmeticError, ValueError):
             return False
         return True
-
-    def _count(self, copies: int) -> None:
-        set_copies(self.family, copies)

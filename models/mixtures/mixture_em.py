@@ -1,4 +1,4 @@
-"""How a mixture is fitted: its start, the E-step and the M-step of EM."""
+"""The start, the E-step and the M-step of a mixture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FitsByEM(FillsMissing):
     weights: Tensor
     weights_unconstrained: Tensor
     concentration: float | None
-    softness = 0.1  # the share of each row that a start spreads evenly over all components, against singular starts
+    softness = 0.1  # the share of each row that a start spreads evenly over all components, to avoid singular starts
 
     @on_the_cpu
     @torch.no_grad()
@@ -38,7 +38,7 @@ class FitsByEM(FillsMissing):
         """Learn the names and units of the data, then draw starting parameters.
 
         The start is weighted k-means++ in the family's `coordinates`, responsibilities softened to 0.9 r + 0.1 / k, and
-        the family's `start`. Frozen parameters stay. If they say where the components are, these are the centres.
+        the family's `start`. Frozen parameters stay. If the frozen parameters are locations, these are the centres.
 
         Args:
             x: (n, d) rows, as `fit` takes them.
@@ -47,10 +47,10 @@ class FitsByEM(FillsMissing):
             redraw: False keeps parameters that are already set.
 
         Raises:
-            ValueError: other columns than the model has, fewer (distinct) rows than components, or values that the
-                family cannot give.
+            ValueError: another number of columns than the model has, fewer (distinct) rows than components, values
+                that the family does not support, or a frozen parameter that was never set.
         """
-        rows, moments = self._looked_at(x, weights)
+        rows, moments = self._rows_to_fit(x, weights)
         k = self.family.components
         self.require_frozen_set()
         keep = [
@@ -58,21 +58,21 @@ class FitsByEM(FillsMissing):
         ]
         if self.family.is_set and not (redraw and any(p.requires_grad for p in self.family.parameters())):
             if redraw:
-                self._weigh(torch.ones(k, dtype=torch.float64))
+                self._set_weights(torch.ones(k, dtype=torch.float64))
             return self.family.set_units(None, moments)
         own = [(module, name, module.value(name).detach().clone()) for module, name in keep]
         with hold_fixed(keep):
             locations = self.family.fixed_location()
             start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, locations)
             share = start.responsibilities
-            if locations is not None and redraw:  # nothing was drawn for the centres: draw the shares of the rows
+            if locations is not None and redraw:  # the centres are known: restarts differ by random shares
                 share = share * torch.rand(share.shape, generator=generator, dtype=share.dtype)
                 share = share * (start.responsibilities.sum(1) / share.sum(1)).unsqueeze(1).nan_to_num()
             self.family.set_units(start.locations, moments)
             with restore_frozen(self.family):
                 self.family.start(start.x, share)
-        self._weigh(start.responsibilities.sum(0))
-        for module, name, value in own:  # parameters that were set stay, the others are drawn
+        self._set_weights(start.responsibilities.sum(0))
+        for module, name, value in own:
             setattr(module, name, value)
         return None
 
@@ -92,17 +92,22 @@ class FitsByEM(FillsMissing):
         Raises:
             ArithmeticError: a row has probability zero under every component.
         """
-        rows, weights, labels = self._summed(x, weights, labels)
-        return self._possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
+        rows, weights, labels = self._rows_to_sum(x, weights, labels)
+        return self._require_possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
-        """M-step: weights proportional to responsibilities, and the M-step of the family. With frozen parameters, the
-        best of the others (ECM: Meng & Rubin, Biometrika 80 (1993), 267-278).
+        """M-step: weights proportional to the sums of responsibilities, and the M-step of the family.
+
+        Frozen parameters stay, and the others take their best values given them (ECM: Meng & Rubin, Biometrika 80
+        (1993), 267-278).
 
         Args:
             statistics: what `expect` returns, summed over all rows.
             length: the fraction of its step that a `generalized` family takes; 1 for all others.
+
+        Raises:
+            TypeError: a parameter is frozen, and the family has no M-step for the others alone.
         """
         self.family.require_allows_frozen()
         with restore_frozen(self.family), threads_for(statistics.total.numel()):
@@ -110,16 +115,16 @@ class FitsByEM(FillsMissing):
                 self.family.maximize(statistics.weight, statistics.total)
             else:
                 self.family.maximize(statistics.weight, statistics.total, length)
-        self._weigh(statistics.weight)
+        self._set_weights(statistics.weight)
 
     @torch.no_grad()
     def remeasure(self, statistics: Statistics) -> Statistics:
-        """Statistics from before the last M-step, as they would be summed now."""
+        """Statistics from before the last M-step, as they would be summed at the present parameters."""
         return replace(statistics, total=self.family.remeasure(statistics.weight, statistics.total))
 
     @property
     def generalized(self) -> bool:
-        """Whether `maximize` takes an uphill step, which may be too long, instead of going to the maximum."""
+        """Whether `maximize` takes a step towards the maximum, which may be too long, instead of reaching it."""
         return self.family.generalized
 
     @property
@@ -128,8 +133,10 @@ class FitsByEM(FillsMissing):
         return not self.family.lacking_expected_log_prob()
 
     def expected_log_joint(self, statistics: Statistics) -> Float[Tensor, ""]:
-        """E[log p(x, z)] summed over the rows of these statistics, in nats, up to terms that no parameter changes.
-        Differentiable: where the statistics were taken, its gradient is that of the bound (Fisher's identity)."""
+        """E[log p(x, z)] summed over the rows of these statistics, in nats, up to a constant. Differentiable.
+
+        At the parameters where the statistics were taken, its gradient is that of the bound (Fisher's identity).
+        """
         log_weights = torch.where(statistics.weight > 0, self.weights_unconstrained.log_softmax(-1), 0.0)
         return (
             statistics.weight @ log_weights + self.family.expected_log_prob(statistics.weight, statistics.total).sum()
@@ -137,15 +144,17 @@ class FitsByEM(FillsMissing):
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Compile or load the kernels of the E-step, so that no fit is timed with it. This takes some seconds once for
-        an installation, then less than a second in each process."""
-        rows = torch.zeros(1, self._kind.features, dtype=torch.float64, device=device_of(self))
-        compiled = self._kind.visit().compiled
+        """Compile or load the kernels of the E-step, so that no fit is timed with it.
+
+        This takes some seconds once for an installation, then less than a second in each process.
+        """
+        rows = torch.zeros(1, self._row_family.features, dtype=torch.float64, device=device_of(self))
+        compiled = self._row_family.visit().compiled
         if compiled is not None and can_compile(rows):
-            compiled().sum(rows, rows.new_zeros(self._kind.components), None, None)
+            compiled().sum(rows, rows.new_zeros(self._row_family.components), None, None)
 
     def batch(self, rows: Rows, generators: Sequence[torch.Generator]) -> Batch | None:
-        """This mixture, started on these rows, and one new start from each generator, in one tensor.
+        """This mixture, already started, and one new start from each generator, side by side in one tensor.
 
         Args:
             rows: a small table.
@@ -155,23 +164,23 @@ class FitsByEM(FillsMissing):
             The `Batch`, or None if the family or the table does not allow it.
         """
         frozen = any(not parameter.requires_grad for parameter in self.parameters())
-        # with missing values each start has rows of its own; on a GPU large tables gain nothing from it
+        # with missing values each start has rows of its own; on a GPU a batch is not faster
         alone = frozen or rows.gaps.cells or device_of(self).type != "cpu"
         if not self.family.repeatable or self.generalized or alone:
             return None
         return Batch(self, rows, generators)
 
     def _coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n c"]:
-        """Rows as points for k-means++."""
+        """The points whose distances k-means++ uses, one for each row."""
         return self.family.coordinates(x, data)
 
-    def _weigh(self, counts: Float[Tensor, " k"]) -> None:
-        """The M-step of the weights."""
-        if not self.is_frozen("weights"):  # the unconstrained tensor: checks and maps are many small calls
-            self.weights_unconstrained.data = transform_to(constraints.simplex).inv(self._shares(counts))
+    def _set_weights(self, counts: Float[Tensor, " k"]) -> None:
+        """Set the weights from these counts, unless they are frozen."""
+        if not self.is_frozen("weights"):  # sets the unconstrained tensor: the checks of `weights` are many small calls
+            self.weights_unconstrained.data = transform_to(constraints.simplex).inv(self._weights_from_counts(counts))
             self.names_set.add("weights")
 
-    def _shares(self, counts: Float[Tensor, "*copies k"]) -> Float[Tensor, "*copies k"]:
+    def _weights_from_counts(self, counts: Float[Tensor, "*copies k"]) -> Float[Tensor, "*copies k"]:
         """The M-step of the weights: proportional to these counts plus those of the prior."""
         counts = counts if self.concentration is None else counts + (self.concentration - 1)
         return counts / counts.sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Rows, weights and labels that a mixture is given: checked, by name if it remembers a table, on its device."""
+"""Checks of the rows, weights and labels that the methods of a mixture get."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ Made = TypeVar("Made", bound=Statistics)
 
 
 class ChecksRows(Recorded):
-    """A model of rows of one family: what its methods do first with x, weights and labels."""
+    """A mixture that checks x, weights and labels, and moves them to its device.
+
+    Once it is fitted to a table with names, it matches the columns of a DataFrame by name.
+    """
 
     family: Family
-    schema: Schema | None = None  # of the table it was fitted to, so that new rows are read in the same way
+    schema: Schema | None = None  # of the table it was fitted to, for the names and categories of new rows
 
     @property
     def takes_missing(self) -> bool:
-        """Whether rows may have NaN, for cells that were not seen."""
+        """Whether rows may have missing values, as NaN."""
         return self.family.takes_missing
 
     @property
-    def _kind(self) -> Family:
-        """A family that knows what rows may hold, whatever its parameters."""
+    def _row_family(self) -> Family:
+        """The family that says which values a row may have. Its parameters do not matter."""
         return self.family
 
     def _require_parameters(self) -> None:
@@ -45,24 +48,30 @@ class ChecksRows(Recorded):
                 "family's parameters"
             )
 
-    def _table(self, x: Any) -> Float[Tensor, "n d"]:
-        """x as a tensor of numbers that the family can give."""
+    def _checked_table(self, x: Any) -> Float[Tensor, "n d"]:
+        """x as a tensor on the model's device. Raises ValueError for values that the family does not support."""
         x = conform(x, self)
-        tensor = as_tensor(x, self._kind.features, missing=self.takes_missing).to(device_of(self))
-        self._allow(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
+        tensor = as_tensor(x, self._row_family.features, missing=self.takes_missing).to(device_of(self))
+        self._require_supported(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
         return tensor
 
-    def _allow(
+    def _require_supported(
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:
-        """Raise ValueError if the family cannot give a cell; numbers: of the rows."""
-        refused = self._kind.unsupported(x)
-        if refused is not None and refused.any():
-            raise ValueError(f"{describe_first_value(refused, x, columns, numbers)}, expected {self._kind.expects}")
+        """Raise ValueError for a value that the family does not support.
 
-    def _known(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
+        columns: names for the message; numbers: the row numbers of x in the table.
+        """
+        refused = self._row_family.unsupported(x)
+        if refused is not None and refused.any():
+            raise ValueError(
+                f"{describe_first_value(refused, x, columns, numbers)}, expected {self._row_family.expects}"
+            )
+
+    def _checked_labels(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
+        """Labels on the model's device. Raises ValueError unless they are (n,) numbers of components or -1."""
         labels = as_labels(labels, n)
-        k = self._kind.components
+        k = self._row_family.components
         if labels is not None and not ((labels >= -1) & (labels < k)).all():
             bad = int(((labels < -1) | (labels >= k)).nonzero()[0])
             raise ValueError(
@@ -70,33 +79,36 @@ class ChecksRows(Recorded):
             )
         return None if labels is None else labels.to(device_of(self))
 
-    def _summed(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Checked arguments of `expect`, without rows of weight zero: they may be impossible, and must not matter."""
+    def _rows_to_sum(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Checked arguments of `expect`, without rows of weight zero: these may have probability zero."""
         self._require_parameters()
-        # a cell that is not finite shows in the bound
-        x = as_tensor(conform(x, self), self._kind.features, finite=False).to(device_of(self))
-        weights, labels = as_weights(weights, len(x), some=False), self._known(labels, len(x))
+        # values that are not finite make the bound not finite, and are reported by `_require_possible`
+        x = as_tensor(conform(x, self), self._row_family.features, finite=False).to(device_of(self))
+        weights, labels = as_weights(weights, len(x), some=False), self._checked_labels(labels, len(x))
         if weights is not None:
             weights = weights.to(x.device)
             kept = weights > 0
             x, weights, labels = x[kept], weights[kept], None if labels is None else labels[kept]
         return x, weights, labels
 
-    def _possible(self, x: Any, statistics: Made) -> Made:
-        """The same statistics. Raises ArithmeticError if a row has probability zero under every component."""
+    def _require_possible(self, x: Any, statistics: Made) -> Made:
+        """The same statistics. Raises ArithmeticError if a row has probability zero under every component.
+
+        Raises ValueError if x has a value that is not finite, or that the family does not support.
+        """
         if not torch.isfinite(statistics.bound):
-            self._table(x)  # raises if there is a cell that is not finite, or impossible
+            self._checked_table(x)
             raise ArithmeticError(
                 "some rows have probability zero under every component: the parameters do not fit these data; "
                 "start from other parameters"
             )
         return statistics
 
-    def _intake(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple:
-        """Checked arguments of the pair, and the scale of each row's terms. Rows of weight zero are left out."""
+    def _pair_arguments(self, x: Any, weights: Any, labels: Any, rows: float | None) -> tuple:
+        """Checked arguments of `model` and `guide` without rows of weight zero, and the scale of each row's terms."""
         self._require_parameters()
-        x = self._table(x)
-        weights, labels = as_weights(weights, len(x)), self._known(labels, len(x))
+        x = self._checked_table(x)
+        weights, labels = as_weights(weights, len(x)), self._checked_labels(labels, len(x))
         factor = 1.0 if rows is None else rows / len(x)
         if weights is None:
             return x, weights, labels, factor
@@ -105,17 +117,17 @@ class ChecksRows(Recorded):
         x, weights = x[kept], weights[kept]
         return x, weights, None if labels is None else labels[kept], weights * factor
 
-    def _looked_at(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
-        """The rows of a fit, and their moments: checked, and their names learnt."""
+    def _rows_to_fit(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
+        """The table of a fit, checked, and its moments. The names of its columns and categories are remembered."""
         rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
-        k, d = self._kind.components, self._kind.features
+        k, d = self._row_family.components, self._row_family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
         self.schema = rows.schema or self.schema
-        self._known(rows.labels, len(rows))
+        self._checked_labels(rows.labels, len(rows))
         if len(rows) < k:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
-        moments = rows.moments  # before all else: it reads all rows in order, and so can say which cell is not a number
+        moments = rows.moments  # first, because it reads all rows in order and says which value is not a number
         for chunk in rows.chunks():
-            self._allow(chunk.x, rows.columns, chunk.row_numbers)
+            self._require_supported(chunk.x, rows.columns, chunk.row_numbers)
         return rows, moments

@@ -1,4 +1,4 @@
-"""Where a mixture starts: k-means++ seeds, softened responsibilities, and one M-step from them."""
+"""The start of a mixture: k-means++ centres, and the soft responsibilities of the first M-step."""
 
 from __future__ import annotations
 
@@ -13,17 +13,36 @@ from torch import Tensor
 
 from ...data.rows import Rows
 from ..contract import LatentModel
-from .hot_deck import donated
+from .hot_deck import fill_from_cluster
 
-DISTANCES = 1 << 20  # rows times centres whose distances are held at a time
+MAX_DISTANCES = 1 << 20  # n times centres, the distances that are in memory at a time
 
 Model = TypeVar("Model", bound=LatentModel)
 
 
 def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
-    """Draw starting parameters of `model` from the data, in place, and return it.
+    """Draw starting parameters of a model from the data, in place. This is what `fit` does first.
 
-    x: (n, d) as `fit` takes it; weights: (n,) or None. What `fit` does first, for those who write their own loop.
+    Use it before a training loop of your own.
+
+    Args:
+        model: any latent variable model. Its frozen parameters stay.
+        x: (n, d) rows, as `fit` takes them.
+        seed: the same seed gives the same parameters.
+        weights: (n,) row weights, or None for ones.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: x does not fit the model, such as another number of columns or fewer rows than components.
+
+    Example:
+        >>> from lowerbound.models import PoissonMixture, seed
+        >>> x = [[0.0], [1.0], [2.0], [40.0], [44.0]]
+        >>> model = seed(PoissonMixture(components=2, features=1), x)
+        >>> model.family.is_set, tuple(model.family.rate.shape)
+        (True, (2, 1))
     """
     model.initialize(x, weights, torch.Generator().manual_seed(seed))
     return model
@@ -36,15 +55,27 @@ def kmeans_plus_plus(
     generators: Sequence[torch.Generator],
     known: dict[int, Float[Tensor, " d"]] | None = None,
 ) -> Float[Tensor, "starts k d"]:
-    """k centres for each generator: rows of x, each next one drawn with probability proportional to weight times
-    squared distance to the nearest so far. Of 2 + log k candidates at a time the one that leaves the smallest
-    distortion is kept, as scikit-learn does. `known` centres stand from the beginning, each under the number of its
-    component.
+    """k centres among the rows of x for each generator, by greedy k-means++.
 
-    Arthur & Vassilvitskii, SODA 2007. Raises ValueError if x has fewer than k distinct rows of positive weight.
+    The first centre is drawn by weight. Each further one is drawn with probability proportional to weight times squared
+    distance to the nearest centre so far. Of 2 + log k candidates, the one that leaves the smallest distortion is kept,
+    as in scikit-learn.
+
+    Args:
+        x: (n, d) rows, without missing values.
+        weights: (n,) row weights, or None for ones.
+        components: k, the number of centres.
+        generators: one for each start.
+        known: centres that are given, (d,) each, by the number of their component. The others are drawn.
+
+    Raises:
+        ValueError: x has fewer than k distinct rows of positive weight, or their squared distances underflow.
+
+    References:
+        Arthur and Vassilvitskii, SODA 2007, 1027-1035.
     """
     tries = 2 + int(math.log(components))
-    size = max(1, DISTANCES // (tries * len(x)))  # starts at a time
+    size = max(1, MAX_DISTANCES // (tries * len(x)))  # the number of starts drawn at a time
     if len(generators) > size:
         parts = [generators[i : i + size] for i in range(0, len(generators), size)]
         return torch.cat([kmeans_plus_plus(x, weights, components, part, known) for part in parts])
@@ -56,14 +87,14 @@ def kmeans_plus_plus(
     for component in range(components):
         if component in centres:
             continue
-        share = nearest * mass
-        most = share.amax(1, keepdim=True)
-        if not (most > 0).all():
-            distinct = len(torch.unique(x[mass > 0], dim=0))  # of known centres some may be the same
-            if distinct >= components and not known:
+        probability = nearest * mass  # not normalized
+        largest = probability.amax(1, keepdim=True)
+        if not (largest > 0).all():
+            distinct = len(torch.unique(x[mass > 0], dim=0))
+            if distinct >= components and not known:  # known centres may be equal, which is no underflow
                 raise ValueError(
-                    "the rows are so near to each other, or some weigh so little beside others, that their squared "
-                    "distances are below the range of floating-point numbers: rescale the data to another unit"
+                    "got rows so near to each other, or of weights so different, that squared distances times weights "
+                    "underflow to 0, expected larger ones: rescale the data to another unit"
                 )
             raise ValueError(
                 f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
@@ -71,24 +102,26 @@ def kmeans_plus_plus(
             )
         drawn = [
             torch.multinomial(own, tries, replacement=True, generator=g)
-            for own, g in zip(share / most, generators, strict=True)
+            for own, g in zip(probability / largest, generators, strict=True)
         ]
         candidates = x[torch.cat(drawn)]
-        left = torch.minimum(nearest.unsqueeze(1), _squared_distances(x, candidates).unflatten(0, (-1, tries)))
-        best = torch.arange(len(generators)), (left @ mass).min(1).indices
-        centres[component], nearest = candidates.unflatten(0, (-1, tries))[best], left[best]
+        distances = torch.minimum(nearest.unsqueeze(1), _squared_distances(x, candidates).unflatten(0, (-1, tries)))
+        best = torch.arange(len(generators)), (distances @ mass).min(1).indices
+        centres[component], nearest = candidates.unflatten(0, (-1, tries))[best], distances[best]
     return torch.stack([centres[component] for component in range(components)], 1)
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
-    # not by a product: far from zero it would lose the digits of small distances
+    # not by a matrix product, which loses the digits of small distances if the rows are far from zero
     return torch.cdist(centres, x, compute_mode="donot_use_mm_for_euclid_dist").square_()
 
 
 @dataclass(frozen=True)
 class Start:
-    """Rows x (n, d), their responsibilities (n, k), row weights included, and where the components are (k, d). Several
-    starts of the same rows lie side by side."""
+    """The input of the first M-step: rows (n, d), responsibilities times row weights (n, k), and locations (k, d).
+
+    Several starts from the same rows are side by side in k: it is then starts times components.
+    """
 
     x: Float[Tensor, "n d"]
     responsibilities: Float[Tensor, "n k"]
@@ -103,19 +136,28 @@ def draw_start(
     softness: float,
     locations: Float[Tensor, "k d"] | None = None,
 ) -> Start:
-    """k-means++ on a sample where there are many rows, and the softened responsibilities of its centres. Rows with a
-    known label belong to it alone, and their mean is its centre. Missing cells are filled for the start only.
+    """Centres by k-means++, and the soft responsibilities of the rows.
 
-    generators: one for each start; several are for tables that need no sample. coordinates: where rows (n, d) lie for
-    this, (n, c); softness: the share of each row spread evenly over all; locations: (k, d) where the components are, if
-    that is known: these are the centres then.
+    Of a large table a sample of the rows is used. A row with a label belongs to that component alone, and the mean of
+    these rows is its centre. Missing values are filled in for the start only.
+
+    Args:
+        rows: the table.
+        components: k, the number of components.
+        generators: one for each start. With several, the table must be small enough to need no sample.
+        coordinates: maps rows (n, d) to points (n, c), whose distances k-means++ uses.
+        softness: the share of each row that is spread evenly over all components.
+        locations: (k, d) the locations of the components if they are known; they replace the k-means++ centres.
+
+    Raises:
+        ValueError: fewer distinct rows than components, or a column without any value.
     """
     sample = rows.sample(generators[0])
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
     x, y = sample.x, coordinates(sample.x)
-    gone = y.isnan()
-    if gone.any():  # in the middle of what is seen
-        y = torch.where(gone, torch.where(gone, 0.0, y).sum(0) / (~gone).sum(0).clamp(min=1), y)
+    missing = y.isnan()
+    if missing.any():  # k-means++ uses the mean of the observed values
+        y = torch.where(missing, torch.where(missing, 0.0, y).sum(0) / (~missing).sum(0).clamp(min=1), y)
     labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
     known = {
         int(j): mass[labels == j] @ y[labels == j] / mass[labels == j].sum()
@@ -126,17 +168,17 @@ def draw_start(
         centres = kmeans_plus_plus(y, sample.weights, components, generators, known)
     else:
         centres = coordinates(locations).unsqueeze(0)
-    responsibilities = softened(y, centres, softness)  # (starts, n, k)
-    if gone.any():
-        x = donated(x, responsibilities[0].argmax(1), mass, generators[0])
+    responsibilities = soft_responsibilities(y, centres, softness)  # (starts, n, k)
+    if missing.any():
+        x = fill_from_cluster(x, responsibilities[0].argmax(1), mass, generators[0])
     nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(1).reshape(-1, 1)
-    whole = mass @ x / mass.sum()  # a known centre may have no row of its own
+    mean = mass @ x / mass.sum()  # for the centre of a label to which no row is nearest
     if locations is None:
-        locations = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), whole)
+        locations = torch.where(size > 0, _side_by_side(nearest).T @ x / size.clamp(min=1e-300), mean)
     responsibilities[:, labels >= 0] = torch.nn.functional.one_hot(labels[labels >= 0], components).to(y.dtype)
     responsibilities *= mass.unsqueeze(1)
-    # the sample stands for all rows
+    # a sample represents all rows: scale its weight up to theirs
     responsibilities *= rows.total_weight / responsibilities.sum((1, 2), keepdim=True)
     return Start(x, _side_by_side(responsibilities), locations)
 
@@ -145,10 +187,10 @@ def _side_by_side(values: Float[Tensor, "starts n k"]) -> Float[Tensor, "n membe
     return values.transpose(0, 1).flatten(1)
 
 
-def softened(
+def soft_responsibilities(
     x: Float[Tensor, "n d"], centres: Float[Tensor, "*starts k d"], softness: float
 ) -> Float[Tensor, "*starts n k"]:
-    """Responsibilities of the nearest centre, a share of each row spread evenly over all: (1 - s) r + s / k."""
+    """Responsibilities (1 - s) r + s / k, where r is 1 for the nearest centre and 0 for the others, and s: softness."""
     k = centres.shape[-2]
     nearest = _squared_distances(x, centres.flatten(0, -2)).unflatten(0, centres.shape[:-1]).min(-2).indices
     one_hot = torch.nn.functional.one_hot(nearest, k).to(x.dtype)

@@ -82,7 +82,7 @@ TABLES = {
         "drops its last batch, expected .*use drop_last=False",
     ),
     "squares below all numbers": (X * 1e-160, ValueError, "column 0 is too small: its square leaves the range"),
-    "distances below all numbers": (X * 1e-300, ValueError, "squared distances are below the range"),
+    "distances below all numbers": (X * 1e-300, ValueError, "squared distances times weights underflow to 0"),
     "ragged lists": ([[1, 2], [3]], ValueError, "."),
 }
 

@@ -135,10 +135,10 @@ def test_other_refusals():
             type(TABLE["product"].model().family)(FamilyOf(dist.Laplace, 2, 1), FamilyOf(dist.Normal, 2, 1))
         )
         mixed.freeze("loc")
-    with pytest.raises(ValueError, match="the weights of KMeans never move"):
+    with pytest.raises(ValueError, match="the weights of KMeans never change"):
         KMeans(2, 2).thaw("weights")
     for engine in (EM(), SVI("exact")):
-        with pytest.raises(ValueError, match=r"family.loc is frozen but was never set, expected a value to hold"):
+        with pytest.raises(ValueError, match=r"family.loc is frozen but was never set, expected a value to keep"):
             fit(GaussianMixture(2, 2).freeze("loc"), X, engine)
     with pytest.raises(ValueError, match=r"^loading is frozen but was never set"):
         fit(PPCA(2, 1).freeze("loading"), X, EM())

@@ -125,7 +125,7 @@ def test_ppca():
 
 
 def test_k_means_is_refused(as_users_run_it):
-    with pytest.raises(TypeError, match="KMeans sends each row to one centre"):
+    with pytest.raises(TypeError, match="KMeans assigns each row to one centre"):
         fit(KMeans(3, 2), data(d=2), SQUAREM)
     with pytest.raises(ValueError, match="accelerate is 'anderson', expected None or 'squarem'"):
         EM(accelerate="anderson")

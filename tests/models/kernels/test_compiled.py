@@ -39,7 +39,7 @@ from lowerbound.models.kernels.compiled.linear_e_step import linear_e_step
 from lowerbound.models.kernels.compiled.responsibilities import to_responsibilities
 from lowerbound.models.kernels.compiled.sizes import ROWS
 from lowerbound.models.kernels.linear_pass import ColumnPairs, CompiledLinearPass
-from lowerbound.models.mixtures.nearest_centre import Nearest
+from lowerbound.models.mixtures.nearest_centre import NearestCentre
 
 SIZES = (1, 2, ROWS - 1, ROWS, ROWS + 1, 1000)
 
@@ -310,7 +310,7 @@ def check_kmeans_step(x, weights, labels, centres):
     """The compiled assignment against the slow one."""
     n, k = len(x), len(centres)
     tensors = (None if part is None else torch.as_tensor(part) for part in (weights, labels))
-    found = [part.numpy() for part in Nearest(torch.as_tensor(centres)).assigned(torch.as_tensor(x), *tensors)]
+    found = [part.numpy() for part in NearestCentre(torch.as_tensor(centres)).hard_sums(torch.as_tensor(x), *tensors)]
     weight, total, distortion, total_weight, furthest, rows, row_weight, clusters = found
     cluster, squared, slow_weight, slow_total = nearest_centres(x, weights, labels, centres)
     w = np.ones(n) if weights is None else weights

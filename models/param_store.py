@@ -1,0 +1,49 @@
+"""Pyro's global parameter store, kept empty while our models and guides run.
+
+A `PyroModule` method normally writes its parameters into one global store under names such as "weights", so that two
+mixtures, or a mixture and its copy, overwrite each other. `local_params` runs a method with an empty store and restores
+the store afterwards, also after an error. The values are only in the module's own `torch.nn.Parameter`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar
+
+import pyro
+from pyro.nn.module import pyro_method
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+_TABLES = ("_params", "_constraints", "_param_to_name")
+
+
+@contextmanager
+def empty_param_store() -> Iterator[None]:
+    """In the body the global parameter store is empty; afterwards its content is restored.
+
+    The store's own tables are swapped because `ParamStoreDict.scope()` removes `.unconstrained` from unconstrained
+    parameters at its end, and `pyro.infer.SVI.step` then fails.
+    """
+    store = vars(pyro.get_param_store())
+    outside = {table: store[table] for table in _TABLES}
+    for table in _TABLES:
+        store[table] = {}
+    try:
+        yield
+    finally:
+        store.update(outside)
+
+
+def local_params(method: Method) -> Method:
+    """Decorator of a Pyro model or guide method: the global parameter store stays as it is."""
+    inner = pyro_method(method)
+
+    @wraps(method)
+    def isolated(*args, **kwargs):
+        with empty_param_store():
+            return inner(*args, **kwargs)
+
+    return isolated  # type: ignore[return-value]
