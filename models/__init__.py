@@ -1,4 +1,10 @@
-"""What is believed about the data: latent variable models, each a Pyro model/guide pair."""
+"""What is believed about the data: latent variable models, each a Pyro model/guide pair.
+
+`contract` is what the author of a new model reads. Mixtures stand in `mixtures`, what their components can be in
+`families`, models with a vector z in `continuous`, priors and posteriors of parameters in `bayesian`. A model of a new
+kind gets a folder of its own: dependent rows, such as hidden Markov models, in `sequences`, any Pyro program in
+`programs`. It offers `LatentModel`, and passes `check_model`. Models import `lowerbound.data`, never an engine.
+"""
 
 from ..data.binarized import Binarized
 from ..data.rows import Rows

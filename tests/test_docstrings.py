@@ -7,10 +7,12 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 
 import pytest
 
 import lowerbound
+from lowerbound import data, inference, models
 
 MODULES = [module.name for module in pkgutil.walk_packages(lowerbound.__path__, "lowerbound.")]
 
@@ -28,3 +30,21 @@ def test_examples(name):
     for example in Finder().find(importlib.import_module(name)):
         runner.run(example)
     assert runner.summarize(verbose=False).failed == 0
+
+
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (models, inference, data)
+    for name in module.__all__
+}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_public_name_has_an_example_and_names_its_parameters(name):
+    """The parameters of a function, or of a class's own constructor."""
+    public = PUBLIC[name]
+    text = inspect.getdoc(public) or ""
+    assert ">>>" in text
+    function = inspect.unwrap(vars(public).get("__init__", lambda: None) if inspect.isclass(public) else public)
+    names = [p for p in inspect.signature(function).parameters if p not in ("self", "cls") and not p.startswith("_")]
+    assert [p for p in names if not re.search(rf"\b{p}\b", text)] == []

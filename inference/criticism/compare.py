@@ -14,10 +14,10 @@ from ...models import Rows
 from ...models.abilities import takes_missing
 from ..fitting.fit_result import Fit
 from .bayesian_scores import bayesian_scores
-from .column_measures import column_measures, require_one_measure
 from .comparison import Comparison
+from .density_or_probability import column_measures, require_one_measure
+from .distances_between_fits import pair_distances
 from .fit_scores import fit_scores
-from .pair_distances import pair_distances
 
 
 def compare(x: Any, *, weights: Any = None, held_out: Any = None, **fits: Fit) -> Comparison:

@@ -16,7 +16,7 @@ from ...models import LatentModel
 from ...models.continuous.draws import kl_to_prior
 from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
-from .best_posterior import maximize_elbo
+from .best_q_of_rows import maximize_elbo
 from .evidence import CELLS, Evidence, concatenated, evidence, require_continuous, require_model
 
 UNCONVERGED = 0.02  # nats per row gained in the last tenth of the search, above which the report says so

@@ -20,8 +20,8 @@ from ..fitting.fit import fit
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
-from .column_measures import column_measures, require_one_measure
 from .compare import require_no_missing_values
+from .density_or_probability import column_measures, require_one_measure
 from .selection import Selection
 
 COLUMNS = [

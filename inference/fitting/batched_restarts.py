@@ -20,8 +20,8 @@ from ...models import Collapse
 from ...models.contract import SupportsBatch
 from ...models.mixtures.mixture_batch import Batch
 from ..engines.em import EM
+from .one_restart import RestartRun, RestartRunner
 from .progress import OnPass
-from .restart_run import RestartRun, RestartRunner
 
 
 def can_batch(runner: RestartRunner) -> bool:

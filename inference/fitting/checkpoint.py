@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..engines.collectives import broadcast_from_first, gather
+from .checkpoint_identity import Description
+from .checkpoint_state import SERIES, SavedRun, collapse_to_json, random_prefix, random_states
 from .file_format import CHECKPOINT, read, require_folder, write
-from .restart_run import RestartRun, RestartsSoFar
-from .run_description import Description
-from .saved_run import SERIES, SavedRun, collapse_to_json, random_prefix, random_states
+from .one_restart import RestartRun, RestartsSoFar
 
 
 class Checkpoint:

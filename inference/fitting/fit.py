@@ -18,13 +18,13 @@ from ..engines.contract import Engine, batch_size_of
 from ..engines.data_bound import gradient_norm
 from ..engines.processes import is_first
 from .checkpoint import Checkpoint
+from .checkpoint_identity import describe_run
 from .distributed_rows import rows_for_fit
 from .fit_arguments import require_consistent, require_counts, require_engine, require_model, validation_rows
 from .fit_result import Fit, Model, Optimum
+from .one_restart import RestartRunner, RestartsSoFar
 from .progress import progress_bar
-from .restart_run import RestartRunner, RestartsSoFar
 from .restarts import run_restarts, short_runs_then_best
-from .run_description import describe_run
 
 SAME_OPTIMUM = 1e-4  # nats per row: two runs whose bounds differ by less have found the same optimum
 

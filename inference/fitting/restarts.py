@@ -7,8 +7,8 @@ from typing import Any
 
 from ...models import Collapse
 from .batched_restarts import can_batch, run_batched
+from .one_restart import RestartRun, RestartRunner
 from .progress import OnPass
-from .restart_run import RestartRun, RestartRunner
 
 BATCH_SIZE = 64  # restarts in one tensor: more save little time and need more memory
 

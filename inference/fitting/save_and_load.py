@@ -16,9 +16,9 @@ from ..engines.nuts import NUTS
 from ..engines.online_em import OnlineEM
 from ..engines.processes import is_first
 from ..engines.svi import SVI
-from .constructor_calls import class_names, describe, frozen_parameters, rebuild
 from .file_format import FIT, read, write
 from .fit_result import Fit, Optimum
+from .rebuild_from_calls import class_names, describe, frozen_parameters, rebuild
 
 ENGINES = {engine.__name__: engine for engine in (EM, NUTS, OnlineEM, SVI)}
 

@@ -17,7 +17,15 @@ Index = slice | Tensor  # consecutive rows, or row numbers
 
 
 class Table:
-    """Rows that can be read in any order. A kind of table writes `__len__`, `features`, `read` and `part`."""
+    """Rows that can be read in any order. A kind of table writes `__len__`, `features`, `read` and `part`.
+
+    Example:
+        >>> import numpy as np
+        >>> from lowerbound.data import as_table
+        >>> table = as_table(np.arange(6.0).reshape(3, 2))
+        >>> len(table), table.features, table.read(slice(0, 1)).tolist()
+        (3, 2, [[0.0, 1.0]])
+    """
 
     schema: Schema | None = None  # names of columns and categories, where the table has them
     first_row = 0  # the number of the first row, if this is a part of a larger table

@@ -24,12 +24,12 @@ from ..module import Recorded
 from ..param_store import local_params
 from .dirichlet_weights import DirichletWeights
 from .exchangeable_labels import ExchangeableLabels
-from .fresh_family import fresh_family
 from .parameter_sites import Theta, draw_sites
 from .posterior_for_family import posterior_for_family
 from .posterior_predictive import PosteriorPredictive
 from .sampled_posterior import PosteriorDraws
 from .stick_breaking_weights import StickBreakingWeights
+from .unfitted_copy import fresh_family
 from .variational_bayes import VariationalBayes
 
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None

@@ -15,9 +15,9 @@ from ...data.moments import Moments
 from ..families.conjugate_priors import Priors
 from ..families.family import Family
 from ..families.missing_values import observed_log_prob
-from .fresh_family import copy_buffers, fresh_family
 from .parameter_sites import Sites, Theta
 from .prior_and_posterior import PriorAndPosterior
+from .unfitted_copy import copy_buffers, fresh_family
 
 
 class ConjugatePosterior(PriorAndPosterior):

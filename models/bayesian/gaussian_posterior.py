@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ...data.moments import Moments
-from ..data_units import Located
 from ..families.family import Family
 from ..families.gaussian import Gaussian
 from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak_prior
 from ..kernels.full_covariance import Full
+from ..parameter_units import Located
 from .covariance_constraint import Covariances
-from .fresh_family import copy_buffers, fresh_family
 from .gaussian_predictive import degrees_and_scales, student_t, student_t_log_prob
 from .gaussian_sites import covariance_distribution, covariance_divergence, location_distribution
 from .inverse_wishart import digammas
 from .parameter_sites import Sites, Theta
 from .prior_and_posterior import PriorAndPosterior
+from .unfitted_copy import copy_buffers, fresh_family
 
 
 class MeanPrecision(ConjugatePrior):

@@ -15,12 +15,12 @@ from ..mixtures.e_step import label_log_mask
 from ..mixtures.mixture import Mixture
 from .closed_form_posterior import ClosedFormPosterior
 from .dirichlet_weights import DirichletWeights
-from .fresh_family import fresh_family
 from .guide_posterior import GuidePosterior
 from .parameter_sites import Theta
 from .prior_and_posterior import PriorAndPosterior
 from .sampled_posterior import PosteriorDraws, SampledPosterior
 from .stick_breaking_weights import MixtureWeights, StickBreakingWeights
+from .unfitted_copy import fresh_family
 
 
 class MixtureWithPosterior(Mixture):

@@ -14,11 +14,11 @@ from torch.distributions import Distribution, biject_to, constraints
 from torch.distributions.transforms import Transform
 
 from ...data.moments import Moments
-from ..data_units import Located
 from ..families.family import Family
-from .fresh_family import copy_buffers, fresh_family
+from ..parameter_units import Located
 from .parameter_sites import Sites, Theta, reorder_components
 from .prior_and_posterior import PriorAndPosterior
+from .unfitted_copy import copy_buffers, fresh_family
 
 
 class NamedPriors(PriorAndPosterior):

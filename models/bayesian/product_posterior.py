@@ -14,9 +14,9 @@ from torch.distributions import Distribution
 from ...data.moments import Moments
 from ..families.family import Family
 from ..families.joint_distribution import JointDistribution
-from .fresh_family import fresh_family
 from .parameter_sites import Sites, Theta
 from .prior_and_posterior import PriorAndPosterior
+from .unfitted_copy import fresh_family
 
 
 class ProductPosterior(PriorAndPosterior):

@@ -16,7 +16,7 @@ from ..families.missing_values import log_prob_and_sums
 from ..kernels.parallel_rows import can_compile
 from ..module import restore_frozen
 from .check_m_step import check_maximize, lead_to_same_m_step
-from .close import same
+from .nearly_equal import same
 
 MISSING = 0.2  # the share of values that are missing in the check of TakesMissing
 ROWS = 3  # rows whose evidence is compared in the check of Conjugate

@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from ..families.family import Family
-from .close import difference, same
+from .nearly_equal import difference, same
 
 
 def check_component(name: str, family: Family, x: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..contract import Statistics
-from .close import Same, difference
+from .nearly_equal import Same, difference
 
 PASSES = 5
 FALL = 1e-9  # relative: how far rounding may lower a bound

@@ -11,7 +11,7 @@ from ..families.family import Family
 from ..families.missing_values import log_prob_and_sums
 from ..kernels.parallel_rows import can_compile
 from ..module import restore_frozen
-from .close import CLOSE, same
+from .nearly_equal import CLOSE, same
 
 DIFFERS = "differs from log_prob and summarize, expected the same numbers, or sums that lead to the same M-step"
 FLAT = 1e-6  # nats per row: the steepest slope that counts as none after an exact M-step

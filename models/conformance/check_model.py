@@ -23,7 +23,7 @@ from ..abilities import (
 from ..contract import LatentModel, SupportsEM, SupportsPosterior
 from ..random_state import fixed_seed
 from .check_em import check_em, check_expected_log_joint
-from .close import Same, difference, same_for
+from .nearly_equal import Same, difference, same_for
 
 DRAWS = 32  # of the ELBO of the Pyro pair
 ERRORS = 6.0  # standard errors by which the mean of these may be off

@@ -15,8 +15,8 @@ from ...data.input_checks import as_tensor, as_weights
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
 from ..contract import Collapse, Statistics
-from ..data_units import Located
 from ..module import on_the_cpu, require_size
+from ..parameter_units import Located
 from .continuous_latent import ContinuousLatent
 from .linear_gaussian import LinearGaussian
 from .ppca_em import expected_statistics, regress

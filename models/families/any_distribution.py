@@ -12,8 +12,8 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, constraints, transform_to
 
-from ..data_units import Located, ScaledCholesky
 from ..module import require_size
+from ..parameter_units import Located, ScaledCholesky
 from .distribution_parameters import default_parameters, parameter_constraint
 from .family import Family
 

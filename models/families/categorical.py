@@ -18,10 +18,10 @@ from ..kernels.visit import Visit
 from ..module import require_size
 from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
+from .count_checks import invalid_counts
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .probability_constraints import Simplexes, log_simplexes
-from .whole_numbers import invalid_counts
 
 
 class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .free_numbers import free_numbers
+from .count_free_parameters import free_numbers
 from .hooks.description import Description, Profile
 from .hooks.start import Start
-from .old_names import accept_old_names
+from .renamed_hooks import accept_old_names
 
 __all__ = ["Family", "Profile"]
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ...data.moments import Moments
-from ..data_units import Located, ScaledCholesky
 from ..kernels.covariance_shapes import SHAPES
 from ..module import require_size
+from ..parameter_units import Located, ScaledCholesky
 from .family import Family
 from .normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, hyperparameters, weak_prior
 

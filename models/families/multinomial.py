@@ -17,10 +17,10 @@ from ..kernels.special_functions import log_factorial
 from ..module import require_size
 from .abilities import Conjugate, SideBySide
 from .conjugate_priors import Prior, Priors
+from .count_checks import COUNTS, invalid_counts
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
 from .probability_constraints import Simplexes, log_simplexes
-from .whole_numbers import COUNTS, invalid_counts
 
 
 class Multinomial(ExponentialFamily, Conjugate, SideBySide):

@@ -15,9 +15,9 @@ from ..kernels.special_functions import digamma_deficit, log1p_deficit, log_fact
 from ..module import require_size
 from .abilities import AllowsFrozen, TakesMissing
 from .conjugate_priors import Prior, Priors
+from .count_checks import COUNTS, invalid_counts
 from .family import Profile
 from .gamma import WEAK_RATE
-from .whole_numbers import COUNTS, invalid_counts
 
 LEAST = 1e-8  # smallest concentration
 POISSON = 1e8  # largest concentration, times a mean above 1: the variance is then the mean to 1e-8

@@ -17,9 +17,9 @@ from ..kernels.special_functions import log_factorial
 from ..module import require_size
 from .abilities import Conjugate, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
+from .count_checks import COUNTS, invalid_counts
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
-from .whole_numbers import COUNTS, invalid_counts
 
 
 class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):

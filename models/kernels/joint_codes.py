@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .compiled.sizes import COMPONENTS, padded
+from .compiled.block_sizes import COMPONENTS, padded
 from .parallel_rows import add_parts, run_in_parts
 from .special_functions import LOG2_E
 from .visit import Summarize, Visit

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .compiled.sizes import ROWS
+from .compiled.block_sizes import ROWS
 
 # Rows are summed in parts. Parts do not depend on the number of threads, so that sums are the same to the bit.
 MAX_PARTS = 64

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..kernels.compiled.sizes import COMPONENTS, STATISTICS, padded
+from ..kernels.compiled.block_sizes import COMPONENTS, STATISTICS, padded
 from ..kernels.parallel_rows import add_parts, run_in_parts
 
 # The matrix product is used if its rounding error is at most this fraction of the squared distance of the two nearest

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...data.rows import Rows
 from ..contract import LatentModel
-from .hot_deck import fill_from_cluster
+from .fill_from_donors import fill_from_cluster
 
 MAX_DISTANCES = 1 << 20  # n times centres, the distances that are in memory at a time
 

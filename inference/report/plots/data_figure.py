@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ....models.abilities import takes_missing
-from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_moments, numeric_columns
-from ...criticism.pair_distances import largest_distance
+from ...criticism.density_or_probability import DENSITY, column_measures
+from ...criticism.distances_between_fits import largest_distance
 from .component_ellipses import draw_ellipses, project_columns
 from .density_curves import density_contours, density_curves
 from .style import GREY, blank_figure, despine, fit_style, join_names, mark_half_missing_rows, set_title_and_caption

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_profiles
+from ...criticism.density_or_probability import DENSITY, column_measures
 from .picture_shape import shape_from_names
 
 

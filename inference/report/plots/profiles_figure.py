@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_shares
+from ...criticism.density_or_probability import DENSITY, column_measures
 from .component_ellipses import MATRIX_COLUMNS
 from .profile_layout import MOST_DOTS, most_different_panels, plan_panels
 from .profile_panels import ProfilePanel, profile_panels

@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from ....data.rows import as_rows
-from ...criticism.column_measures import DENSITY, column_measures
 from ...criticism.comparison import Comparison
+from ...criticism.density_or_probability import DENSITY, column_measures
 from ..text_table import format_number
 from .component_ellipses import MATRIX_COLUMNS
 from .drawn_rows import rows_to_draw, to_numpy

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import numeric_columns
-from ...criticism.pair_distances import largest_distance
+from ...criticism.distances_between_fits import largest_distance
 from ..text_table import format_number
 from .stacked_areas import CERTAIN, have_same_components, stacked_areas, uncertain_note
 from .style import COLOURS, blank_figure, despine, mark_half_missing_rows, set_title_and_caption

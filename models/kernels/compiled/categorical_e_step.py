@@ -6,11 +6,11 @@ from typing import no_type_check
 
 import numpy as np
 
+from .block_sizes import COMPONENTS, ROWS
 from .compile_kernel import fast
 from .floating_point import wide_vectors
 from .responsibilities import to_responsibilities
 from .row_blocks import exclude_other_labels, load_weights
-from .sizes import COMPONENTS, ROWS
 
 
 @fast

@@ -6,10 +6,10 @@ from typing import no_type_check
 
 import numpy as np
 
+from .block_sizes import ROWS, STATISTICS
 from .compile_kernel import fast
 from .floating_point import wide_vectors
 from .row_blocks import load_rows, load_weights
-from .sizes import ROWS, STATISTICS
 from .tiles import add_outer_product, add_product
 
 FEW = 24  # with up to so many clusters, a matrix product sums their rows faster than adding row by row

@@ -6,10 +6,10 @@ from typing import no_type_check
 
 import numpy as np
 
+from .block_sizes import PANEL, ROWS, STATISTICS
 from .compile_kernel import fast
 from .responsibilities import to_responsibilities
 from .row_blocks import exclude_other_labels, load_rows, load_weights
-from .sizes import PANEL, ROWS, STATISTICS
 from .tiles import add_outer_product, add_product, add_weighted_sums, flush_panel, statistics_tile
 
 

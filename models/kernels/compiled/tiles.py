@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import no_type_check
 
+from .block_sizes import COMPONENTS, STATISTICS
 from .compile_kernel import fast
 from .floating_point import wide_vectors
-from .sizes import COMPONENTS, STATISTICS
 
 
 @fast

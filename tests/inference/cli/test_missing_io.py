@@ -19,7 +19,7 @@ from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fi
 from lowerbound.inference.cli.column_kinds import category_counts
 from lowerbound.inference.cli.models_by_name import MODELS, ModelOptions, build_model
 from lowerbound.inference.cli.models_for_columns import mixed_mixture
-from lowerbound.inference.fitting.run_description import describe_run
+from lowerbound.inference.fitting.checkpoint_identity import describe_run
 from lowerbound.models import (
     PPCA,
     CategoricalMixture,

@@ -14,7 +14,7 @@ from scipy.special import rel_entr
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, align, compare, evidence, fit
 from lowerbound.inference.criticism.aligned_components import component_tables
-from lowerbound.inference.criticism.column_measures import column_measures
+from lowerbound.inference.criticism.density_or_probability import column_measures
 from lowerbound.models import (
     PPCA,
     VAE,

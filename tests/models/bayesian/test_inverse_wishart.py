@@ -9,7 +9,7 @@ from torch.distributions import biject_to, kl_divergence, transform_to
 from lowerbound.models import Gaussian, Mixture, seed
 from lowerbound.models.bayesian.covariance_constraint import Covariances, covariances
 from lowerbound.models.bayesian.inverse_wishart import InverseWishart
-from lowerbound.models.data_units import Located
+from lowerbound.models.parameter_units import Located
 
 SIZES = pytest.mark.parametrize("d", [1, 2, 3])
 

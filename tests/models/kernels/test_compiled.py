@@ -20,7 +20,7 @@ from reference import linear_pass, nearest_centres
 from scipy.special import logsumexp
 
 from lowerbound.inference import EM, fit
-from lowerbound.inference.fitting.restart_run import RestartRunner
+from lowerbound.inference.fitting.one_restart import RestartRunner
 from lowerbound.models import (
     CategoricalMixture,
     ExponentialFamily,
@@ -34,10 +34,10 @@ from lowerbound.models import (
 )
 from lowerbound.models.kernels import parallel_rows
 from lowerbound.models.kernels.compiled import compile_kernel, floating_point
+from lowerbound.models.kernels.compiled.block_sizes import ROWS
 from lowerbound.models.kernels.compiled.kmeans_step import FEW
 from lowerbound.models.kernels.compiled.linear_e_step import linear_e_step
 from lowerbound.models.kernels.compiled.responsibilities import to_responsibilities
-from lowerbound.models.kernels.compiled.sizes import ROWS
 from lowerbound.models.kernels.linear_pass import ColumnPairs, CompiledLinearPass
 from lowerbound.models.mixtures.nearest_centre import NearestCentre
 

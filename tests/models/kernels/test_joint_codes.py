@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from lowerbound.models import Bernoulli, Categorical
-from lowerbound.models.families.whole_numbers import invalid_counts
+from lowerbound.models.families.count_checks import invalid_counts
 from lowerbound.models.kernels.joint_codes import MAX_CODES, JointCodes
 
 

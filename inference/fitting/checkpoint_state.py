@@ -13,7 +13,7 @@ from ...models import Collapse
 from ...models.random_state import gpus
 from ..engines.contract import Steps
 from ..engines.processes import rank
-from .restart_run import RestartRun, RestartsSoFar
+from .one_restart import RestartRun, RestartsSoFar
 
 SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for each pass
 
