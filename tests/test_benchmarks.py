@@ -152,6 +152,7 @@ def test_a_run_prints_and_writes_every_section_and_goes_on_after_one_that_failed
 # the sections, on little data: they raise if two sides do not compute the same
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
 def test_all_sides_get_the_same_bound(covariance, once):
     found = gaussian.compare(500, 3, 2, covariance, None)

@@ -135,6 +135,7 @@ def test_latent_classes_of_carcinoma_reach_polca(k, figure, free, restarts, seed
         np.testing.assert_array_equal(shares.round(4), [0.1817, 0.3736, 0.4447])
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(("k", "figure"), [(5, -21.284), (10, -19.226), (20, -17.636)])
 def test_bernoulli_mixtures_of_digits_reach_their_figure(k, figure, seed):

@@ -307,6 +307,7 @@ def test_draws_are_not_fitted_again(engine):
         fit(model, counts(12), engine)
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("guide", [None, AutoNormal], ids=["conjugate", "guide"])
 def test_a_draw_by_sticks_is_replayed_with_the_density_that_it_had(guide, monkeypatch):
     """Chains start with sticks in places of their own; labels are matched; the pair has what each chain had."""
