@@ -157,7 +157,7 @@ def mean_coverage(result: dict[str, Any], level: str) -> float:
     return float(np.mean([own["coverage"][level] for own in result["quantities"].values()]))
 
 
-def shape_from_names(result: dict[str, dict[str, Any]]) -> Figure:
+def picture(result: dict[str, dict[str, Any]]) -> Figure:
     """Cumulative shares of ranks less uniform ones; a line that leaves the grey band is miscalibrated."""
     figure = blank_figure(9.0, 4.2)
     panels = figure.subplots(1, 2, sharey=True)
@@ -202,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": about, "result": result}, indent=1) + "\n")
-    shape_from_names(result).savefig(PICTURE, dpi=100)
+    picture(result).savefig(PICTURE, dpi=100)
     console.print(f"written to {os.path.relpath(RESULTS)} and {os.path.relpath(PICTURE)}")
     tests = [own["p"] for own in nuts["quantities"].values()]
     p = min(1.0, min(tests) * len(tests))

@@ -64,7 +64,7 @@ def write(path: Path, about: dict, rows: Sequence[Row], failed: dict[str, str], 
     path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def shape_from_names(rows: Sequence[Row], about: dict) -> Figure:
+def picture(rows: Sequence[Row], about: dict) -> Figure:
     """A dot for each ratio on a logarithmic axis, the opponents of one case on one line; targets are ticks."""
     drawn = [row for row in rows if is_number(row.ratio)]
     cases = list(dict.fromkeys((row.section, row.what, row.shape) for row in drawn))

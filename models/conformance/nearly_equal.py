@@ -30,4 +30,5 @@ def same_for(model: Any) -> Same:
 
 def difference(a: Tensor, b: Tensor) -> str:
     """The largest difference in words, or the shapes if these differ."""
+    a, b = a.detach(), b.detach()
     return f"{float((a - b).abs().max()):.2g}" if a.shape == b.shape else f"shape {tuple(a.shape)}, {tuple(b.shape)}"

@@ -305,7 +305,7 @@ def test_a_family_is_expected_inside_a_mixture():
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag", "tied-diag"])
 def test_a_constant_column_is_named(covariance):
     x = np.column_stack([X[:, 0], np.full(20, 3.7)])
-    with pytest.raises(ValueError, match="column 1 has the same value in every row, but for rounding, expected"):
+    with pytest.raises(ValueError, match="column 1 has the same value in every row, up to rounding, expected"):
         fit(GaussianMixture(2, 2, covariance), x, EM())
 
 

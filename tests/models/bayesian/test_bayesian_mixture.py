@@ -453,6 +453,6 @@ def test_a_posterior_has_no_sampling_distribution(way, guide, faithful):
 
 def test_advice_for_a_constant_column_is_one_that_can_be_taken(as_users_run_it):
     x = np.column_stack([np.arange(9.0), np.ones(9)])
-    with pytest.raises(ValueError, match='NormalInverseWishart prior, or covariance="spherical", or, of a Gaussian'):
+    with pytest.raises(ValueError, match='NormalInverseWishart prior, or covariance="spherical", or, for a Gaussian'):
         fit(BayesianMixture(Gaussian(2, 2)), x, EM())
     assert fit(BayesianMixture(Gaussian(2, 2, "spherical")), x, EM()).bounds.isfinite().all()

@@ -77,7 +77,8 @@ def test_every_model_keeps_the_contract(name):
     state = torch.random.get_rng_state()
     check_model(model, x)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # it is not changed
+    for key, value in model.state_dict().items():  # it is not changed
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0, equal_nan=True)
 
 
 class Faulty(type(GaussianMixture(1, 1))):
@@ -89,7 +90,8 @@ class Faulty(type(GaussianMixture(1, 1))):
 
 class StartsFromGlobalState(Faulty):
     def initialize(self, x, weights, generator, redraw=True):
-        super().initialize(x, weights, torch.Generator().manual_seed(int(torch.randint(99, ()))), redraw)
+        super().initialize(x, weights, generator, redraw)
+        self.family.loc = self.family.loc.detach() + torch.rand(())
 
 
 class ForgetsToKeep(Faulty):
