@@ -57,7 +57,11 @@ jaxtyping.jaxtyped = jaxtyped_at_first
 torch.set_num_threads(1)  # small tables: on a busy machine, threads that meet after every operation wait for seconds
 # derandomize: the same examples in every run, so that a failure is always a change in the code
 settings.register_profile(
-    "house", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+    "house",
+    derandomize=True,
+    deadline=None,
+    max_examples=25 if EVERY_CASE else 12,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")
 

@@ -258,8 +258,8 @@ def test_every_tutorial_is_tested():
 
 
 def drawn(name):
-    """Some tutorials train for a minute or two, the others for seconds: of the long ones one runs, drawn anew."""
-    return pytest.param(name, marks=pytest.mark.drawn(1)) if name[:2] in {"04", "06", "07", "08", "09"} else name
+    """A tutorial takes from ten seconds to two minutes: two of them run, drawn anew."""
+    return pytest.param(name, marks=pytest.mark.drawn(2))
 
 
 @pytest.mark.parametrize("name", [drawn(name) for name in NUMBERS])
