@@ -257,12 +257,8 @@ def test_every_tutorial_is_tested():
     assert sorted(path.stem for path in TUTORIALS.glob("*.ipynb")) == sorted(NUMBERS)
 
 
-def drawn(name):
-    """A tutorial takes from ten seconds to two minutes: two of them run, drawn anew."""
-    return pytest.param(name, marks=pytest.mark.drawn(2))
-
-
-@pytest.mark.parametrize("name", [drawn(name) for name in NUMBERS])
+@pytest.mark.drawn(2)  # a tutorial takes from ten seconds to two minutes
+@pytest.mark.parametrize("name", NUMBERS)
 def test_tutorial_runs_and_gets_its_numbers(name):
     expressions = NUMBERS[name]
     values = ", ".join(f"{text!r}: {text}" for text in expressions)

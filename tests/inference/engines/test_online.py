@@ -126,12 +126,12 @@ def test_a_stream_foretells_before_it_learns_and_takes_any_table():
 
 def test_what_cannot_be_averaged_is_refused():
     for model in (KMeans(3, 2), Mixture(FamilyOf(dist.Laplace, 3, 2))):
-        with pytest.raises(TypeError, match="change smoothly|averaged"):
+        with pytest.raises(TypeError, match=r"change smoothly|averaged"):
             fit(model, X, OnlineEM())
-        with pytest.raises(TypeError, match="change smoothly|averaged"):
+        with pytest.raises(TypeError, match=r"change smoothly|averaged"):
             next(OnlineEM().follow(seed(model, X), [X]))
     mixed = Mixture(Product(Poisson(2, 1), FamilyOf(dist.Exponential, 2, 1)))
-    with pytest.raises(TypeError, match="change smoothly|averaged"):
+    with pytest.raises(TypeError, match=r"change smoothly|averaged"):
         fit(mixed, np.abs(X).round() + 1, OnlineEM())
     with pytest.raises(TypeError, match="OnlineEM needs expect"):
         fit(linear_vae(2, 1), X, OnlineEM())
