@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ....models.abilities import takes_missing
+from ....models.abilities import Imputes
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_moments, numeric_columns
 from ...criticism.density_or_probability import DENSITY, column_measures
@@ -55,7 +55,7 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
         positions, projection = rows, np.eye(size)  # without a matrix product, in which NaN times 0 is NaN
     else:
         imputer = models[outlined[0]]
-        if not complete.all() and takes_missing(imputer):
+        if not complete.all() and isinstance(imputer, Imputes) and imputer.takes_missing:
             rows = imputer.impute(x).values[:, columns].numpy()
             imputed = f" Rings are rows with missing values, at their posterior means under {outlined[0]}."
         positions = rows @ projection
