@@ -18,8 +18,9 @@ help:
 compare: .venv/.installed
 	.venv/bin/lowerbound compare faithful --components 2 --engines em,svi --out report
 
+# many tests start processes of their own, which read compiled modules several seconds faster
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses auto --dist loadgroup
 
 check: .venv/.installed-dev
 	.venv/bin/ruff check

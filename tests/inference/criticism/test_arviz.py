@@ -260,7 +260,8 @@ def test_the_same_draws_for_the_same_seed(fits, x):
 # the report
 
 
-def test_a_report_holds_the_posterior(fits, x, tmp_path):
+def test_a_report_holds_the_posterior(fits, x, tmp_path, monkeypatch):
+    monkeypatch.setattr("lowerbound.inference.report.write_report.figures", lambda comparison: {})
     chosen = {"sampled": fits["held"], "<vb>": fits["vb"], "em": fits["em"]}
     for names, wanted in ((("<vb>", "em"), "<vb>"), (("sampled", "<vb>"), "sampled")):
         page = compare(x, **{name: chosen[name] for name in names}).report(tmp_path / "report")

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 SCRIPT = Path(distributed_job.__file__)
 SAME = 1e-10
+pytestmark = pytest.mark.xdist_group("processes")  # so that no other process waits for a job
 LIMIT = 150  # seconds, after which a job counts as hung
 
 

@@ -1,6 +1,7 @@
 """Bayesian mixtures by every engine: one bound, laws that hold for any data, and what is kept, copied and refused."""
 
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from pyro.infer import Trace_ELBO, autoguide
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from scipy import stats
 
-from lowerbound.inference import EM, SVI, OnlineEM, bootstrap, compare, fit, load, standard_errors
+from lowerbound.inference import EM, SVI, OnlineEM, bootstrap, fit, load, standard_errors
+from lowerbound.inference.criticism.distances_between_fits import pair_distances
 from lowerbound.models import (
     BayesianMixture,
     Bernoulli,
@@ -344,7 +346,7 @@ APART = {
 def test_labels_that_priors_give_a_meaning_are_kept(faithful, as_users_run_it):
     faithful = faithful[::8]
     made = BayesianMixture(Gaussian(3, 2, "diag"), APART, guide=AutoNormal)
-    found = {name: fit(made, faithful, SVI(), max_passes=3, seed=at) for at, name in enumerate(("a", "b"))}
+    found = {name: fit(made, faithful, SVI(), max_passes=1, seed=at) for at, name in enumerate(("a", "b"))}
     model = found["a"].model
     theta = model.draw(3, seed=0)
     log_p, weights = model.log_prior(theta), theta["weights"]
@@ -356,7 +358,7 @@ def test_labels_that_priors_give_a_meaning_are_kept(faithful, as_users_run_it):
     moved = model.draw(3, seed=0)
     torch.testing.assert_close(moved["weights"], weights[:, [0, 2, 1]])
     torch.testing.assert_close(model.log_prior(moved), log_p)
-    assert np.isfinite(compare(faithful, **found).pairs()["posterior_kl"]).all()
+    assert math.isfinite(pair_distances(model, found["b"].model, Rows(faithful))["posterior_kl"])
 
 
 @pytest.mark.parametrize(
