@@ -378,7 +378,7 @@ def test_old_names_may_be_called_and_set():
     """`super().anchor`, `self.per_copy`, flags set in __init__; and a class of the user's called like an ability."""
     with pytest.warns(DeprecationWarning) as told:
 
-        class TakesMissing(Own):
+        class TakesMissing(Family):
             pass
 
         class Old(Own):

@@ -210,7 +210,8 @@ def test_a_part_that_takes_none_says_so(kind):
     expected = result.model.posterior(x[3:4]).probs @ result.model.family.moments().mean[:, 0]
     torch.testing.assert_close(filled.values[3, 0], expected[0])
     assert (filled.uncertainty[3] > 0).tolist() == [True, False, False]
-    matplotlib.pyplot.close(compare(x, one=result).plot())
+    assert compare(x, one=result).plot()
+    matplotlib.pyplot.close("all")
     check_model(model, x)
     x[5, 2] = np.nan
     with pytest.raises(ValueError, match=r"row 5, column 2 holds nan, expected in column 0 .*; in columns 1, 2 counts"):
