@@ -147,6 +147,19 @@ class HasConstants(Protocol):
     constants: tuple[str, ...]
 
 
+@runtime_checkable
+class HasState(Protocol):
+    """A model whose state can be stored and put back, as that of every `torch.nn.Module`: for checkpoints and files."""
+
+    def state_dict(self) -> Any:
+        """All that the model depends on, as tensors by name."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Put a state back."""
+        ...
+
+
 def is_module(model: Any) -> bool:
     """Whether a model is a `torch.nn.Module`: it then has a state that can be copied, saved and moved."""
     return isinstance(model, torch.nn.Module)

@@ -101,6 +101,12 @@ class Statistics:
         )
 
 
+def lacking(model: Any, contract: type) -> list[str]:
+    """The names of the members of a contract, such as `LatentModel`, that a model lacks."""
+    own = dir(model)
+    return [name for name in dir(contract) if not name.startswith("_") and name not in own]
+
+
 @runtime_checkable
 class LatentModel(Protocol):
     """A Pyro model/guide pair whose guide is the E-step: all that SVI, `compare` and the report need.

@@ -13,6 +13,8 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
+from .old_names import HasOldNames
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
 
@@ -58,7 +60,7 @@ def on_the_cpu(method: Method) -> Method:
     return run_on_the_cpu  # type: ignore[return-value]
 
 
-class Recorded(PyroModule):
+class Recorded(HasOldNames, PyroModule):
     """A Pyro module that remembers its constructor's arguments, which parameters were set, and which are frozen.
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
@@ -222,11 +224,13 @@ class Recorded(PyroModule):
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
         # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
+        # vars: before __init__ of torch's Module there is no such dict
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
         return super().__getattr__(name) if own is None else own
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:
+        # vars: before __init__ of PyroModule there is no such dict
         if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):
             old = self.value(name)
             # arrays and lists become tensors: PyroModule would otherwise replace the parameter by them

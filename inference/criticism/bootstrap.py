@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...data.rows import as_rows
 from ...models import Rows
-from ...models.abilities import HasConstants
+from ...models.abilities import HasComponents, HasConstants
 from ..engines.data_bound import data_bound
 from ..fitting.fit import fit as fit_model
 from ..fitting.fit_result import Fit
@@ -198,7 +198,9 @@ def _constants(model: Any) -> tuple[str, ...]:
 
 @torch.no_grad()
 def _aligned(original: Any, model: Any, rows: Rows) -> Any:
-    """A copy of the model with components aligned to the original; the model itself if its latent is continuous."""
+    """A copy of the model with components aligned to the original; the model itself if it cannot be relabelled."""
+    if not isinstance(model, HasComponents):
+        return model
     try:
         order = align(original, model, rows)
     except TypeError:  # a continuous latent

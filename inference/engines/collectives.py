@@ -35,7 +35,7 @@ def run_on_all(part: Callable[[], Made]) -> Made:
     except ConnectionError:
         raise
     except Exception as error:
-        if vars(error).get("known_to_all"):
+        if getattr(error, "known_to_all", False):  # set below, on errors of any class
             raise
         fault = error
     with connected():

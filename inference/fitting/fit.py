@@ -20,7 +20,14 @@ from ..engines.processes import is_first
 from .checkpoint import Checkpoint
 from .checkpoint_identity import describe_run
 from .distributed_rows import rows_for_fit
-from .fit_arguments import require_consistent, require_counts, require_engine, require_model, validation_rows
+from .fit_arguments import (
+    require_consistent,
+    require_counts,
+    require_engine,
+    require_model,
+    require_state,
+    validation_rows,
+)
 from .fit_result import Fit, Model, Optimum
 from .one_restart import RestartRunner, RestartsSoFar
 from .progress import progress_bar
@@ -103,6 +110,8 @@ def fit(
     require_counts(restarts=restarts, max_passes=max_passes, patience=patience, short_passes=short_passes)
     require_engine(engine)
     require_model(model)
+    if checkpoint is not None or patience is not None:
+        require_state(model, "a checkpoint" if checkpoint is not None else "patience")
     require_consistent(seed, patience, validation, short_passes, checkpoint)
     file = None if checkpoint is None else Checkpoint(checkpoint)
     rows = rows_for_fit(x, weights, labels, model)

@@ -91,10 +91,10 @@ class Fit(Generic[Model]):
 
     def __getattr__(self, name: str) -> Any:
         """Raise AttributeError for a name that a fit does not have, and say so if its model has it."""
+        # vars: while a fit is copied it has no model yet, and this method would call itself
         model = vars(self).get("model")
-        # hasattr: the name may be any that a user types
         hint = (
-            # any attribute of any model, to say where it is
+            # hasattr: the name may be any that a user types
             f": it belongs to the model, fit.model.{name}" if not name.startswith("_") and hasattr(model, name) else ""
         )
         raise AttributeError(f"a Fit has no {name!r}{hint}")

@@ -40,6 +40,7 @@ def describe(value: Any) -> Any:
         return {"class": type(value).__name__, "positional": [], "named": fields}
     if isinstance(value, models.PosteriorDraws):
         return {"class": "PosteriorDraws", "positional": [value.chains, value.draws], "named": {}}
+    # vars: the names in a module of Pyro's
     if isinstance(value, type) and vars(autoguide).get(value.__name__) is value:
         return {"guide": value.__name__}
     if isinstance(value, type):
@@ -80,6 +81,7 @@ def frozen_parameters(model: Any) -> list[str]:
 
 def _is_known(kind: type) -> bool:
     """Whether a distribution can be made again from its parameters: those of torch and Pyro can."""
+    # vars: the names in a module of Pyro's
     return vars(dist).get(kind.__name__) in (kind, *kind.__subclasses__()) and kind.__name__ != "Independent"
 
 

@@ -37,8 +37,9 @@ def fixed_support(one: Distribution, other: Distribution) -> Any:
     while isinstance(support, constraints.independent):
         support, beside = support.base_constraint, beside.base_constraint
     for name in ("lower_bound", "upper_bound"):
-        bound = vars(support).get(name, 0.0)
-        if not torch.equal(torch.as_tensor(bound), torch.as_tensor(vars(beside).get(name, 0.0))):
+        # torch has no common class of constraints with a bound
+        bound, other_bound = getattr(support, name, 0.0), getattr(beside, name, 0.0)
+        if not torch.equal(torch.as_tensor(bound), torch.as_tensor(other_bound)):
             return None
         if isinstance(bound, Tensor) and bound.ndim:
             if not (bound == bound.flatten()[0]).all():

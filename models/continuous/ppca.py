@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -62,6 +63,7 @@ class PPCA(ContinuousLatent):
     loading: Tensor
     scale: Tensor
     has_exact_bound = True
+    old_names: ClassVar[Mapping[str, str]] = {"carry": "remeasure"}
     generalized = False
 
     def __init__(self, features: int, latent: int):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from .count_free_parameters import free_numbers
 from .hooks.description import Description, Profile
 from .hooks.start import Start
-from .renamed_hooks import accept_old_names
+from .renamed_hooks import HOOKS, adopt_abilities
 
 __all__ = ["Family", "Profile"]
 
@@ -45,9 +48,11 @@ class Family(Start, Description):
         0.25
     """
 
+    old_names: ClassVar[Mapping[str, str]] = HOOKS
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        accept_old_names(cls, Family)
+        adopt_abilities(cls, Family)
 
     def permute(self, order: Tensor) -> None:
         """Relabel the components in place: component j becomes the former component order[j]."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data.open_table import conform
 from ...data.schema import Schema
 from ..module import on_the_cpu
+from ..random_state import fixed_seed
 from .imputed import Imputed
 from .row_checks import ChecksRows
 
@@ -63,9 +64,7 @@ class FillsMissing(ChecksRows):
         if not isinstance(draws, Integral) or draws < 1:
             raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
         incomplete = x.isnan().any(1)
-        with torch.random.fork_rng(enabled=seed is not None, devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with fixed_seed(seed):
             tables = x.repeat(int(draws), 1, 1)
             if incomplete.any():
                 z = dist.Categorical(logits=self._logits(x[incomplete], None)).sample((int(draws),))
@@ -78,8 +77,10 @@ def impute_rows(
 ) -> Imputed:
     """The missing values of rows by the components' conditional means, mixed by the responsibilities.
 
-    family: one with the ability `TakesMissing`; table: the same rows with names.
+    family: one with the ability `TakesMissing`, unless no value is missing; table: the same rows with names.
     """
+    if not x.isnan().any():
+        return Imputed(x, torch.zeros_like(x), table)
     values, uncertainty = torch.empty_like(x), torch.empty_like(x)
     for start in range(0, len(x), family.block_rows):
         rows = slice(start, start + family.block_rows)

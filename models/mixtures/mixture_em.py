@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -27,6 +27,7 @@ from .starts import draw_start
 class FitsByEM(FillsMissing):
     """Weights and a family, fitted by EM: `initialize`, `expect`, `maximize`."""
 
+    old_names: ClassVar[Mapping[str, str]] = {"carry": "remeasure"}
     weights: Tensor
     weights_unconstrained: Tensor
     concentration: float | None

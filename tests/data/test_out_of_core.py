@@ -316,3 +316,20 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         done = subprocess.run([sys.executable, "-c", SCRIPT, path, path], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
     assert peaks[1] - peaks[0] < 90
+
+
+def test_by_chunks_needs_nothing_of_a_class(monkeypatch):
+    monkeypatch.setattr(chunked_methods, "CHUNK_ROWS", 100)
+
+    class Model:
+        @chunked_methods.by_chunks
+        def total(self, x):
+            return x.sum(-1)
+
+    np.testing.assert_allclose(Model().total(X), X.sum(1))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, float("nan"), 1e-9])
+def test_a_share_that_leaves_a_side_empty_is_refused(share):
+    with pytest.raises(ValueError, match=r"^share is .* of 1000 rows, expected a number between 0 and 1"):
+        split(X, share, 0)
