@@ -112,7 +112,7 @@ class ConvEncoder(Encoder):
 
     Args:
         shape: (height, width) or (channels, height, width) of the picture in a row of channels * height * width
-        columns.
+            columns.
         latent: q, the number of latent dimensions.
         channels: of the convolutions in turn.
         hidden: the size of the layer after them.
@@ -121,8 +121,7 @@ class ConvEncoder(Encoder):
 
     Raises:
         ValueError: shape has another length, channels is empty, a size is not a whole number of at least 1, or a word
-        is
-            not one of those above.
+            is not one of those above.
 
     Example:
         >>> import torch

@@ -33,20 +33,16 @@ class GaussianDecoder(Network):
         features: d, the number of columns.
         hidden: sizes of the hidden layers; () makes the network linear in z.
         variance: "learned": the network gives a standard deviation for each column and row. "shared": one standard
-        deviation
-            for all, the property `scale`; its best value is the root mean square error of the reconstructions (Rybkin,
-            Daniilidis & Levine 2021, "sigma-VAE"). With few columns, a learned variance may explain as noise what z
-            should
-            explain, and stop at a lower optimum: then try "shared".
+            deviation for all, the property `scale`; its best value is the root mean square error of the reconstructions
+            (Rybkin, Daniilidis & Levine 2021, "sigma-VAE"). With few columns, a learned variance may explain as noise
+            what z should explain, and stop at a lower optimum: then try "shared".
         variance_floor: added to every variance, in squared units of the data. Without it the likelihood has no upper
-        bound if
-            a column is constant or the network can reproduce some values exactly.
+            bound if a column is constant or the network can reproduce some values exactly.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
         ValueError: a size is not a whole number of at least 1, variance or activation is another word, or
-        variance_floor is
-            negative or infinite.
+            variance_floor is negative or infinite.
 
     Example:
         >>> import torch

@@ -40,7 +40,7 @@ class VAE(ContinuousLatent):
 
     Raises:
         TypeError: encoder or decoder is not a torch.nn.Module, or does not return a distribution of
-        `pyro.distributions`.
+            `pyro.distributions`.
         ValueError: shapes do not fit each other, or latent is larger than d.
 
     Example:
@@ -123,7 +123,7 @@ class VAE(ContinuousLatent):
             weights: row weights (n,), or None.
             generator: the source of random numbers.
             redraw: True draws new weights for every layer with `reset_parameters`, but keeps frozen ones. False keeps
-            all.
+                all.
 
         Raises:
             ValueError: the decoder cannot give some value, or float32 has too few digits for a column.

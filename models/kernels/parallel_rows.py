@@ -114,8 +114,7 @@ def run_on_threads(worker: Callable[[], Callable[[int], Part]], starts: Sequence
     """Call visit(start) for each start on as many threads as torch has, and return the results in order.
 
     Each thread makes a `visit` of its own by calling `worker`, and takes the next start until none is left. `visit`
-    must
-    not hold Python's lock for long. An exception is raised once all threads have stopped.
+    must not hold Python's lock for long. An exception is raised once all threads have stopped.
     """
     results: list[Part | None] = [None] * len(starts)
     left = iter(enumerate(starts))

@@ -46,18 +46,16 @@ class Visit:
     """How the E-step reads rows, at the current parameters of a family.
 
     The E-step calls `block` for each block of rows, turns its log densities into responsibilities, sums the statistics
-    of
-    the block with them, and adds these sums over blocks. `collect` turns the total into the statistics of the family.
+    of the block with them, and adds these sums over blocks. `collect` turns the total into the statistics of the
+    family.
 
     Attributes:
         block: called without gradients, with rows (n, d). Returns log_prob (n, k), NaN if some values are unsupported,
-        and
-            a function from responsibilities (n, k) to sums (k, ...) that add up over blocks. Both can share T(x).
+            and a function from responsibilities (n, k) to sums (k, ...) that add up over blocks. Both can share T(x).
         collect: turns the added sums into the statistics (k, s) of `Family.summarize`, or into others that lead to the
-        same
-            M-step. By default the sums are the statistics.
+            same M-step. By default the sums are the statistics.
         compiled: makes an object that does all of this in compiled code for rows on the CPU; None if there is no such
-        code.
+            code.
     """
 
     block: BlockFunction
