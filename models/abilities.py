@@ -37,10 +37,10 @@ class Imputes(TakesMissingValues, Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A model that compiles or loads something before its first E-step, which is not the time of a fit."""
+    """A model that compiles or loads something before its first E-step, so that this time is not counted as fitting."""
 
     def prepare(self) -> None:
-        """Do it now."""
+        """Compile or load what the first E-step needs."""
         ...
 
 

@@ -247,7 +247,7 @@ class SupportsPosterior(LatentModel, Protocol):
     def log_labellings(self, labels: Any = None) -> float:
         """The logarithm of the number of relabellings of q that are as good and do not overlap.
 
-        A bound of log p(all rows) gains this much from the mixture of them all. labels: known components of the rows,
+        The bound of the mixture over all labellings is higher by this number. labels: known components of the rows,
         (n,), -1 where unknown. 0 where labels have a meaning.
         """
         ...

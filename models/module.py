@@ -88,10 +88,8 @@ class Recorded(PyroModule):
     def __repr__(self) -> str:
         positional, named = self.arguments
         given = [value for value in (*positional, *named.values()) if isinstance(value, torch.nn.Module)]
-        elsewhere = {
-            *self.constants,
-            *(id(p) for module in given for p in module.parameters()),
-        }  # not listed: frozen by definition, or in an argument whose own repr lists them
+        # not listed: frozen by definition, or in an argument whose own repr lists them
+        elsewhere = {*self.constants, *(id(p) for module in given for p in module.parameters())}
         frozen = [
             n for n, p in self._parameters_by_path().items() if not p.requires_grad and not {n, id(p)} & elsewhere
         ]

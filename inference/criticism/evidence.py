@@ -44,8 +44,8 @@ class Evidence:
     Example:
         >>> import torch
         >>> from lowerbound.inference import Evidence
-        >>> none = torch.zeros(2)
-        >>> found = Evidence(torch.tensor([-1.0, -2.0]), none, torch.tensor([-1.0, -2.0]), none, none, 0, True)
+        >>> zeros = torch.zeros(2)
+        >>> found = Evidence(torch.tensor([-1.0, -2.0]), zeros, torch.tensor([-1.0, -2.0]), zeros, zeros, 0, True)
         >>> print(found)
         log p(x) = -1.500000 nats per row, in closed form
     """
@@ -134,8 +134,8 @@ def evidence(
             given = model.posterior(chunk.x) if q is None else _rows_of(q, chunk.numbers)
             closed = model.evidence(chunk.x) if closed_form else None
             if closed is not None and q is None and isinstance(given, Categorical):
-                none = torch.zeros_like(closed)
-                parts.append(Evidence(closed, none, model.bound(chunk.x), none, none + torch.inf, 0, True))
+                zeros = torch.zeros_like(closed)
+                parts.append(Evidence(closed, zeros, model.bound(chunk.x), zeros, zeros + torch.inf, 0, True))
                 continue
             found = _importance_estimate(log_weights(model, chunk.x, given, samples))
             if closed is not None:

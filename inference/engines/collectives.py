@@ -26,7 +26,7 @@ Arguments = ParamSpec("Arguments")
 
 
 def run_on_all(part: Callable[[], Made]) -> Made:
-    """Return `part()` once it has returned on every process; raise on all of them what it raised on one."""
+    """Return `part()` once it has returned on every process; an error on one process is raised on all."""
     if processes() == 1:
         return part()
     made, fault = None, None

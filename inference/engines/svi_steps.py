@@ -42,7 +42,7 @@ class SVISteps:
         self.model, self.rows, self.generator, self.loss_of_pass = model, rows, generator, loss_of_pass
         self.batch_size, self.rate, self.decay = batch_size, rate, decay
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        if isinstance(model, torch.nn.Module):
+        if is_module(model):
             model.train()  # dropout and batch normalization must be in training mode
         for parameter in self.parameters:  # probabilities of 0 or 1, rates of 0: no gradient moves an infinite value
             parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()

@@ -83,7 +83,7 @@ def fit(
 
     Raises:
         TypeError: The model, the engine or the table is of the wrong kind, or the engine cannot fit this model.
-        ValueError: An argument or a cell is out of its range, or the checkpoint is of another run.
+        ValueError: An argument or a value of the table is out of its range, or the checkpoint is of another run.
         FileNotFoundError: The folder of the checkpoint does not exist.
         Collapse: Every restart ended in a singularity of the likelihood.
         ArithmeticError: A bound is not a finite number, or fell under EM.

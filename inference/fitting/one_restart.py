@@ -160,9 +160,8 @@ class RestartRunner:
 
     def _evaluate_held_out(self, run: RestartRun, validation: Rows) -> None:
         """Add the held-out bound of a pass; with patience keep the model of the best pass."""
-        with torch.random.fork_rng(
-            devices=gpus(run.model)
-        ):  # a table that draws its rows must not change the run's random numbers
+        # a table that draws its rows must not change the run's random numbers
+        with torch.random.fork_rng(devices=gpus(run.model)):
             try:
                 bound = float(held_out_bound(run.model, validation))
             except ValueError as error:

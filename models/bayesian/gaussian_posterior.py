@@ -136,7 +136,7 @@ class GaussianPosterior(PriorAndPosterior):
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """Gaussians with the expected precision, and (E log |precision| - log |E precision| - d / location_weight) / 2.
 
-        The second, which is negative, is the price of not knowing Sigma and loc.
+        The second corrects for the uncertainty of Sigma and loc; it is negative.
         """
         d, half = self.likelihood.features, 0.5 * self.dof
         own = digammas(half, d) if self.likelihood.shape is Full else d * half.digamma()

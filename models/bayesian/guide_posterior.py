@@ -201,7 +201,7 @@ class GuidePosterior(MonteCarloPosterior):
 
 
 def _has_median(guide: Any) -> bool:
-    """Whether a guide has a median: those of Pyro have, guides by a function of a user's own need not."""
+    """Whether a guide has a median. Pyro's guides have one; a guide made by a user's function may not."""
     return hasattr(guide, "median")  # an ability of others' classes, which have no common base with `median`
 
 

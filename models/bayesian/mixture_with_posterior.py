@@ -141,7 +141,8 @@ class MixtureWithPosterior(Mixture):
         return made
 
     def _collapsed_components(self) -> Bool[Tensor, " k"]:
-        with torch.enable_grad():  # a parameter without gradient would count as frozen, which may be as thin as it is
+        # a parameter without gradient would count as frozen, and a frozen scale is never a collapse
+        with torch.enable_grad():
             family, log_weights = self.q.views()[0]
         return family.collapsed(log_weights.detach().exp())
 

@@ -109,7 +109,7 @@ class SampledPosterior(MonteCarloPosterior):
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
-        """Random ones of the draws, and NaN for their log densities, which are not known."""
+        """A random sample of the draws; their log densities are unknown (NaN)."""
         index = torch.randint(len(self.theta["weights"]), (draws,))
         return {name: value[index] for name, value in self.theta.items()}, torch.full((draws,), torch.nan).double()
 

@@ -40,7 +40,7 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             uses its own; or "weak", which adds 1 / k row, spread evenly over the levels.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: if an argument has another value than those above.
 
     Example:
         >>> import torch

@@ -25,7 +25,7 @@ class Priors(nn.Module):
             concentrations must be at least 1: below, the density is infinite at the boundary.
 
     Raises:
-        ValueError: if the prior is none of these, or a concentration is too small.
+        ValueError: if the prior has another value than those above, or a concentration is too small.
     """
 
     def __init__(self, prior: Prior, kinds: Mapping[str, tuple[Any, tuple[int, ...]]], proper: bool = False):

@@ -30,7 +30,7 @@ def set_copies(family: Family, copies: int) -> None:
 
 
 def own_tensors(family: Family) -> list[Tensor]:
-    """The tensors that each copy has for itself: all parameters, and the buffers that are not `shared`."""
+    """The tensors that are stored once per copy: all parameters, and the buffers that are not `shared`."""
     return [tensor for part in _families_inside(family) for tensor in _own_tensors_of(part)]
 
 

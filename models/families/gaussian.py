@@ -42,7 +42,7 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
             finds the maximum likelihood under this constraint, also where a column is constant in a component.
 
     Raises:
-        ValueError: if an argument is none of these, or variance_floor is given for "full" or "tied".
+        ValueError: if an argument has another value than those above, or variance_floor is given for "full" or "tied".
 
     Example:
         >>> import torch

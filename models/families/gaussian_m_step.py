@@ -103,7 +103,7 @@ class GaussianMStep(GaussianParameters):
             scale, definite = shape.scale(covariance + floor, d)
             if not (definite | unchanged).all():
                 raise _collapse(None if self.tied else int((~(definite | unchanged)).nonzero()[0]))
-        self.blurred = self.per_component(blurred).contiguous()  # its own memory: a state is put back into it
+        self.blurred = self.per_component(blurred).contiguous()  # own memory, because `load_state_dict` copies into it
         if self.variance_floor:
             scale = scale.clamp(min=self._scale_floor)  # to the last bit
         if unchanged.any():

@@ -39,7 +39,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
             evenly.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: if an argument has another value than those above.
 
     Example:
         >>> import torch

@@ -47,7 +47,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         prior: of loc and Sigma, as in `Gaussian`.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: if an argument has another value than those above.
 
     Example:
         >>> import torch

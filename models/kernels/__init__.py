@@ -1,4 +1,4 @@
-"""Passes over the rows of a table, and the mathematics that they share: the fast inside of E-steps and M-steps.
+"""Passes over the rows of a table and the mathematics they share: the fast inner loops of the E-step and M-step.
 
 What lives here: `compiled/` (numba kernels), the passes that call them (`linear_pass`, `joint_codes`), the torch pass
 of Gaussians (`gaussian_pass`), Gaussians with missing values (`gaussian_conditional`), the three shapes of a covariance

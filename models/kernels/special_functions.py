@@ -10,6 +10,7 @@ from torch import Tensor
 LOG2_E = 1 / math.log(2)
 LARGE = 64.0  # above this, Stirling's series with the terms below is exact to rounding
 TABLE = 1 << 16  # log factorials below this are looked up
+NOISE = 1e-14  # a slope in nats below this is rounding alone
 
 
 def log_factorial(x: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def GaussianMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these, or variance_floor is given for "full" or "tied".
+        ValueError: an argument has another value than those above, or variance_floor is given for "full" or "tied".
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -94,7 +94,7 @@ def StudentTMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -130,7 +130,7 @@ def CategoricalMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -167,7 +167,7 @@ def BernoulliMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -200,7 +200,7 @@ def PoissonMixture(components: int, features: int, prior: Prior = None, concentr
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -237,7 +237,7 @@ def NegativeBinomialMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -275,7 +275,7 @@ def MultinomialMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -311,7 +311,7 @@ def ExponentialMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -348,7 +348,7 @@ def GammaMixture(components: int, features: int, prior: Prior = None, concentrat
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: an argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit

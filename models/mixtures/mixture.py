@@ -250,7 +250,8 @@ class Mixture(FitsByEM):
         return self.family.collapsed(self.weights.detach())
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
-        """log q(z = k | x) up to a constant per row. An impossible row says nothing: it gets the log weights."""
+        """log q(z = k | x) up to a constant per row. A row of probability 0 under every
+        component gets the log weights."""
         joint = self._log_joint(x, labels)
         return torch.where(joint.amax(-1, keepdim=True) > -torch.inf, joint, self.weights.detach().log())
 

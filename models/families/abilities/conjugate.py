@@ -17,8 +17,8 @@ from ..hooks.density import not_written
 class Conjugate(Family):
     """A family whose parameters have conjugate priors of the kinds that its `priors` names (Beta, Dirichlet, Gamma).
 
-    It writes the four hooks below. `BayesianMixture` then fits it by variational Bayes without a guide. A guide is the
-    family of posteriors that a fit by gradients needs.
+    It writes the four hooks below. `BayesianMixture` then fits it by variational Bayes without a guide. (A guide is the
+    Pyro program for q that `SVI` fits.)
 
     Example:
         >>> import torch
