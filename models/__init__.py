@@ -1,4 +1,4 @@
-"""What is believed about the data: latent variable models, each a Pyro model/guide pair.
+"""Latent variable models of the data, each a Pyro model/guide pair.
 
 The author of a new model reads `contract`. `mixtures` has the mixtures, `families` the distributions of their
 components, `continuous` the models with a vector z, and `bayesian` the priors and posteriors of parameters. A new kind

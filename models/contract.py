@@ -5,7 +5,7 @@ protocol, and `check_model(model, x)` tries it on rows.
 
 | write | it gives back | it is used by |
 | --- | --- | --- |
-| `model`, `guide` | a Pyro program for p(x, z), and one for q(z given x) | `SVI`, and any loop of Pyro's |
+| `model`, `guide` | a Pyro program for p(x, z), and one for q(z given x) | `SVI`, and any training loop of Pyro |
 | `posterior(x)` | q(z given x) as a distribution, batch shape (n,) | `elbo_gap`, `align`, pictures |
 | `bound(x)`, `objective(x)` | nats per row, (n,), without and with a gradient | every engine, `compare`, `select` |
 | `evidence(x)` | log p(x) of each row, or None without a closed form | `compare`, `evidence` |

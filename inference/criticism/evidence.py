@@ -28,7 +28,7 @@ FEW = 10  # effective draws below which the estimate of a row is not reliable
 class Evidence:
     """log p(x) of each row in nats, its standard error, and the ELBO below it: what `evidence` returns.
 
-    `str()` says the mean and its standard error.
+    `str()` gives the mean and its standard error.
 
     Attributes:
         log_evidence: (n,) log p(x), in closed form if `exact`. Else the log of the mean importance weight, whose

@@ -108,7 +108,7 @@ def synchronize(tensors: Iterable[Tensor]) -> None:
 
 
 def start_from_first(model: Any, generator: torch.Generator) -> None:
-    """Give all processes the model of the first, and each of them random numbers of its own.
+    """Give all processes the model of the first, and each of them its own random numbers.
 
     The first keeps the random numbers that a single process would have.
     """

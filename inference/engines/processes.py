@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 PROCESS_LOST = (
-    "another process of this job ended or cannot be reached: run the same command again, which goes on from the "
-    "checkpoint if it has one"
+    "another process of this job ended or cannot be reached: run the same command again; it resumes from "
+    "its checkpoint, if it has one"
 )
 
 

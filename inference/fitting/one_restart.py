@@ -89,7 +89,7 @@ class RestartRunner:
 
         on_pass: called after each pass. save: called after each pass but the last, with the run, the steps and the
         generator; the last pass and the check of the model are always made by one process. resumed: the `SavedRun` to
-        go on from. passes: the number of passes of a short run, whose model is not checked.
+        resume. passes: the number of passes of a short run, whose model is not checked.
         """
         model, generator = self.begin(restart)
         run = RestartRun(model) if resumed is None else resumed.run(model)

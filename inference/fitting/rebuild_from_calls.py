@@ -1,4 +1,4 @@
-"""Models and priors as JSON: the calls of the constructors that make them anew, and back.
+"""Models and priors as JSON: the calls of the constructors that make them again, and back.
 
 `describe` turns an object into JSON, `rebuild` calls the constructors again. A saved fit holds the description of its
 model, and a checkpoint compares descriptions.

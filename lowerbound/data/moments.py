@@ -1,4 +1,4 @@
-"""What is computed of a table before a fit: means, variances, covariances, and how many values are missing."""
+"""What is computed from a table before a fit: means, variances, covariances, and how many values are missing."""
 
 from __future__ import annotations
 

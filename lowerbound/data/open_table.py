@@ -1,4 +1,4 @@
-"""Which kind of table something is: an object that a user passes, or a file."""
+"""Opening a table: the `Table` of an object that a user passes, or of a file."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             any prior. A `PosteriorDraws` is how a sampler's result is saved.
 
     Raises:
-        TypeError: family is no `Family` or has no conjugate prior, or guide is not one of these.
+        TypeError: family is no `Family` or has no conjugate prior, or guide is not one of those above.
         ValueError: concentration is not positive, there are sticks for one component, or the prior does not fit.
 
     Example:
@@ -118,7 +118,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             if not (isinstance(prior, Mapping) and conjugate):
                 raise
             raise ValueError(
-                f"{error}; of other priors by name there is no posterior in closed form: pass a guide, such as "
+                f"{error}; other priors by name have no posterior in closed form: pass a guide, such as "
                 "guide=AutoNormal"
             ) from error
         kind = StickBreakingWeights if stick_breaking else DirichletWeights
@@ -130,8 +130,8 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weights", "family"):
             raise AttributeError(
-                f"the {name} of a BayesianMixture are those at the mean of q, expected them to be read only: give a "
-                "prior, or set those of a Mixture such as .centre()"
+                f"the {name} of a BayesianMixture cannot be set, because they are the mean of q: give a prior, or set "
+                f"the {name} of a Mixture such as .centre()"
             )
         super().__setattr__(name, value)
 
@@ -194,7 +194,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The part of each row in the bound of log p(all rows), in nats: `objective` without gradient.
 
-        It is an expectation of log densities, where `evidence` is the log of an expectation. The other part of the
+        It is an expectation of log densities, while `evidence` is the log of an expectation. The other part of the
         bound is `global_term`.
 
         Args:

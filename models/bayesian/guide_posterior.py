@@ -150,7 +150,7 @@ class GuidePosterior(MonteCarloPosterior):
                 auto = self.make(self._program, init_loc_fn=begin)
                 with self._beginning(begin):
                     auto()  # sets up its parameters
-                poutine.trace(auto).get_trace().log_prob_sum()  # all that is asked of it later on
+                poutine.trace(auto).get_trace().log_prob_sum()  # all that a fit calls later
                 if _has_median(auto):
                     auto.median()
                 copy.deepcopy(copy.deepcopy(auto))  # twice: some guides can be copied, but their copies cannot
@@ -158,8 +158,9 @@ class GuidePosterior(MonteCarloPosterior):
             called = self.make.__name__ if isinstance(self.make, type | FunctionType) else repr(self.make)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TypeError(
-                f"{called} makes no guide that can be drawn from and copied, of a Pyro program of continuous values "
-                f"and init_loc_fn ({reason}), expected one such as AutoNormal, AutoMultivariateNormal or AutoDelta"
+                f"{called} makes no guide that can be drawn from and copied when it is called with a Pyro program of "
+                f"continuous values and init_loc_fn ({reason}), expected AutoNormal, AutoMultivariateNormal, AutoDelta "
+                "or a class like these"
             ) from error
         return auto
 

@@ -88,7 +88,7 @@ class MixtureWithPosterior(Mixture):
         return self.q.is_set
 
     def set_draws(self, theta: Theta, size: PosteriorDraws, term: Float[Tensor, ""]) -> None:
-        """Replace q by the draws of a sampler. `NUTS` calls it; so may a sampler of your own.
+        """Replace q by the draws of a sampler. `NUTS` calls it. Your own sampler may call it, too.
 
         Args:
             theta: the draws, one chain after the other: {"weights": (chains * draws, k), ...}, as in `draw`.

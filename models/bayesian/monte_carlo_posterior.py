@@ -44,8 +44,8 @@ class MonteCarloPosterior(torch.nn.Module):
     def e_step_view(self) -> View:
         """Raise TypeError: an E-step needs expectations in closed form."""
         raise TypeError(
-            "EM() needs the conjugate posterior or an AutoDelta, of which it has all expectations: fit this guide "
-            "by SVI()"
+            "EM() needs expectations in closed form, which only the conjugate posterior and AutoDelta have: fit this "
+            "guide by SVI()"
         )
 
     def empty_components(self) -> Bool[Tensor, " k"]:

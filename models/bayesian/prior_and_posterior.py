@@ -93,7 +93,7 @@ class PriorAndPosterior(Recorded):
         raise NotImplementedError
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
-        """`total` of before the last `maximize`, as the family would compute it now (about new origins)."""
+        """`total` from before the last `maximize`, as the family would compute it now (about new origins)."""
         return total
 
     def divergence(self) -> Float[Tensor, ""]:

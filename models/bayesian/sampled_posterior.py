@@ -66,8 +66,8 @@ class SampledPosterior(MonteCarloPosterior):
         return not bool(self.term.isnan())
 
     def start_at(self, theta: Theta) -> None:
-        """Raise ValueError: a sample of draws is not fitted."""
-        raise ValueError("this model holds the draws of a sampler, expected one to be fitted: BayesianMixture(family)")
+        """Raise ValueError: a sample of draws cannot be fitted."""
+        raise ValueError("this model holds the draws of a sampler, which cannot be fitted: make a new BayesianMixture")
 
     def set_draws(self, theta: Theta, term: Tensor) -> None:
         """Take these draws, and the `global_term` that belongs to them."""

@@ -113,7 +113,7 @@ class StickBreakingWeights(Recorded):
         return {"weights": self.log_weights(theta).exp()[order], "sticks": theta["sticks"]}
 
     def stick_positions(self, theta: Theta) -> Int[Tensor, " k"]:
-        """The position of each relabelled component in the stick-breaking order: that whose sticks give its weight."""
+        """The position of each relabelled component in the stick-breaking order, whose sticks give its weight."""
         place = torch.empty_like(self.place)
         place[theta["weights"].argsort()] = self.place[self.log_weights(theta).argsort()]
         return place

@@ -53,7 +53,7 @@ class VariationalBayes(MixtureWithPosterior):
 
     @torch.no_grad()
     def remeasure(self, statistics: Statistics) -> Statistics:
-        """Statistics of before the last M-step, as the family would compute them now."""
+        """Statistics from before the last M-step, as the family would compute them now."""
         return replace(statistics, total=self.beliefs.remeasure(statistics.weight, statistics.total))
 
     @property
@@ -89,8 +89,8 @@ class VariationalBayes(MixtureWithPosterior):
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         if frozen:
             raise TypeError(
-                f"{frozen[0].removesuffix('_unconstrained')} is frozen, expected a q that can move: give what is known "
-                "a narrow prior, or fit a Mixture"
+                f"{frozen[0].removesuffix('_unconstrained')} is frozen, expected parameters of q that can change: "
+                "give known parameters a narrow prior, or fit a Mixture"
             )
         rows, moments = self._rows_to_fit(x, weights)
         if self.q.is_sampled:

@@ -26,7 +26,7 @@ RAREST = 1e-3  # starting probability of a pixel that is never on; 1 minus it fo
 class BernoulliDecoder(Network):
     """x | z ~ Bernoulli(p(z)): columns of 0 and 1, independent given z.
 
-    Grey pixels between 0 and 1 have no Bernoulli likelihood: draw 0 and 1 from them anew at each reading (`Binarized`),
+    Grey pixels between 0 and 1 have no Bernoulli likelihood: draw 0 and 1 from them at each reading (`Binarized`),
     or take a `ContinuousBernoulliDecoder`.
 
     Args:

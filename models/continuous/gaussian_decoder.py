@@ -111,7 +111,7 @@ class GaussianDecoder(Network):
         """Raise `Collapse` if a shared scale is almost 0 in units of the data: some columns follow from others."""
         if self.variance == "shared" and self.scale < SINGULAR * self.unit[0]:
             raise Collapse(
-                "the shared variance of the decoder is all but 0: some columns follow from others",
+                "the shared variance of the decoder is almost 0: some columns follow from others",
                 cure="give it a variance_floor, or take fewer latent dimensions",
             )
 

@@ -27,7 +27,7 @@ class VAE(ContinuousLatent):
 
     The bound of a row is E_q[log p(x | z)] - KL(q(z | x) || N(0, I)) in nats, summed over its columns. Precision and
     device are those of the parameters: float32 on the CPU, unless you call model.double() or model.to("cuda"). The
-    ready-made parts measure in the units of the data. Modules of your own see z and rows as they are: standardize the
+    ready-made parts measure in the units of the data. Your own modules get z and rows unchanged: standardize the
     columns, or learn units in `Network.set_units`.
 
     Args:

@@ -59,7 +59,7 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         found = []
         for name in self.names:
             value = self.value(name).detach()
-            if value.ndim == 3:  # a matrix: its lower half says all
+            if value.ndim == 3:  # a matrix: its lower triangle has all free numbers
                 found += [
                     Profile(f"{name}[{i},{j}]", value[:, i, j : j + 1], [-1])
                     for i in range(value.shape[1])

@@ -48,7 +48,7 @@ def run_in_parts(
     """Run a kernel over the rows, part by part, on as many threads as torch has.
 
     Calls kernel(rows, weights, labels, *given, scratch memory, *sums) for each part. Kernels check nothing: the caller
-    answers for shapes that fit each other.
+    checks that the shapes fit each other.
 
     Args:
         kernel: a compiled function that adds to its last arguments, the sums.
@@ -85,7 +85,7 @@ def run_in_parts(
 
 
 class PartRunner:
-    """Runs a kernel on one part of `size` rows after another, in scratch memory of its own."""
+    """Runs a kernel on one part of `size` rows after another, in its own scratch memory."""
 
     def __init__(self, kernel: Callable[..., None], rows: Any, given: Any, memory: Any, sums: Any, size: int):
         self.kernel, self.rows, self.given, self.sums, self.size = kernel, rows, given, sums, size
@@ -113,7 +113,7 @@ _helpers = 0
 def run_on_threads(worker: Callable[[], Callable[[int], Part]], starts: Sequence[int]) -> list[Part]:
     """Call visit(start) for each start on as many threads as torch has, and return the results in order.
 
-    Each thread makes a `visit` of its own by calling `worker`, and takes the next start until none is left. `visit`
+    Each thread makes its own `visit` by calling `worker`, and takes the next start until none is left. `visit`
     must not hold Python's lock for long. An exception is raised once all threads have stopped.
     """
     results: list[Part | None] = [None] * len(starts)

@@ -32,8 +32,8 @@ from .mixture_em import FitsByEM
 class Mixture(FitsByEM):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
-    Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any loop of Pyro's. Its parameters are `weights` (k,), on the
-    simplex, and those of `family`, such as `family.loc`.
+    Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any training loop of Pyro. Its parameters are `weights` (k,), on
+    the simplex, and those of `family`, such as `family.loc`.
 
     Args:
         family: a `Family` of k components, such as `Gaussian(3, 2)`.
@@ -209,7 +209,7 @@ class Mixture(FitsByEM):
         collapsed = self._collapsed_components()
         if collapsed.any():
             j = int(collapsed.nonzero()[0])
-            raise Collapse(f"component {j} has collapsed: its covariance is all but singular", j)
+            raise Collapse(f"component {j} has collapsed: its covariance is almost singular", j)
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
@@ -227,7 +227,7 @@ class Mixture(FitsByEM):
     def summary(
         self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:
-        """One row per component: its weight, and what the family says of each column, in the units of the data.
+        """One row per component: its weight and its parameters, in the units of the data.
 
         Args:
             columns: names of the columns; by default those of the table it was fitted to.

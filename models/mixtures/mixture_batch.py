@@ -126,7 +126,7 @@ class Batch:
         mixture.weights = self.weights[i]
 
     def copy_of(self, i: int) -> Any:
-        """Mixture number i, as a model of its own."""
+        """Mixture number i, as a separate model."""
         single = copy.deepcopy(self.mixture)
         self.copy_into(i, single)
         return single

@@ -164,7 +164,7 @@ class FitsByEM(FillsMissing):
             The `Batch`, or None if the family or the table does not allow it.
         """
         frozen = any(not parameter.requires_grad for parameter in self.parameters())
-        # with missing values each start has rows of its own; on a GPU a batch is not faster
+        # with missing values each start has its own rows; on a GPU a batch is not faster
         alone = frozen or rows.gaps.cells or device_of(self).type != "cpu"
         if not self.family.repeatable or self.generalized or alone:
             return None

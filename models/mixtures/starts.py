@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=LatentModel)
 def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
     """Draw starting parameters of a model from the data, in place. This is what `fit` does first.
 
-    Use it before a training loop of your own.
+    Use it before your own training loop.
 
     Args:
         model: any latent variable model. Its frozen parameters stay.
