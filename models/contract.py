@@ -41,9 +41,9 @@ class Collapse(ArithmeticError):
     As a rule a component has shrunk onto a few rows.
 
     Args:
-        message: what happened.
-        component: the component that collapsed, from 0; None if it is not one of them.
-        cure: what to do about it.
+        message: What happened.
+        component: The component that collapsed, from 0; None if it is not one of them.
+        cure: What to do about it.
 
     Example:
         >>> from lowerbound.models import Collapse
@@ -121,7 +121,7 @@ class LatentModel(Protocol):
             x: (n, d) rows.
             weights: (n,) row weights, or None for ones.
             labels: (n,) known components, or None.
-            rows: how many rows x stands for, by default n. Local sites are scaled by weights * rows / n; the prior
+            rows: How many rows x stands for, by default n. Local sites are scaled by weights * rows / n; the prior
                 enters once, outside the plate. The bound of a minibatch is then unbiased for that of all rows.
         """
         ...
@@ -190,8 +190,8 @@ class SupportsEM(LatentModel, Protocol):
         """M-step: the parameters that maximize the expected complete log-likelihood plus the log prior.
 
         Args:
-            statistics: the sum of what `expect` returns over all rows.
-            length: the fraction of its step that a `generalized` model takes; 1 for all others.
+            statistics: The sum of what `expect` returns over all rows.
+            length: The fraction of its step that a `generalized` model takes; 1 for all others.
         """
         ...
 

@@ -101,14 +101,14 @@ class Recorded(PyroModule):
         Set their values before a fit. Freezing sets torch's `requires_grad` of the unconstrained tensor to False.
 
         Args:
-            names: paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
+            names: Paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
                 module inside, such as "decoder", stands for all its parameters. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several.
+            ValueError: A name is that of no parameter, or of several.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -124,13 +124,13 @@ class Recorded(PyroModule):
         """Undo `freeze`: let parameters change again.
 
         Args:
-            names: as in `freeze`. No names stand for all parameters.
+            names: As in `freeze`. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several, or of one that the model never changes.
+            ValueError: A name is that of no parameter, or of several, or of one that the model never changes.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -178,7 +178,7 @@ class Recorded(PyroModule):
         The view is for evaluation, not for training: it shares everything else with this module.
 
         Args:
-            values: tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
+            values: Tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
                 {"rate_unconstrained": ...}.
         """
         return _view(self, values, "")

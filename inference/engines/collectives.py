@@ -79,7 +79,7 @@ def broadcast_from_first(part: Callable[[], Made]) -> Made:
 def sum_over_processes(part: Callable[[], Made]) -> Made:
     """The sum of `part()` over processes: numbers, tensors or `Statistics`.
 
-    Tensors travel in one message, in float64. Statistics with an addition of their own are gathered and then added.
+    Tensors travel in one message, in float64. Statistics with their own addition are gathered and then added.
     """
     own: Any = run_on_all(part)
     if isinstance(own, Tensor):

@@ -24,7 +24,7 @@ def replace_files(out: Path, files: Mapping[str, bytes], names: Sequence[str]) -
     All files are first written to a scratch folder and then moved, in the order of `names`. A failure while writing
     leaves the earlier files as they were.
     """
-    # the scratch folder is inside `out` if that exists, because `out` may be a file system of its own
+    # the scratch folder is inside `out` if that exists, because `out` may be on another file system
     scratch = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid.uuid4().hex[:8]}"
     scratch.mkdir(parents=True)
     try:

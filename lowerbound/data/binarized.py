@@ -22,7 +22,7 @@ class Binarized(Dataset):
         grey: (n, d) probabilities of a 1, in [0, 1]: tensor, NumPy array or DataFrame.
 
     Raises:
-        ValueError: some value is outside [0, 1].
+        ValueError: Some value is outside [0, 1].
 
     Example:
         >>> from lowerbound.data import Binarized

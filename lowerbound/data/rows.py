@@ -22,7 +22,7 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) 
         x: (n, d) any table that `Rows` takes, or `Rows`, which then bring their own weights and labels.
         weights: (n,) row weights, or None for ones.
         labels: (n,) known components, -1 where unknown, or None.
-        model: a model that may remember column names and may take missing values, or None.
+        model: A model that may remember column names and may take missing values, or None.
 
     Returns:
         The rows; `x` itself where nothing needs to be changed.
@@ -56,8 +56,8 @@ class Rows(TableStatistics):
             path of a .npy file, a Parquet file or a folder of Parquet files.
         weights: (n,) row weights, at least 0, or None for ones. A row of weight 2 counts as two rows.
         labels: (n,) known components 0, 1, ..., -1 where unknown, or None.
-        dtype: of the chunks.
-        missing: whether NaN stands for a missing value. Otherwise NaN is an error.
+        dtype: Of the chunks.
+        missing: Whether NaN stands for a missing value. Otherwise NaN is an error.
 
     Raises:
         TypeError: x is not a table of real numbers.

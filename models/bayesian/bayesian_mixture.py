@@ -52,7 +52,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     degrees_of_freedom_ `beliefs.dof`, covariances_ `family.scale_tril @ family.scale_tril.mT`. For other families
     they are called `beliefs.rate_concentration`, `beliefs.rate_rate` and so on.
 
-    Missing values are latent variables of the conjugate q, with a mean-field distribution of their own. Therefore q is
+    Missing values are latent variables of the conjugate q, with their own mean-field distribution. Therefore q is
     about as narrow as if they had been observed, and its bound is lower than that of the Pyro pair, of a guide or of
     `NUTS()`, which integrate missing values out exactly. Where many values are missing, use those for intervals.
 
@@ -65,9 +65,9 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             the same for every number of components, so that bounds compare. Or a `NormalInverseWishart`, `Gamma`,
             `Beta` or `Dirichlet`, as the family takes it (concentrations below 1 are allowed here); for a `Product` a
             list; with a guide also {parameter: distribution}.
-        concentration: of the Dirichlet prior of the weights, above 0; a small one such as 0.01 empties superfluous
+        concentration: Of the Dirichlet prior of the weights, above 0; a small one such as 0.01 empties superfluous
             components. With `stick_breaking`, the concentration of the Dirichlet process.
-        stick_breaking: a Dirichlet process, truncated at k components, as the prior of the weights.
+        stick_breaking: A Dirichlet process, truncated at k components, as the prior of the weights.
         guide: None for the posterior in closed form; or a class of Pyro's guides, such as AutoNormal,
             AutoMultivariateNormal or AutoDelta (or a function of a Pyro program and init_loc_fn that makes one), over
             weights and theta, with z summed out. `SVI()` fits it; `EM()` fits an AutoDelta: maximum a posteriori under
@@ -180,7 +180,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         """q(z = k | x) as a Categorical with batch shape (n,); of draws of theta the mean of p(z | x, theta).
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             labels: (n,) known components, -1 where unknown, or None.
 
         Example:
@@ -198,7 +198,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         bound is `global_term`.
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             labels: (n,) known components, -1 where unknown, or None.
 
         Example:

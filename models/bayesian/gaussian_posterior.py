@@ -166,7 +166,7 @@ class GaussianPosterior(PriorAndPosterior):
         return location.sum() + covariance_divergence(self._posterior_of_covariance(), self._prior_of_covariance(prior))
 
     def predictive(self, z: Any = ...) -> Distribution:
-        """Student's t: multivariate, or one for each column if each has a variance of its own."""
+        """Student's t: multivariate, or one for each column if each has its own variance."""
         return student_t(self.likelihood, *self._degrees_and_scales(), z)
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:

@@ -36,9 +36,9 @@ class GuidePosterior(MonteCarloPosterior):
     """q is a guide of Pyro's over the sites of the parameters. Each start of a fit makes a new one.
 
     Args:
-        shares: the prior of the weights.
-        beliefs: the prior of theta.
-        make: a class of guides, or a function, that takes a Pyro program and `init_loc_fn`.
+        shares: The prior of the weights.
+        beliefs: The prior of theta.
+        make: A class of guides, or a function, that takes a Pyro program and `init_loc_fn`.
     """
 
     order: Tensor

@@ -21,7 +21,7 @@ EMPTY_WEIGHT = 0.01  # a component of a smaller weight counts as empty, where no
 class MonteCarloPosterior(torch.nn.Module):
     """q(weights, theta) with expectations that are means over draws of the parameters.
 
-    Not a PyroModule, because a Pyro guide may be inside, which must have a context of its own.
+    Not a PyroModule, because a Pyro guide may be inside, which must have its own context.
     """
 
     shares: MixtureWeights

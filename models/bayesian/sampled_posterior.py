@@ -26,8 +26,8 @@ class PosteriorDraws:
     `NUTS` makes it and fills the model with draws; a saved model is made again by it.
 
     Args:
-        chains: the number of chains.
-        draws: the number of draws of each chain, after warmup.
+        chains: The number of chains.
+        draws: The number of draws of each chain, after warmup.
 
     Example:
         >>> from lowerbound.models import BayesianMixture, Poisson, PosteriorDraws

@@ -21,7 +21,7 @@ class StickBreakingWeights(Recorded):
     a Dirichlet process truncated at k components.
 
     Each component takes a share, its stick, of the weight that the components before it left. The prior prefers large
-    components first, so components have an order of their own: component j is number `place[j]` (k,) in it. Site:
+    components first, so components have their own order: component j is number `place[j]` (k,) in it. Site:
     `sticks` (k - 1,), in that order. Hyperparameters of q, if the model is conjugate: `taken` and `left` (k - 1,), of
     Beta distributions. Blei & Jordan, Bayesian Analysis 1 (2006), 121-144.
     """

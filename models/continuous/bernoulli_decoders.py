@@ -32,11 +32,11 @@ class BernoulliDecoder(Network):
     Args:
         latent: q, the number of latent dimensions.
         features: d, the number of columns.
-        hidden: sizes of the hidden layers; () makes the network linear in z.
+        hidden: Sizes of the hidden layers; () makes the network linear in z.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or activation is another word.
+        ValueError: A size is not a whole number of at least 1, or activation is another word.
 
     Example:
         >>> import torch
@@ -87,11 +87,11 @@ class ContinuousBernoulliDecoder(BernoulliDecoder):
     Args:
         latent: q, the number of latent dimensions.
         features: d, the number of columns.
-        hidden: sizes of the hidden layers; () makes the network linear in z.
+        hidden: Sizes of the hidden layers; () makes the network linear in z.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or activation is another word.
+        ValueError: A size is not a whole number of at least 1, or activation is another word.
 
     Example:
         >>> import torch

@@ -37,7 +37,7 @@ class ChecksTables(Recorded):
         Call it first in your own `objective` or `evidence`.
 
         Args:
-            x: rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
+            x: Rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
             labels: None: a continuous z has no labels.
 
         Raises:

@@ -25,17 +25,17 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
     the bound (generalized EM: Dempster, Laird & Rubin 1977), so that a fit ends where the gradient is zero.
 
     Args:
-        distribution: a class of `pyro.distributions`.
+        distribution: A class of `pyro.distributions`.
         components: k, the number of components.
         features: d, the number of columns of x.
-        parameters: names of the parameters to fit. By default those that the constructor requires, or has numbers for.
-        fixed: arguments that are not fitted, by name, such as {"total_count": 10}.
+        parameters: Names of the parameters to fit. By default those that the constructor requires, or has numbers for.
+        fixed: Arguments that are not fitted, by name, such as {"total_count": 10}.
         prior: None for maximum likelihood; distributions by parameter name; or "weak": a k-th of the information of a
             row, around the fit of one component to all rows.
 
     Raises:
-        TypeError: if distribution is not a class of `pyro.distributions`.
-        ValueError: if it cannot be made of these parameters, or gives rows of another shape than (features,).
+        TypeError: distribution is not a class of `pyro.distributions`.
+        ValueError: It cannot be made of these parameters, or gives rows of another shape than (features,).
 
     Example:
         >>> import torch

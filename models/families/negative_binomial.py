@@ -43,11 +43,11 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: of the concentration: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak":
+        prior: Of the concentration: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak":
             Gamma(1, 0.01).
 
     Raises:
-        ValueError: if an argument has another value than those above.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

@@ -51,14 +51,14 @@ def run_in_parts(
     checks that the shapes fit each other.
 
     Args:
-        kernel: a compiled function that adds to its last arguments, the sums.
-        x: rows (n, f), float64.
-        weights: row weights (n,), or None.
-        labels: known components (n,), -1 where unknown, or None.
-        given: further arguments of the kernel, the same for all parts.
-        memory: rows and type of the scratch memory for a block: (rows, ROWS) numbers.
-        sums: shape and type of each sum that the kernel adds to.
-        cost: products of numbers per row, from which the size of parts follows.
+        kernel: A compiled function that adds to its last arguments, the sums.
+        x: Rows (n, f), float64.
+        weights: Row weights (n,), or None.
+        labels: Known components (n,), -1 where unknown, or None.
+        given: Further arguments of the kernel, the same for all parts.
+        memory: Rows and type of the scratch memory for a block: (rows, ROWS) numbers.
+        sums: Shape and type of each sum that the kernel adds to.
+        cost: Products of numbers per row, from which the size of parts follows.
 
     Returns:
         The first row and the sums of each part.

@@ -79,9 +79,9 @@ def gamma_shape(
 
     Args:
         gap: log of the mean minus mean of the log, >= 0.
-        slope: rate of a gamma prior on a, divided by the weight of the rows.
-        pull: shape - 1 of that prior, divided by the weight of the rows.
-        extra: shape - 1 of a gamma prior on the rate, divided by the weight of the rows.
+        slope: Rate of a gamma prior on a, divided by the weight of the rows.
+        pull: Shape - 1 of that prior, divided by the weight of the rows.
+        extra: Shape - 1 of a gamma prior on the rate, divided by the weight of the rows.
 
     Returns:
         The root; infinity if the right side is 0 to rounding.

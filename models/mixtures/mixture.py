@@ -36,7 +36,7 @@ class Mixture(FitsByEM):
     the simplex, and those of `family`, such as `family.loc`.
 
     Args:
-        family: a `Family` of k components, such as `Gaussian(3, 2)`.
+        family: A `Family` of k components, such as `Gaussian(3, 2)`.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Raises:
@@ -94,7 +94,7 @@ class Mixture(FitsByEM):
             x: (n, d) rows.
             weights: (n,) row weights, or None for ones.
             labels: (n,) known components, -1 where unknown, or None.
-            rows: how many rows x stands for, by default n. The terms of a minibatch are scaled by rows / n; the log
+            rows: How many rows x stands for, by default n. The terms of a minibatch are scaled by rows / n; the log
                 prior enters once, outside the plate.
 
         Returns:
@@ -178,9 +178,9 @@ class Mixture(FitsByEM):
         """Rows drawn from the mixture.
 
         Args:
-            n: how many rows.
-            seed: the same seed gives the same rows. None draws from torch's own random state.
-            labels: whether to return the components, too.
+            n: How many rows.
+            seed: The same seed gives the same rows. None draws from torch's own random state.
+            labels: Whether to return the components, too.
 
         Returns:
             x (n, d) in float64; with labels=True the pair x, z, where z (n,) are the components.
@@ -230,8 +230,8 @@ class Mixture(FitsByEM):
         """One row per component: its weight and its parameters, in the units of the data.
 
         Args:
-            columns: names of the columns; by default those of the table it was fitted to.
-            levels: for each column the names of its categories, or None for their codes; by default those of the table.
+            columns: Names of the columns; by default those of the table it was fitted to.
+            levels: For each column the names of its categories, or None for their codes; by default those of the table.
 
         Returns:
             A DataFrame in `canonical_order`. Its index is the number of the component, as in `weights` and

@@ -43,8 +43,8 @@ class Batch:
     A new start is the one that `Mixture.initialize` draws from the same generator, and raises the same errors.
 
     Args:
-        mixture: number 0, with parameters that are set.
-        rows: a small table.
+        mixture: Number 0, with parameters that are set.
+        rows: A small table.
         generators: R - 1 generators, one for each new start.
     """
 

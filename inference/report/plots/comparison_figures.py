@@ -40,7 +40,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     large table a sample of rows is drawn, the same each time.
 
     Args:
-        comparison: what `compare` returns.
+        comparison: What `compare` returns.
 
     Returns:
         The matplotlib figures by name, in the order above.

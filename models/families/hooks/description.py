@@ -18,7 +18,7 @@ class Profile:
     """Numbers by which a reader knows the components: m numbers of one kind for each of k components.
 
     Args:
-        kind: what the numbers are, such as "rate".
+        kind: What the numbers are, such as "rate".
         values: (k, m) the numbers.
         columns: (m,) the column of the data that each number belongs to; -1 if it belongs to no single column.
         levels: (m,) the code whose probability each number is (kind "P"); None for other kinds.

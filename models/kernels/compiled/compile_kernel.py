@@ -38,7 +38,7 @@ SOURCES = sources(Path(__file__).parent)
 
 
 def _depend_on_all_files(compiled: Any) -> None:
-    """Compile anew when any file of this folder has changed.
+    """Compile again when any file of this folder has changed.
 
     numba itself compares only the file of the function, but the code on disk holds what it calls from the others, too.
     """
