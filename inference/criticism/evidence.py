@@ -93,7 +93,7 @@ def evidence(
     program. Burda, Grosse & Salakhutdinov, Importance weighted autoencoders, ICLR 2016, who report it with 5000 draws.
 
     Args:
-        model: A model; of a fit, pass `fitted.model`.
+        model: A model; for a fit, pass `fitted.model`.
         x: (n, d) rows, as `fit` takes them, without row weights.
         samples: S, the draws of z for each row.
         seed: The same seed gives the same numbers.
@@ -166,7 +166,7 @@ def log_weights(model: LatentModel, x: Tensor, q: Distribution, samples: int) ->
 def require_model(model: Any) -> None:
     """Raise TypeError for what is not a model, such as a fit."""
     if not isinstance(model, LatentModel):
-        raise TypeError(f"got a {type(model).__name__} as the model, expected a model: of a fit, pass fitted.model")
+        raise TypeError(f"got a {type(model).__name__} as the model, expected a model: for a fit, pass fitted.model")
 
 
 def require_continuous(q: Distribution) -> None:

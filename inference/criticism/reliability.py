@@ -114,7 +114,7 @@ def reliability(
     theta, log_q = model.draw_with_density(int(draws), seed)
     if log_q.isnan().all():
         raise TypeError(
-            "q is a sample of draws, whose density is unknown, expected a conjugate q or a guide: of a sampler see the "
+            "q is a sample of draws, whose density is unknown, expected a conjugate q or a guide: for a sampler see "
             "r_hat of arviz.summary(to_arviz(fit, x))"
         )
     rows = as_rows(x, weights, labels, model)

@@ -68,7 +68,7 @@ def fit(
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
             and changes nothing else.
         patience: Stop when the held-out bound has not risen above its best for this many passes, and return the model
-            of the best pass; of several restarts the one with the best held-out bound. None to leave it out.
+            of the best pass; with several restarts, the one with the best held-out bound. None to leave it out.
         checkpoint: A file that is rewritten after every pass. If a run was killed, the same call resumes from it
             and gives the same bits, provided that rows and random numbers come from torch's random state. A call whose
             checkpoint is of a completed run returns at once. Delete the file when you no longer need it. Unless the

@@ -19,7 +19,7 @@ def require_writable(folder: Path, complaint: str) -> None:
 
 
 def replace_files(out: Path, files: Mapping[str, bytes], names: Sequence[str]) -> None:
-    """Write these files to a folder; of an earlier report's `names`, those that are not in `files` are deleted.
+    """Write these files to a folder, and delete those of an earlier report's `names` that are not in `files`.
 
     All files are first written to a scratch folder and then moved, in the order of `names`. A failure while writing
     leaves the earlier files as they were.

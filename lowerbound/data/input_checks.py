@@ -26,10 +26,10 @@ def as_tensor(
     """A table as a tensor (n, d) of finite numbers.
 
     Args:
-        x: (n, d) tensor, array, nested list or DataFrame. Of category columns the codes 0 .. levels - 1 are taken, in
+        x: (n, d) tensor, array, nested list or DataFrame. Category columns are read as codes 0 .. levels - 1, in
             the order of `.cat.categories`.
         features: The expected number of columns, or None for any.
-        dtype: Of the returned tensor.
+        dtype: The dtype of the returned tensor.
         numbers: (n,) row numbers for error messages; None: from 0.
         finite: Whether to raise for values that are not finite. False where they were checked before.
         missing: Whether NaN stands for a missing value, which is then no error.

@@ -65,8 +65,8 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             the same for every number of components, so that bounds compare. Or a `NormalInverseWishart`, `Gamma`,
             `Beta` or `Dirichlet`, as the family takes it (concentrations below 1 are allowed here); for a `Product` a
             list; with a guide also {parameter: distribution}.
-        concentration: Of the Dirichlet prior of the weights, above 0; a small one such as 0.01 empties superfluous
-            components. With `stick_breaking`, the concentration of the Dirichlet process.
+        concentration: The concentration of the Dirichlet prior of the weights, above 0; a small one such as 0.01
+            empties superfluous components. With `stick_breaking`, the concentration of the Dirichlet process.
         stick_breaking: A Dirichlet process, truncated at k components, as the prior of the weights.
         guide: None for the posterior in closed form; or a class of Pyro's guides, such as AutoNormal,
             AutoMultivariateNormal or AutoDelta (or a function of a Pyro program and init_loc_fn that makes one), over
@@ -177,7 +177,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     # what the pair implies
 
     def posterior(self, x: Any, labels: Any = None) -> dist.Categorical:
-        """q(z = k | x) as a Categorical with batch shape (n,); of draws of theta the mean of p(z | x, theta).
+        """q(z = k | x) as a Categorical with batch shape (n,); for draws of theta, the mean of p(z | x, theta).
 
         Args:
             x: Rows (n, d).
@@ -213,7 +213,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The part of each row in the bound, in nats, differentiable in the parameters of q.
 
-        log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) of the conjugate q; of others E_q[log p(x | theta)], a
+        log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) for the conjugate q; for others E_q[log p(x | theta)], a
         mean over draws. Arguments as in `bound`.
         """
         x = self._checked_table(x)
@@ -221,7 +221,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         return torch.logsumexp(joint, -1).mean(0)
 
     def global_term(self) -> Float[Tensor, ""]:
-        """-KL(q(weights, theta) || p(weights, theta)) in nats; of an AutoDelta log p(weights, theta)."""
+        """-KL(q(weights, theta) || p(weights, theta)) in nats; for an AutoDelta, log p(weights, theta)."""
         return self.q.global_term()
 
     def summary(self, *args: Any, **kwargs: Any) -> pd.DataFrame:

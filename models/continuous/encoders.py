@@ -72,7 +72,7 @@ class MLPEncoder(Encoder):
         features: d, the number of columns.
         latent: q, the number of latent dimensions.
         hidden: Sizes of the hidden layers; () makes a linear encoder.
-        covariance: Of q, "diag" (the dimensions of z are independent given x) or "full".
+        covariance: The covariance of q, "diag" (the dimensions of z are independent given x) or "full".
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
@@ -114,9 +114,9 @@ class ConvEncoder(Encoder):
         shape: (height, width) or (channels, height, width) of the picture in a row of channels * height * width
             columns.
         latent: q, the number of latent dimensions.
-        channels: Of the convolutions in turn.
+        channels: The channels of the convolutions in turn.
         hidden: The size of the layer after them.
-        covariance: Of q, "diag" (the dimensions of z are independent given x) or "full".
+        covariance: The covariance of q, "diag" (the dimensions of z are independent given x) or "full".
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:

@@ -181,7 +181,7 @@ def linear_vae(features: int, latent: int, covariance: str = "diag") -> VAE:
     Args:
         features: d, the number of columns.
         latent: q, the number of latent dimensions, at most d.
-        covariance: Of q(z | x), "diag" or "full".
+        covariance: The covariance of q(z | x), "diag" or "full".
 
     Returns:
         A `VAE` of `MLPEncoder` and `GaussianDecoder` without hidden layers.

@@ -43,7 +43,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: Of the concentration: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak":
+        prior: The prior of the concentration: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak":
             Gamma(1, 0.01).
 
     Raises:

@@ -44,7 +44,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         dof: Degrees of freedom that are known: one positive number for all components, or one for each. None
             estimates them.
         covariance: The structure of the scale matrix Sigma, as in `Gaussian`.
-        prior: Of loc and Sigma, as in `Gaussian`.
+        prior: The prior of loc and Sigma, as in `Gaussian`.
 
     Raises:
         ValueError: An argument has another value than those above.

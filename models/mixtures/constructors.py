@@ -37,8 +37,8 @@ def GaussianMixture(
         features: d, the number of columns of x.
         covariance: "full", "diag" or "spherical": each component has its own covariance; "tied", "tied-diag" or
             "tied-spherical": all components share one.
-        prior: Of loc and Sigma: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007, scaled by the
-            data), or a `NormalInverseWishart`.
+        prior: The prior of loc and Sigma: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007,
+            scaled by the data), or a `NormalInverseWishart`.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
         variance_floor: The least variance, in squared units of the data, for structures without correlations.
 
@@ -84,7 +84,7 @@ def StudentTMixture(
         dof: Degrees of freedom that are known: one positive number for all components, or one for each. None
             estimates them.
         covariance: The structure of the scale matrix Sigma, as in `GaussianMixture`.
-        prior: Of loc and Sigma, as in `GaussianMixture`.
+        prior: The prior of loc and Sigma, as in `GaussianMixture`.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -120,8 +120,9 @@ def CategoricalMixture(
     Args:
         components: k, the number of components (latent classes).
         levels: The number of categories of each column, d whole numbers.
-        prior: Of probs: None for maximum likelihood; a `torch.distributions.Dirichlet` over the largest number of
-            levels, of which each column uses its own; or "weak", which adds 1 / k row, spread evenly over the levels.
+        prior: The prior of probs: None for maximum likelihood; a `torch.distributions.Dirichlet` over the largest
+            number of levels, of which each column uses its own; or "weak", which adds 1 / k row, spread evenly over the
+            levels.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -157,8 +158,8 @@ def BernoulliMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: Of probs: None for maximum likelihood; a `torch.distributions.Beta`; or "weak", which adds 1 / k row with
-            half a one in each column.
+        prior: The prior of probs: None for maximum likelihood; a `torch.distributions.Beta`; or "weak", which adds 1 /
+            k row with half a one in each column.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -191,8 +192,8 @@ def PoissonMixture(components: int, features: int, prior: Prior = None, concentr
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: Of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 / k row with
-            the mean of the data.
+        prior: The prior of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 /
+            k row with the mean of the data.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -226,8 +227,8 @@ def NegativeBinomialMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: Of the concentration of the family: None for maximum likelihood; a `torch.distributions.Gamma`; or
-            "weak": Gamma(1, 0.01).
+        prior: The prior of the concentration of the family: None for maximum likelihood; a `torch.distributions.Gamma`;
+            or "weak": Gamma(1, 0.01).
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP). This is not
             the concentration of the family.
 
@@ -265,8 +266,8 @@ def MultinomialMixture(
         components: k, the number of components.
         features: d, the number of categories, at least 2.
         trials: The sum of the rows that `sample` draws. None takes the average sum of the data, rounded.
-        prior: Of probs: None for maximum likelihood; a `torch.distributions.Dirichlet`; or "weak", which adds 1 / k
-            count, spread evenly.
+        prior: The prior of probs: None for maximum likelihood; a `torch.distributions.Dirichlet`; or "weak", which adds
+            1 / k count, spread evenly.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -301,8 +302,8 @@ def ExponentialMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: Of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 / k row with
-            the mean of the data.
+        prior: The prior of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 /
+            k row with the mean of the data.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:

@@ -38,7 +38,7 @@ def sum_blocks(
         dtype: The precision to compute in, if the family can; sums are in float64 in any case.
 
     Returns:
-        `Statistics`. Of several copies, those of each copy side by side: weight (copies * k,), total (copies * k, s),
+        `Statistics`. For several copies, those of each copy side by side: weight (copies * k,), total (copies * k, s),
         bound (copies,).
     """
     return _sum(family, family.visit() if dtype is None else family.visit_in(dtype), log_weights, x, weights, labels)

@@ -138,7 +138,7 @@ def draw_start(
 ) -> Start:
     """Centres by k-means++, and the soft responsibilities of the rows.
 
-    Of a large table a sample of the rows is used. A row with a label belongs to that component alone, and the mean of
+    For a large table, a sample of its rows is used. A row with a label belongs to that component alone, and the mean of
     these rows is its centre. Missing values are filled in for the start only.
 
     Args:

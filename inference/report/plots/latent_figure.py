@@ -54,7 +54,7 @@ def latent_map(
 ) -> Figure:
     """Draw the rows of x in two latent dimensions: their posterior means, `model.transform(x)`.
 
-    Of a table with more than 2000 rows a sample of 2000 is drawn. Rows that are pictures are drawn as pictures where
+    From a table with more than 2000 rows, a sample of 2000 is drawn. Rows that are pictures are drawn as pictures where
     they do not overlap, unless colors are given. Grey circles are 1 and 2 standard deviations of the prior. A model
     with one latent dimension has a histogram.
 
