@@ -81,7 +81,7 @@ class HasFamily(Protocol):
 
 @runtime_checkable
 class Summarizes(Protocol):
-    """A model that says in one table what its components are."""
+    """A model with a table of its components."""
 
     def summary(
         self, columns: Sequence[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None

@@ -147,7 +147,7 @@ class RestartRunner:
         return run.bounds[-1] if self.patience is None else max(run.held_out)
 
     def reason_of(self, run: RestartRun) -> str:
-        """Why a run ended, and from which pass its model is, if not from the last."""
+        """Why a run ended, and the pass of its model, if that is not the last."""
         if run.outcome is not None:
             return run.outcome[1]
         reason = run.reason or f"stopped at max_passes={self.max_passes} before it converged"

@@ -24,7 +24,7 @@ def repeat(family: Family, copies: int) -> Family:
 
 
 def set_copies(family: Family, copies: int) -> None:
-    """Say how many copies a family, and each family inside it, holds."""
+    """Set the number of copies in a family and in each family inside it."""
     for part in _families_inside(family):
         part.copies = copies
 

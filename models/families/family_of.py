@@ -16,7 +16,7 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
     """Components of any distribution of Pyro: x | z = k ~ distribution(parameters[k]).
 
     A distribution of single numbers, such as Laplace, applies to each column separately, with parameters (k, d). One of
-    rows, such as MultivariateStudentT, has parameters with the component on dim 0. Rows may have missing values
+    whole rows, such as MultivariateStudentT, has parameters with the component on dim 0. Rows may have missing values
     in the first case.
 
     Parameters: those of the distribution, under their names there, each inside its constraint.

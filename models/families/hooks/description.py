@@ -15,7 +15,7 @@ from .density import Density
 
 @dataclass(frozen=True)
 class Profile:
-    """Numbers by which a reader knows the components: m numbers of one kind for each of k components.
+    """Numbers that describe the components: m numbers of one kind for each of k components.
 
     Args:
         kind: What the numbers are, such as "rate".
@@ -45,7 +45,7 @@ class Description(Density):
         return Moments(component.mean.detach(), torch.diag_embed(component.variance.detach()))
 
     def profiles(self) -> list[Profile]:
-        """The numbers by which a reader knows the components. By default means and standard deviations."""
+        """The numbers that describe the components. By default means and standard deviations."""
         moments = self.moments()
         columns = range(moments.mean.shape[-1])
         deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
