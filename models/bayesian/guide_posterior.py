@@ -159,8 +159,8 @@ class GuidePosterior(MonteCarloPosterior):
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TypeError(
                 f"{called} makes no guide that can be drawn from and copied when it is called with a Pyro program of "
-                f"continuous values and init_loc_fn ({reason}), expected one such as AutoNormal, AutoMultivariateNormal "
-                "or AutoDelta"
+                f"continuous values and init_loc_fn ({reason}), expected one such as AutoNormal, "
+                "AutoMultivariateNormal or AutoDelta"
             ) from error
         return auto
 
