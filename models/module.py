@@ -90,10 +90,8 @@ class Recorded(HasOldNames, PyroModule):
     def __repr__(self) -> str:
         positional, named = self.arguments
         given = [value for value in (*positional, *named.values()) if isinstance(value, torch.nn.Module)]
-        elsewhere = {
-            *self.constants,
-            *(id(p) for module in given for p in module.parameters()),
-        }  # not listed: frozen by definition, or in an argument whose own repr lists them
+        # not listed: frozen by definition, or in an argument whose own repr lists them
+        elsewhere = {*self.constants, *(id(p) for module in given for p in module.parameters())}
         frozen = [
             n for n, p in self._parameters_by_path().items() if not p.requires_grad and not {n, id(p)} & elsewhere
         ]
@@ -105,14 +103,14 @@ class Recorded(HasOldNames, PyroModule):
         Set their values before a fit. Freezing sets torch's `requires_grad` of the unconstrained tensor to False.
 
         Args:
-            names: paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
+            names: Paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
                 module inside, such as "decoder", stands for all its parameters. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several.
+            ValueError: A name is that of no parameter, or of several.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -128,13 +126,13 @@ class Recorded(HasOldNames, PyroModule):
         """Undo `freeze`: let parameters change again.
 
         Args:
-            names: as in `freeze`. No names stand for all parameters.
+            names: As in `freeze`. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several, or of one that the model never changes.
+            ValueError: A name is that of no parameter, or of several, or of one that the model never changes.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -182,7 +180,7 @@ class Recorded(HasOldNames, PyroModule):
         The view is for evaluation, not for training: it shares everything else with this module.
 
         Args:
-            values: tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
+            values: Tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
                 {"rate_unconstrained": ...}.
         """
         return _view(self, values, "")

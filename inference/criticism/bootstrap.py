@@ -115,8 +115,8 @@ def bootstrap(
 
     A resample is the table itself with multinomial row weights. A row of weight w counts as w rows: sum(w) rows are
     drawn, each with probability w_i / sum(w). If sum(w) is not a whole number, it is rounded, and the weights are
-    scaled back to the same total. Components are aligned to those of the fit, unless labels or frozen parameters say
-    which is which. A probability of exactly 0 stays 0. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
+    scaled back to the same total. Components are aligned to those of the fit, unless labels or frozen parameters
+    identify them. A probability of exactly 0 stays 0. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
 
     Args:
         fit: What `fit` returned.

@@ -13,9 +13,8 @@ from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_
 from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
-STRIDE = (
-    8  # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
-)
+# passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
+STRIDE = 8
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ class OnlineEM:
     """Stochastic approximation EM: s <- (1 - g) s + g s_t after batch t, then theta <- M-step of s.
 
     s_t are the expected statistics of the batch, per row, and g = (t + 2)^-exponent. The bound of a pass needs the
-    E-step of all rows; the pass begins with the statistics of that E-step, so that noise does not add up over passes.
-    A run therefore converges to the optimum of EM, as closely as its last steps are short. `KMeans` and `FamilyOf` are
-    refused, since their statistics cannot be averaged.
+    E-step of all rows; the pass begins with the statistics of that E-step, so that noise does not add up over passes. A
+    run therefore converges to the optimum of EM, as closely as its last steps are short. `KMeans` and `FamilyOf` raise
+    TypeError, since their statistics cannot be averaged.
 
     Args:
         batch_size: Rows for each M-step; in a job of several processes, rows of each process.

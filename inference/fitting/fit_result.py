@@ -42,7 +42,7 @@ class Fit(Generic[Model]):
 
     Args:
         model: The fitted copy of the model.
-        engine: What it was fitted by.
+        engine: The engine that fitted it.
         bounds: (passes,) float64, nats per row. bounds[t] is the bound at the parameters before the update of pass t;
             bounds[-1] is that of `model`.
         times: (passes,) seconds from the start of the run to each bound.
@@ -54,7 +54,7 @@ class Fit(Generic[Model]):
         gradient_norm: The norm of the gradient of the bound at `model`, in nats per row and unconstrained parameters
             in units of the data: 0 at an optimum.
         held_out: (all passes,) float64, nats per row of the validation rows, without the log prior, at the same
-            parameters as bounds[t]; None without validation rows. With patience a run goes on after its best pass, so
+            parameters as bounds[t]; None without validation rows. With patience a run continues after its best pass, so
             that held_out is longer than bounds and shows the decline.
 
     Example:

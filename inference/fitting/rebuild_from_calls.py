@@ -1,4 +1,4 @@
-"""Models and priors as JSON: the calls of the constructors that make them anew, and back.
+"""Models and priors as JSON: the calls of the constructors that make them again, and back.
 
 `describe` turns an object into JSON, `rebuild` calls the constructors again. A saved fit holds the description of its
 model, and a checkpoint compares descriptions.
@@ -48,11 +48,8 @@ def describe(value: Any) -> Any:
         return {kind: value.__name__, **({} if _is_known(value) else {"positional": [], "named": {}})}
     if isinstance(value, torch.distributions.Distribution):
         if not _is_known(type(value)):
-            return {
-                "class": type(value).__name__,
-                "positional": [],
-                "named": {},
-            }  # only `load(path, into=model)` can make it
+            # only `load(path, into=model)` can make it
+            return {"class": type(value).__name__, "positional": [], "named": {}}
         names = list(type(value).arg_constraints)  # type: ignore[reportGeneralTypeIssues]
         own = [name for name in names if name in vars(value)] or names  # of probs and logits the one given
         # a parameter of a distribution may be computed when it is first asked for

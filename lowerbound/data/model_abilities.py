@@ -1,4 +1,4 @@
-"""What the reading of a table asks of a model: optional abilities. `models/abilities.py` lists all of them."""
+"""Optional abilities of a model that the table readers use. `models/abilities.py` lists all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TakesMissingValues(Protocol):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether this very model takes them: a mixture does if its family does."""
+        """Whether this model takes them: a mixture does if its family does."""
         ...
 
 

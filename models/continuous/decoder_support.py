@@ -17,7 +17,7 @@ from ...data.input_checks import describe_first_value
 CURES: dict[type, tuple[str, str]] = {
     type(constraints.boolean): (
         "0 or 1",
-        ": binarise grey pixels, best anew at each reading (Binarized(x), x in [0, 1]), or take a "
+        ": binarise grey pixels, best with Binarized(x), which draws them at each reading, or take a "
         "ContinuousBernoulliDecoder for them",
     ),
     type(constraints.unit_interval): ("numbers in [0, 1]", ": divide pixels by their largest value, such as 255"),

@@ -33,7 +33,7 @@ class Resettable(Protocol):
 
 
 class Network(HasOldNames, nn.Module):
-    """Base class of encoders and decoders that can answer questions of a VAE.
+    """Base class of encoders and decoders with optional methods that a VAE calls.
 
     Any torch.nn.Module can be an encoder or decoder. One that derives from `Network` also remembers its constructor's
     arguments, so that a saved model can be made again. As a decoder it is called with z of any leading dimensions. It

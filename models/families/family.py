@@ -23,7 +23,7 @@ class Family(Start, Description):
     line, by the abilities `TakesMissing`, `SideBySide`, `AllowsFrozen`, `HasExpectedLogProb` and `Conjugate`.
 
     Parameters are `PyroParam`s in float64 with the component on dim 0, except those named in `shared`, which all
-    components share. A family never sees a mixture: the weights of the components are not its business.
+    components share. The weights of the components belong to the mixture.
 
     Example:
         >>> import torch

@@ -36,8 +36,8 @@ def log_prob_and_sums(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float
     incomplete = x.isnan().any(1)
     if not incomplete.any():
         return family.log_prob(x), lambda r: family.summarize(x, r)
-    takes_missing: Any = family
-    log_prob_incomplete, sums_incomplete = takes_missing.visit_missing(x[incomplete])
+    family_with_missing: Any = family
+    log_prob_incomplete, sums_incomplete = family_with_missing.visit_missing(x[incomplete])
     if incomplete.all():
         return log_prob_incomplete, sums_incomplete
     complete = ~incomplete

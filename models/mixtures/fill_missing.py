@@ -38,7 +38,7 @@ class FillsMissing(ChecksRows):
             filled with the most likely one.
 
         Raises:
-            ValueError: the mean of a column does not exist under the family.
+            ValueError: The mean of a column does not exist under the family.
         """
         rows = self._checked_table(x)
         names = self.schema or Schema.plain(rows.shape[1])
@@ -55,7 +55,7 @@ class FillsMissing(ChecksRows):
         Args:
             x: (n, d) rows with NaN where a value is missing.
             draws: m, how many tables.
-            seed: the same seed gives the same draws. None draws from torch's own random state.
+            seed: The same seed gives the same draws. None draws from torch's own random state.
 
         Returns:
             (m, n, d).

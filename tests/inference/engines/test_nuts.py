@@ -314,7 +314,7 @@ def test_models_without_a_posterior_are_refused(model):
 @pytest.mark.parametrize("engine", [EM(), SVI(), NUTS(4, 4, 1)])
 def test_draws_are_not_fitted_again(engine):
     model = drawn().model
-    with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, expected one to be fitted: "):
+    with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, which cannot be fitted: "):
         fit(model, counts(12), engine)
 
 
