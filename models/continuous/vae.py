@@ -79,6 +79,11 @@ class VAE(ContinuousLatent):
         self.register_buffer("anchored", torch.zeros((), dtype=torch.bool))
 
     @property
+    def is_set(self) -> bool:
+        """Whether a fit, `seed` or a file has set the weights and the units of the data."""
+        return bool(self.anchored)
+
+    @property
     def learning_rate(self) -> float:
         """Adam's first step that suits the model: 0.05 if encoder and decoder are linear, else 0.001."""
         linear_encoder = isinstance(self.encoder, Network) and self.encoder.is_linear
