@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...data.input_checks import counted
 from ...data.rows import Rows
 from ..contract import LatentModel
 from .fill_from_donors import fill_from_cluster
@@ -97,8 +98,8 @@ def kmeans_plus_plus(
                     "underflow to 0, expected larger ones: rescale the data to another unit"
                 )
             raise ValueError(
-                f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
-                f"{components} components: use fewer components"
+                f"the data have {counted(distinct, 'distinct row')} (of positive weight), expected at least one for "
+                f"each of {components} components: use fewer components"
             )
         drawn = [
             torch.multinomial(own, tries, replacement=True, generator=g)
@@ -170,7 +171,7 @@ def draw_start(
         centres = coordinates(locations).unsqueeze(0)
     responsibilities = soft_responsibilities(y, centres, softness)  # (starts, n, k)
     if missing.any():
-        x = fill_from_cluster(x, responsibilities[0].argmax(1), mass, generators[0])
+        x = fill_from_cluster(x, responsibilities[0].argmax(1), mass, generators[0], rows.columns)
     nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(1).reshape(-1, 1)
     mean = mass @ x / mass.sum()  # for the centre of a label to which no row is nearest

@@ -75,7 +75,12 @@ def refused(model, x, error, words, fitting=True):
 @pytest.mark.parametrize("columns", [1, 2, 4])
 def test_a_table_of_another_width(kind, columns):
     x = np.zeros((20, columns))
-    refused(MODELS[kind](), x, ValueError, f"got {columns} columns, expected 3: the model was made for 3 features")
+    refused(
+        MODELS[kind](),
+        x,
+        ValueError,
+        f"got {columns} column{'s' * (columns > 1)}, expected 3: the model was made for 3 features",
+    )
 
 
 @models
