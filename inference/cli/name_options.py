@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import click
 
 
 def look_up(name: str, table: Mapping[str, Any], option: str) -> Any:
@@ -21,6 +24,18 @@ def split_names(names: str, table: Mapping[str, Any], option: str) -> list[str]:
     if len(set(each)) < len(each):
         raise ValueError(f"{option} is {names!r}, expected each name once")
     return each
+
+
+def with_option_names(message: str) -> str:
+    """An error that begins with the name of an argument, with the option of the present command in its place.
+
+    "learning_rate is -1, expected ..." becomes "--learning-rate is -1, expected ...".
+    """
+    context = click.get_current_context(silent=True)
+    options = {each.name: max(each.opts, key=len) for each in context.command.params} if context else {}
+    found = re.match(r"(\w+)(\[\d+\])?(?= (is|has|are|got) )", message)
+    option = options.get(found[1], "") if found else ""
+    return f"{option}{message[found.end() :]}" if found and option.startswith("--") else message
 
 
 def join_with_or(names: Iterable[str]) -> str:

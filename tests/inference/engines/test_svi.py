@@ -208,3 +208,20 @@ def test_a_start_on_the_boundary_is_lifted_off_it(faithful):
 def test_settings_are_checked(settings, words, as_users_run_it):
     with pytest.raises(ValueError, match=words):
         SVI(**settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch_size": 0}, {"particles": 1.5}, {"learning_rate": -1.0}, {"learning_rate": float("inf")}, {"decay": 0},
+        {"tol": "small"}, {"warm_up": -1}, {"free_bits": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_wrong_setting_alone_is_named(given, as_users_run_it):
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError) as caught:
+        SVI("analytic", **given)
+    assert str(caught.value).startswith(f"{name} is {value!r}, expected ")
+    others = {"batch_size", "particles", "learning_rate", "decay", "tol", "warm_up", "free_bits"} - {name}
+    assert not [other for other in others if other in str(caught.value)]
