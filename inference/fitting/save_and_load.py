@@ -112,8 +112,19 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
 def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:
     """Load the saved parameters. Raises ValueError for other names or shapes than the model has."""
     own = model.state_dict()
-    for name in sorted(own.keys() | state.keys()):
-        saved, wanted = (tuple(s[name].shape) if name in s else None for s in (state, own))
-        if saved != wanted:
-            raise ValueError(f"{path} holds {name} of shape {saved}, expected {wanted}: it is a fit of another model")
+    shapes = {
+        name: tuple(None if name not in s else tuple(s[name].shape) for s in (state, own))
+        for name in sorted(own.keys() | state.keys())
+    }
+    wrong = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+    known = dict(model.named_parameters())
+    for name, (saved, wanted) in wrong.items():
+        if name in known or name.endswith("_unconstrained"):  # buffers have names that users do not know
+            public = name.removesuffix("_unconstrained")
+            raise ValueError(f"{path} holds {public} of shape {saved}, expected {wanted}: it is a fit of another model")
+    if wrong:
+        raise ValueError(
+            f"{path} is a fit of a model with other settings, expected those of the model it is to be read into: pass "
+            "one that is made as the model of the fit was"
+        )
     model.load_state_dict(state, assign=True)  # in the precision that was saved
