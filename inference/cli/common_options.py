@@ -58,7 +58,9 @@ Device = Annotated[
     str | None, typer.Option(help="Device that trains networks, such as cuda or cuda:1.", show_default="the CPU")
 ]
 Restarts = Annotated[int, typer.Option(min=1, help="Number of random starts; the best fit is kept.")]
-MaxPasses = Annotated[int, typer.Option(min=1, help="Largest number of passes over the data.")]
+MaxPasses = Annotated[
+    int, typer.Option(min=1, help="Largest number of passes over the data. The first one only scores the start.")
+]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32, help="Random seed. Engines with the same seed start from the same parameters.")
 ]
