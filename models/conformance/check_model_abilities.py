@@ -69,15 +69,21 @@ def _check_draws(name: str, model: Any, x: Tensor) -> None:
             f"{name}: z and log_likelihood of draws(x, {DRAWS}) have shapes {shapes[0]} and {shapes[1]}, expected "
             f"{(*wanted, model.latent)} and {wanted}"
         )
+    moved = [p for p in model.parameters() if p.requires_grad]
+    if not moved:
+        return
     weights = torch.linspace(0.5, 1.5, len(x), dtype=torch.float64)
     for what, values in (("elbo()", draws.elbo()), ("log_weights()", draws.log_weights().logsumexp(0))):
-        moved = [p for p in model.parameters() if p.requires_grad]
-        slopes = torch.autograd.grad(weights.to(values) @ values, moved, allow_unused=True, retain_graph=True)
-        known = [slope for slope in slopes if slope is not None]
-        if not known or not all(torch.isfinite(slope).all() for slope in known):
+        if not values.requires_grad:
             raise ValueError(
-                f"{name}: {what} of draws(x) has a gradient that is {'not finite' if known else 'None'}, expected "
-                "finite numbers: draw z by rsample"
+                f"{name}: {what} of draws(x) carries no gradient, expected one in the parameters: draw z by rsample, "
+                "and do not detach log p(x | z)"
+            )
+        slopes = torch.autograd.grad(weights.to(values) @ values, moved, allow_unused=True, retain_graph=True)
+        if not all(torch.isfinite(slope).all() for slope in slopes if slope is not None):
+            raise ValueError(
+                f"{name}: the gradient of {what} of draws(x) is not finite, expected numbers: look for 0 * inf, or a "
+                "square root or logarithm at 0"
             )
 
 

@@ -197,12 +197,12 @@ def test_a_start_on_the_boundary_is_lifted_off_it(faithful):
     ("settings", "words"),
     [
         ({"elbo": "best"}, "elbo is 'best', expected one of 'sampled', 'enumerated', 'exact'"),
-        ({"learning_rate": 0.0}, "expected a positive rate"),
-        ({"learning_rate": float("nan")}, "expected a positive rate"),
+        ({"learning_rate": 0.0}, "expected a positive, finite number"),
+        ({"learning_rate": float("nan")}, "expected a positive, finite number"),
         ({"decay": 1.5}, r"a factor in \(0, 1\]"),
         ({"tol": -1e-3}, "nats per row of at least 0"),
-        ({"particles": 0}, "expected whole numbers of at least 1"),
-        ({"batch_size": 0}, "expected whole numbers of at least 1"),
+        ({"particles": 0}, "expected a whole number of at least 1"),
+        ({"batch_size": 0}, "expected a whole number of rows of at least 1"),
     ],
 )
 def test_settings_are_checked(settings, words, as_users_run_it):

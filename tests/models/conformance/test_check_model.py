@@ -254,7 +254,7 @@ class Forwarded:
 FAULTS = {
     StartsFromGlobalState: "initialize.. gives other parameters for the same generator",
     KeepsItsPlaceholders: r"initialize\(redraw=False\) leaves all parameters .* as the constructor made them",
-    NoGradientToTheDecoder: r"elbo\(\) of draws\(x\) has a gradient that is None",
+    NoGradientToTheDecoder: r"elbo\(\) of draws\(x\) carries no gradient",
     ForgetsToKeep: r"initialize\(redraw=False\) changes parameters",
     BoundOfColumns: r"bound\(x\) of 60 rows is of shape",
     BoundWithGradient: "carries a gradient, expected none",
