@@ -201,11 +201,11 @@ def _constants(model: Any) -> tuple[str, ...]:
 @torch.no_grad()
 def _aligned(original: Any, model: Any, rows: Rows) -> Any:
     """A copy of the model with components aligned to the original; the model itself if it cannot be relabelled."""
-    if not isinstance(model, HasComponents):
-        return model
     try:
         order = align(original, model, rows)
     except TypeError:  # a continuous latent
+        return model
+    if not isinstance(model, HasComponents):
         return model
     model = copy.deepcopy(model)
     model.permute(order)

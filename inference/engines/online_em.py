@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...models import Rows, Statistics
+from ...models import Rows, Statistics, SupportsEM
 from .contract import require_batch_size
 from .convergence import NO_PROGRESS
 from .data_bound import expectation
