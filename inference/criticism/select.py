@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -127,7 +127,7 @@ def select(
 
 
 def _named(models: Any) -> dict[str, Any]:
-    if not isinstance(models, Mapping | Sequence):
+    if not isinstance(models, Iterable):
         raise TypeError(
             f"models is a {type(models).__name__}, expected models by name, {{name: model, ...}}, or a list"
         )

@@ -59,6 +59,12 @@ def test_functions_of_a_model_say_what_came(name, as_users_run_it):
             BY_MODEL[name](given, X)
 
 
+def test_candidates_are_several_models(as_users_run_it):
+    with pytest.raises(TypeError, match="models is a Mixture, expected models by name"):
+        select(X, FITTED.model)
+    assert len(select(X, (GaussianMixture(k, 1, "tied") for k in (1,)), restarts=1, folds=None).fits) == 1
+
+
 def test_an_engine_is_called(as_users_run_it):
     with pytest.raises(TypeError, match=r"got EM itself as the engine, .*: call it, EM\(\)"):
         fit(GaussianMixture(1, 1), X, EM)
