@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.decomposition import FactorAnalysis
 
-from lowerbound.models import AllowsFrozen, Conjugate, Family, HasExpectedLogProb, SideBySide, TakesMissing
+from lowerbound.models import AllowsFrozen, Conjugate, Family, HasExpectedLogProb, SideBySide, TakesMissing, seed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Jupyter's packages, about one another, at import
@@ -247,6 +247,8 @@ def test_blocks_of_the_page_on_models_run(tmp_path, monkeypatch, capsys):
     share, rate = space["found"].model.logit.sigmoid().item(), space["found"].model.log_rate.exp().item()
     assert zeros == pytest.approx(share + (1 - share) * np.exp(-rate), abs=1e-4)  # the likelihood equations
     assert mean == pytest.approx((1 - share) * rate, abs=1e-4)
+    started = seed(space["ZeroInflatedPoisson"](), space["counts"].numpy())  # initialize() gets Rows here, too
+    assert float(started.log_rate) == pytest.approx(np.log(2 * mean))
     again = space["again"].model
     assert torch.equal(again.bound(space["iris"]), space["factors"].model.bound(space["iris"]))
 

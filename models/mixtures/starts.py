@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.input_checks import counted
-from ...data.rows import Rows
+from ...data.rows import Rows, as_rows
+from ..abilities import takes_missing
 from ..contract import LatentModel
 from .fill_from_donors import fill_from_cluster
 
@@ -45,7 +46,8 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         >>> model.family.is_set, tuple(model.family.rate.shape)
         (True, (2, 1))
     """
-    model.initialize(x, weights, torch.Generator().manual_seed(seed))
+    rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=takes_missing(model))
+    model.initialize(rows, None, torch.Generator().manual_seed(seed))
     return model
 
 
