@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import click
+ARGUMENTS = frozenset(  # of functions and constructors, which an option of the same name sets
+    (
+        "batch_size", "components", "covariance", "device", "folds", "hidden", "latent", "learning_rate", "max_passes",
+        "prior", "restarts", "seed", "variance_floor",
+    )
+)  # fmt: skip
 
 
 def look_up(name: str, table: Mapping[str, Any], option: str) -> Any:
@@ -27,15 +32,14 @@ def split_names(names: str, table: Mapping[str, Any], option: str) -> list[str]:
 
 
 def with_option_names(message: str) -> str:
-    """An error that begins with the name of an argument, with the option of the present command in its place.
+    """An error that begins with the name of an argument, with the option that sets it in its place.
 
     "learning_rate is -1, expected ..." becomes "--learning-rate is -1, expected ...".
     """
-    context = click.get_current_context(silent=True)
-    options = {each.name: max(each.opts, key=len) for each in context.command.params} if context else {}
-    found = re.match(r"(\w+)(\[\d+\])?(?= (is|has|are|got) )", message)
-    option = options.get(found[1], "") if found else ""
-    return f"{option}{message[found.end() :]}" if found and option.startswith("--") else message
+    found = re.match(r"(\w+)(\[\d+\])?(?= is )", message)
+    if found is None or found[1] not in ARGUMENTS:
+        return message
+    return f"--{found[1].replace('_', '-')}{message[found.end() :]}"
 
 
 def join_with_or(names: Iterable[str]) -> str:

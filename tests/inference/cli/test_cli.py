@@ -13,6 +13,7 @@ from lowerbound import datasets
 from lowerbound.data.read_file import read
 from lowerbound.inference import EM, compare, fit, load
 from lowerbound.inference.cli import engines_by_name, models_by_name
+from lowerbound.inference.cli.name_options import ARGUMENTS
 from lowerbound.inference.report.write_report import FILES
 from lowerbound.models import GaussianMixture
 
@@ -269,3 +270,8 @@ def test_ctrl_c_during_the_import_is_one_line(tmp_path):
     command, space = [sys.executable, "-m", "lowerbound", "datasets"], {**os.environ, "PYTHONPATH": first}
     found = subprocess.run(command, capture_output=True, text=True, env=space)
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted: nothing was written\n")
+
+
+def test_arguments_have_the_names_of_options(run):
+    text = run("compare", "--help").stdout + run("select", "--help").stdout
+    assert [name for name in ARGUMENTS if f"--{name.replace('_', '-')}" not in text] == []
