@@ -267,10 +267,14 @@ def test_an_error_names_the_option_as_it_is_typed(run, options, begins):
 
 def test_ctrl_c_during_the_import_is_one_line(tmp_path):
     """The import takes seconds. A module in place of one of its parts sends the signal in the middle of it."""
-    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n")
-    first = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    command, space = [sys.executable, "-m", "lowerbound", "datasets"], {**os.environ, "PYTHONPATH": first}
-    found = subprocess.run(command, capture_output=True, text=True, env=space)
+    (tmp_path / "torch.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    # the tests may run where Ctrl-C is ignored, in the background of a shell
+    program = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nsys.argv[1:] = ['datasets']\n"
+        "from lowerbound.__main__ import main\nmain()\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted: nothing was written\n")
 
 
