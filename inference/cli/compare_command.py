@@ -29,6 +29,7 @@ from .engines_by_name import ENGINES, EngineOptions, model_for_engine, require_e
 from .error_lines import errors_as_one_line
 from .models_by_name import MODELS, build_model, model_options, require_model_options
 from .name_options import split_names
+from .output_files import require_not_input
 from .read_rows import read_rows
 from .run_fit import run_fit
 
@@ -74,12 +75,14 @@ def compare(
         rows, rows_held_out, every_row = read_rows(data, models, held_out, seed)
 
         from ..report.write_report import (  # late: matplotlib takes a second to import
+            FILES,
             require_report_folder,
             write_report,
         )
 
         unfitted = {name: build_model(name, every_row, options, device) for name in models}
         require_report_folder(out)
+        require_not_input([out / name for name in FILES], data)
         fits = {}
         for name in models:
             of_model = chosen or MODELS[name].engines[: None if len(models) == 1 else 1]

@@ -8,16 +8,19 @@ from typing import Annotated
 
 import typer
 
+from ...data.write_files import require_writable, write_folder
 from ..criticism.select import select as select_models
-from ..report.output_folder import require_writable
+from ..report.png import png
 from .common_options import Data, MaxPasses, Models, Prior, Quiet, Seed
 from .engines_by_name import ENGINES, model_for_engine
 from .error_lines import errors_as_one_line
 from .models_by_name import MODELS, PRIORS, build_model, require_model_options
 from .name_options import look_up, split_names
+from .output_files import require_not_input, starts_with
 from .read_rows import read_rows
 from .selection_candidates import CandidateOptions, candidate_options, parse_counts
 
+FILES = ("selection.png", "selection.csv")
 HEADER = b"candidate,log_likelihood,"  # of selection.csv: tells an earlier selection from another file
 Counts = Annotated[
     str | None,
@@ -68,29 +71,31 @@ def select(
             for name in models
             for label, own in candidate_options(name, options, rows.features, len(models) > 1).items()
         }
+        require_not_input([out / name for name in FILES], data)
         require_selection_folder(out)
         selection = select_models(
             rows, candidates, engine_built,
             restarts=restarts, folds=folds or None, max_passes=max_passes, seed=seed,
             progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
-        table = selection.frame().to_csv(lineterminator="\n")
-        figure = selection.plot() if selection.winners() else None
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "selection.csv").write_text(table, encoding="utf-8")
-        if figure is not None:
-            figure.savefig(out / "selection.png", dpi=130, metadata={"Software": None})
-        typer.echo(
-            f"{selection}\n\nwritten: {out / 'selection.csv'}" + (", selection.png" if figure is not None else "")
-        )
+        files = {"selection.csv": selection.frame().to_csv(lineterminator="\n").encode()}
+        if selection.winners():
+            files["selection.png"] = png(selection.plot())
+        write_folder(out, files, FILES)
+        typer.echo(f"{selection}\n\nwritten: {out / 'selection.csv'}{', selection.png' * ('selection.png' in files)}")
 
 
 def require_selection_folder(out: Path) -> None:
-    """Raise OSError, in one sentence, if the folder cannot be written to or holds a selection.csv of another kind."""
+    """Raise OSError, in one sentence, if the folder cannot be written to, or holds files that are not of `select`."""
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"cannot write the selection to {out}: {there} is a file, expected a folder")
     require_writable(there, f"cannot write the selection to {out}")
     table = out / "selection.csv"
-    if table.exists() and not table.read_bytes().startswith(HEADER):
-        raise FileExistsError(f"cannot write the selection to {out}: it holds another selection.csv: choose a folder")
+    own = table.is_file() and starts_with(table, HEADER)
+    taken = [name for name in FILES if (out / name).exists()]
+    if taken and not own:
+        raise FileExistsError(
+            f"cannot write the selection to {out}: it holds another {taken[0]}, which lowerbound did not write: choose "
+            "another folder"
+        )
