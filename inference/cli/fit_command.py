@@ -12,8 +12,8 @@ from ..criticism.compare import compare as compare_fits
 from ..engines.collectives import run_on_all
 from ..engines.processes import is_first, job, local_device
 from ..fitting.distributed_rows import rows_for_fit
+from ..fitting.file_format import FIT, kind_of
 from ..report.comparison_text import components_text
-from ..report.output_folder import require_writable
 from .common_options import (
     BatchSize,
     Components,
@@ -35,6 +35,7 @@ from .engines_by_name import ENGINES, EngineOptions, model_for_engine, require_e
 from .error_lines import errors_as_one_line
 from .models_by_name import MODELS, build_model, model_options, require_model_options
 from .name_options import look_up
+from .output_files import is_same, require_output_file
 from .read_rows import read_rows
 from .run_fit import run_fit
 
@@ -78,7 +79,9 @@ def fit(
             rows, *_ = read_rows(data, [model], 0.0, seed)
             unfitted = build_model(model, rows_for_fit(rows), options, local_device(device))
             if is_first():
-                _require_output_file(out)
+                require_output_file(out, data, lambda path: kind_of(path) == FIT, "a saved fit")
+                if checkpoint is not None and is_same(out, checkpoint):
+                    raise ValueError(f"--out and --checkpoint are one file, {out}, expected two")
             return model_for_engine(unfitted, model, chosen), rows, chosen, engine_options
 
         with job():
@@ -96,12 +99,3 @@ def fit(
         comparison = compare_fits(rows, **{chosen: fitted})
         parts = [str(comparison), components_text(comparison, f"load({str(out)!r}).model.summary() has all")]
         typer.echo("\n\n".join(part for part in parts if part))
-
-
-def _require_output_file(out: Path) -> None:
-    """Raise OSError, in one sentence, if no file can be written there."""
-    if out.is_dir():
-        raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
-    require_writable(out.parent, f"cannot write {out}")
