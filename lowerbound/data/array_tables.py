@@ -81,14 +81,19 @@ class MemoryMappedTable(ArrayTable):
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """The array in a .npy file, memory-mapped. Raises ValueError for any other file."""
+    """The array in a .npy file, memory-mapped. Raises ValueError for any other file, or a header that is not true."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # of many kinds: numpy evaluates the header
         raise ValueError(
             f"{path} is not an array of numbers, as numpy.save writes it, or was cut short: save it again"
         ) from error
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.memmap):
         array.close()  # an archive of several arrays
         raise ValueError(f"{path} holds several arrays, expected one of shape (rows, columns)")
+    told, size = array.offset + array.nbytes, path.stat().st_size
+    if told != size:
+        raise ValueError(f"{path} has {size} bytes, but {told} by its header, shape {array.shape}: save it again")
     return array

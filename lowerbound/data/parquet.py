@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .file_names import short_reason
 from .parquet_columns import are_plain_numbers, data_fields, kind_of, require_same_columns
+from .parquet_file import open_parquet
 from .schema import Schema
 from .table import Index, Table
 from .table_views import ConformedTable, RowRange
@@ -38,7 +40,7 @@ class ParquetTable(Table):
         if not paths:
             raise ValueError(f"{path} is a folder without .parquet files, expected some")
         self.path, self.paths, self.nbytes = path, paths, sum(p.stat().st_size for p in paths)
-        self._files = [_opened(p) for p in paths]
+        self._files = [open_parquet(p) for p in paths]
         groups = [
             (file, group, file.metadata.row_group(group).num_rows)
             for file in self._files
@@ -99,7 +101,7 @@ class ParquetTable(Table):
         found: dict[str, dict[Any, None]] = {name: {} for name in self._word_columns}
         plain = set()
         for file in self._files if found else ():
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(found)):
+            for batch in self._words_of(file, list(found)):
                 for name, words in found.items():
                     column = batch.column(name)
                     if isinstance(column, pa.DictionaryArray):
@@ -113,6 +115,13 @@ class ParquetTable(Table):
                             "categories that many rows share: drop the column"
                         )
         return {name: sorted(words) if name in plain else list(words) for name, words in found.items()}
+
+    def _words_of(self, file: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of a file. Raises ValueError if they cannot be read."""
+        try:
+            yield from file.iter_batches(BATCH_ROWS, columns=names)
+        except (OSError, UnicodeError, pa.ArrowException) as error:
+            raise ValueError(f"{self.path} is damaged: {short_reason(error)}") from error
 
     def _ordered(self, rows: np.ndarray) -> pa.Table:
         """Rows given in ascending order. Reading continues from the last batch where it can."""
@@ -138,19 +147,21 @@ class ParquetTable(Table):
             self._batches = self._batches_from(group)
         try:
             self._batch_start, self._batch = next(self._batches)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, UnicodeError, pa.ArrowException) as error:
             self._batches, self._batch = iter(()), self._batch.slice(0, 0)
-            raise ValueError(f"{self.path} cannot be read near row {wanted}: {error}") from error
+            raise ValueError(f"{self.path} cannot be read near row {wanted}: {short_reason(error)}") from error
         except StopIteration:  # nothing was read yet, or the last batch was, or an error came
             self._batches = self._batches_from(group)
 
     def _batches_from(self, group: int) -> Iterator[tuple[int, pa.Table]]:
         """All batches from this row group on, as (number of the first row, batch)."""
-        for (file, own), start in zip(self._groups[group:], self._edges[group:].tolist(), strict=False):
+        for (file, own), (start, stop) in zip(self._groups[group:], self.runs[group:], strict=True):
             for batch in file.iter_batches(BATCH_ROWS, row_groups=[own], columns=self._names):
                 columns = [self._encoded(batch.column(name), name) for name in self._names]
                 yield start, pa.table(columns, self._names)
                 start += batch.num_rows
+            if start != stop:
+                raise OSError(f"a row group ends at row {start}, expected {stop} as the end of the file says")
 
     def _encoded(self, column: pa.Array, name: str) -> pa.Array:
         """Words as codes, numbers in one type for all files."""
@@ -167,10 +178,3 @@ class ParquetTable(Table):
             return column.to_pandas().rename(name)
         codes = column.fill_null(-1).to_numpy()
         return pd.Series(pd.Categorical.from_codes(codes, self._words[name]), name=name)
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error

@@ -10,7 +10,9 @@ import pandas as pd
 
 from .. import datasets
 from .array_tables import open_npy
+from .file_names import short_reason
 from .parquet import ParquetTable
+from .parquet_file import read_frame
 
 IN_MEMORY = 1 << 26  # Parquet files of at most so many bytes (64 MiB) become a DataFrame
 
@@ -73,7 +75,7 @@ def _csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserWarning as error:
         raise ValueError(f"{path} has rows with more values than its header has names, expected as many") from error
     except (ValueError, IndexError) as error:  # pandas raises its parser errors as ValueError
-        raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
+        raise ValueError(f"{path} is not a table of comma-separated values: {short_reason(error)}") from error
     if has_header:
         nameless = [str(i) for i, name in enumerate(names) if not isinstance(name, str)]
         if nameless:
@@ -98,10 +100,7 @@ def _parquet(path: Path) -> Any:
     table = ParquetTable(path)
     if table.nbytes > IN_MEMORY:
         return table
-    try:
-        return pd.concat([pd.read_parquet(file) for file in table.paths]) if path.is_dir() else pd.read_parquet(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+    return pd.concat([read_frame(file) for file in table.paths]) if path.is_dir() else read_frame(path)
 
 
 def _with_categories(table: pd.DataFrame, path: Path) -> pd.DataFrame:
