@@ -16,6 +16,7 @@ from torch import Tensor
 from ...data.chunk import Chunk
 from ...data.rows import as_rows
 from ...data.shuffle import shuffled_windows
+from ...data.table_digest import table_digest
 from ...models import Rows
 from ..engines.collectives import gather, sum_over_processes
 from ..engines.processes import processes, rank
@@ -71,6 +72,11 @@ def _divided(rows: Rows) -> DistributedRows:
         raise ValueError(
             f"the processes of this job have tables of {n} x {d} and {m} x {e} cells, or other weights, expected the "
             "same whole table on each: pass parts of one as Local(x, weights, labels)"
+        )
+    if len(set(gather(lambda: table_digest(rows)))) > 1:
+        raise ValueError(
+            f"the processes of this job have different tables of one shape, {len(rows)} x {rows.features}, expected "
+            "the same whole table on each: pass parts of one as Local(x, weights, labels)"
         )
     count, world = rows.positive, processes()
     if count < world:
