@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 # What the reading of tables asks of a model stands below, in `data`, and is listed here with the other abilities.
+from ..data.model_abilities import HasNumericColumns as HasNumericColumns
 from ..data.model_abilities import RemembersTable as RemembersTable
 from ..data.model_abilities import TakesMissingValues as TakesMissingValues
 from ..data.model_abilities import takes_missing as takes_missing

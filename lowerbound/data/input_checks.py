@@ -83,7 +83,7 @@ def _dataframe_values(x: pd.DataFrame, columns: list[str]) -> np.ndarray:
         if not (_is_real(kind) or is_category(kind)):
             raise TypeError(
                 f"column {name!r} holds {kind} values, expected real numbers: "
-                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
+                'drop the column or encode it as numbers; models that take categories read .astype("category")'
             )
     return _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
 

@@ -113,6 +113,11 @@ class ConformedTable(TableView):
         return Schema.of(self.read(slice(0, 1)))
 
     @property
+    def features(self) -> int:
+        """The number of columns that are left."""
+        return len(self.target.columns)
+
+    @property
     def runs(self) -> list[tuple[int, int]]:
         """The runs of the table."""
         return self.table.runs

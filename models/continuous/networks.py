@@ -63,6 +63,7 @@ class Network(nn.Module):
 
     arguments: tuple[tuple, dict[str, Any]]
     is_linear = False
+    is_numeric = False  # whether a decoder gives numbers, of which the codes of categories are none
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)

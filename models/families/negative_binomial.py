@@ -60,6 +60,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     """
 
     expects = COUNTS
+    is_numeric = True
     generalized = True
     location_parameter = "mean"
     mean: Tensor
