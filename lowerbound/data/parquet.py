@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .parquet_columns import are_plain_numbers, data_fields, kind_of, require_same_columns
+from .parquet_columns import data_fields, kind_of, require_same_columns, type_to_read
 from .schema import Schema
 from .table import Index, Table
 from .table_views import ConformedTable, RowRange
@@ -52,7 +52,7 @@ class ParquetTable(Table):
             require_same_columns(p, data_fields(file), paths[0], fields)
         kinds = {name: {file.schema_arrow.field(name).type for file in self._files} for name in self._names}
         self._word_columns = [field.name for field in fields if kind_of(field.type) == "words"]
-        self._types = {name: next(iter(own)) if are_plain_numbers(own) else pa.float64() for name, own in kinds.items()}
+        self._types = {name: type_to_read(own) for name, own in kinds.items()}
         self._lock = threading.Lock()
         self._batches: Iterator[tuple[int, pa.Table]] = iter(())
         self._batch = pa.schema([]).empty_table()  # the batch that was decoded last
@@ -71,6 +71,11 @@ class ParquetTable(Table):
         """The names of columns and categories. All columns of words are read for it, once."""
         levels = (tuple(map(str, self._words[n])) if n in self._words else None for n in self._names)
         return Schema(tuple(self._names), tuple(levels))
+
+    @property
+    def dtypes(self) -> list[Any]:
+        """The types of the columns as they are read."""
+        return list(self.read(slice(0, 1)).dtypes)
 
     @property
     def runs(self) -> list[tuple[int, int]]:
