@@ -50,6 +50,7 @@ from .mixtures.constructors import (
 )
 from .mixtures.imputed import Imputed
 from .mixtures.kmeans import KMeans
+from .mixtures.mixed import column_kinds, mixed
 from .mixtures.mixture import Mixture
 from .mixtures.starts import seed
 
@@ -108,6 +109,8 @@ __all__ = [
     "TakesMissing",
     "check_family",
     "check_model",
+    "column_kinds",
     "linear_vae",
+    "mixed",
     "seed",
 ]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from ...data.input_checks import is_category
 from ...models import Imputed, Rows
 from ..criticism.describe_model import describe_model
 from ..fitting.fit_result import Fit
@@ -33,13 +37,28 @@ def require_output_files(out: Path, data: str) -> None:
     require_writable(out.parent, f"cannot write {out}")
 
 
-def write_imputed(imputed: Imputed, out: Path) -> None:
-    """Write the completed table to `out` and the uncertainties beside it."""
-    for table, path in ((imputed.frame(), out), (imputed.uncertainty_frame(), uncertainty_file(out))):
+def write_imputed(imputed: Imputed, table: Any, out: Path) -> None:
+    """Write the completed table to `out` and the uncertainties beside it. Columns that were left out stay in it."""
+    whole = completed(imputed.frame(), table)
+    for frame, path in ((whole, out), (imputed.uncertainty_frame(), uncertainty_file(out))):
         if path.suffix.lower() == ".csv":
-            table.to_csv(path, index=False, lineterminator="\n")
+            frame.to_csv(path, index=False, lineterminator="\n")
         else:
-            table.to_parquet(path, index=False)
+            frame.to_parquet(path, index=False)
+
+
+def completed(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
+    """The filled columns in their places among all columns of the table, numbers that were categories as numbers."""
+    if not isinstance(table, pd.DataFrame):
+        return frame
+    filled = table.copy()
+    for name in frame:
+        column, kind = frame[name], table[name].dtype
+        is_number = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        filled[name] = (
+            pd.to_numeric(column.astype(str)).astype(kind) if is_category(column.dtype) and is_number else column
+        )
+    return filled
 
 
 def imputation_summary(fitted: Fit, rows: Rows, imputed: Imputed) -> str:

@@ -11,6 +11,7 @@ from .open_table import as_table
 from .schema import Schema
 from .table import Table
 from .table_statistics import TableStatistics
+from .table_views import NamedTable
 
 EVALUATION_ROWS = 1 << 13  # rows of a large table evaluated at a time: log densities take (rows, k, d) differences
 MERGED_ROWS = 1 << 14  # rows compared at a time when duplicates are merged
@@ -84,6 +85,11 @@ class Rows(TableStatistics):
         if table is self._table and missing == self._missing:
             return self
         return Rows(table, self.weights, self.labels, dtype=self._dtype, missing=missing)
+
+    def with_schema(self, schema: Schema) -> Rows:
+        """The columns of these rows that a schema names, in its order and with its codes."""
+        table = NamedTable(self._table) if self.schema is None else self._table
+        return Rows(table.conformed(schema), self.weights, self.labels, dtype=self._dtype, missing=self._missing)
 
     def weighted(self, weights: Any) -> Rows:
         """The same rows with other weights (n,): a bootstrap resample, or a fold of cross-validation."""

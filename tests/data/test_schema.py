@@ -153,7 +153,7 @@ def test_categories_are_not_taken_for_numbers(survey, model, as_users_run_it):
     ):
         with pytest.raises(ValueError, match="column 'transport' holds categories, expected numbers"):
             call(model, table)
-    with pytest.raises(TypeError, match="column 'transport' holds .* values, expected real numbers"):
+    with pytest.raises(TypeError, match=r"column 'transport' holds .* values, expected real numbers"):
         fit(model, table.astype({"transport": object}), SVI())
 
 
