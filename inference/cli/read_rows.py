@@ -61,7 +61,10 @@ def read_rows(
     elif all(model == "categorical" for model in models):
         schema = schema_of_codes(rows_for_fit(Rows(table, missing=True)))
         table = table if schema is None else _conformed(table, schema)
-    rest, others = split(table, held_out, seed) if held_out else (table, None)
+    try:
+        rest, others = split(table, held_out, seed) if held_out else (table, None)
+    except ValueError as error:
+        raise ValueError(f"--held-out: {error}") from None
     rows, every_row = Rows(rest, missing=True), Rows(table, missing=True)
     _require_accepted(rows_for_fit(every_row), models, Path(data).name)
     return TableRead(whole, rows, None if others is None else Rows(others, missing=True), every_row, decided, note)

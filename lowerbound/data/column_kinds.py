@@ -18,11 +18,11 @@ class ColumnKind:
     """What a column is taken for, and why.
 
     Args:
-        name: of the column.
-        kind: the family of the column, such as "gaussian", or "drop" if it is left out.
-        reason: why, in words.
-        levels: the names of its categories in the order of their codes; None for a column of numbers.
-        least_scale: the least standard deviation of a component, in units of the column; 0 for none.
+        name: Of the column.
+        kind: The family of the column, such as "gaussian", or "drop" if it is left out.
+        reason: Why, in words.
+        levels: The names of its categories in the order of their codes; None for a column of numbers.
+        least_scale: The least standard deviation of a component, in units of the column; 0 for none.
 
     Example:
         >>> from lowerbound.data import ColumnKind

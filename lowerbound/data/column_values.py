@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from .rows import Rows
 
@@ -18,21 +18,21 @@ class ColumnValues:
     """The observed values of a column.
 
     Args:
-        count: how many there are.
+        count: How many there are.
         values: (v,) the distinct ones, ascending; with more than 16,384 of them those that came first.
         counts: (v,) how often each occurs.
-        is_complete: whether `values` has all of them.
-        is_whole: whether all are whole numbers.
-        low: the smallest.
-        high: the largest.
-        increases: whether each is larger than the one before it.
-        first: the value of the first row.
-        last: the value of the last row.
+        is_complete: Whether `values` has all of them.
+        is_whole: Whether all are whole numbers.
+        low: The smallest.
+        high: The largest.
+        increases: Whether each is larger than the one before it.
+        first: The value of the first row.
+        last: The value of the last row.
     """
 
     count: int = 0
     values: Float[np.ndarray, " v"] = field(default_factory=lambda: np.empty(0))
-    counts: Int[np.ndarray, " v"] = field(default_factory=lambda: np.empty(0, np.int64))
+    counts: int[np.ndarray, " v"] = field(default_factory=lambda: np.empty(0, np.int64))
     is_complete: bool = True
     is_whole: bool = True
     low: float = np.inf

@@ -19,12 +19,12 @@ def kinds_by_values(rows: Rows, chosen: Mapping[str, Any] | None = None) -> Colu
     """What each column holds, as far as its own values say; "count" where this depends on the components.
 
     Args:
-        rows: the table. Its columns may hold words, dates and missing values.
-        chosen: the kinds of some columns by name: a family, "drop", or the names of the levels of a category.
+        rows: The table. Its columns may hold words, dates and missing values.
+        chosen: The kinds of some columns by name: a family, "drop", or the names of the levels of a category.
 
     Raises:
-        ValueError: there is no such column or kind, or no column is left.
-        TypeError: a column holds numbers as Python objects.
+        ValueError: There is no such column or kind, or no column is left.
+        TypeError: A column holds numbers as Python objects.
     """
     chosen = {str(name): kind for name, kind in (chosen or {}).items()}
     _require_known(chosen, rows.columns)

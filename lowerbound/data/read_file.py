@@ -26,18 +26,18 @@ def read(data: str, header: bool | None = None) -> Any:
     different whole numbers unlike those below, such as years.
 
     Args:
-        data: the name of a data set of `lowerbound.datasets`, or the path of a .csv, .parquet or .npy file or of a
+        data: The name of a data set of `lowerbound.datasets`, or the path of a .csv, .parquet or .npy file or of a
             folder of .parquet files.
-        header: whether the first line of a CSV file names the columns. None to decide by what it holds.
+        header: Whether the first line of a CSV file names the columns. None to decide by what it holds.
 
     Returns:
         A DataFrame; for a .npy file a memory-mapped array (n, d); for Parquet files of more than 64 MiB in all a
         `Table` that is read as it is needed. `fit` takes each of them.
 
     Raises:
-        FileNotFoundError: there is no such file or data set.
-        ValueError: the file is damaged, empty or of another kind, or header is given for another file than CSV.
-        TypeError: a column holds neither numbers nor words.
+        FileNotFoundError: There is no such file or data set.
+        ValueError: The file is damaged, empty or of another kind, or header is given for another file than CSV.
+        TypeError: A column holds neither numbers nor words.
 
     Example:
         >>> from lowerbound.data import read

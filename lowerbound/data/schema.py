@@ -64,7 +64,7 @@ class Schema:
             here, such as 1, 2 and 9, the codes.
 
         Raises:
-            ValueError: a column or category is missing or not in this schema, or a column of numbers holds categories.
+            ValueError: A column or category is missing or not in this schema, or a column of numbers holds categories.
         """
         if isinstance(x, np.ndarray):
             x = self._with_names(x)

@@ -50,7 +50,7 @@ def mixed(
     Args:
         x: (n, d) the table: a DataFrame, a NumPy array, `Rows` or the path of a file. It is read once or twice.
         components: k, the number of components.
-        covariance: the structure of the covariance of all Gaussian columns, as in `GaussianMixture`.
+        covariance: The structure of the covariance of all Gaussian columns, as in `GaussianMixture`.
         prior: None for maximum likelihood, or "weak", for all families.
         kinds: None to choose for all columns. {"grams": "gaussian", "id": "drop", "answer": ["no", "yes"]} says it for
             some: a family ("gaussian", "student", "gamma", "exponential", "poisson", "negative-binomial", "bernoulli",
@@ -104,7 +104,7 @@ def column_kinds(x: Any, components: int = 2, kinds: Mapping[str, Any] | None = 
     Args:
         x: (n, d) the table, as in `mixed`.
         components: k, the number of components of the first fit.
-        kinds: what is known of some columns, as in `mixed`.
+        kinds: What is known of some columns, as in `mixed`.
 
     Returns:
         A `ColumnKinds`: a tuple of a `ColumnKind` for each column, which prints as a table.
