@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .rows import Rows
 
@@ -32,7 +32,7 @@ class ColumnValues:
 
     count: int = 0
     values: Float[np.ndarray, " v"] = field(default_factory=lambda: np.empty(0))
-    counts: int[np.ndarray, " v"] = field(default_factory=lambda: np.empty(0, np.int64))
+    counts: Int[np.ndarray, " v"] = field(default_factory=lambda: np.empty(0, np.int64))
     is_complete: bool = True
     is_whole: bool = True
     low: float = np.inf
