@@ -14,6 +14,7 @@ FEW_FRACTIONS = 5  # different numbers, not all whole, that may be
 ROWS_PER_LEVEL = 5  # on average, below which they are no categories
 MOST_LEVELS = 1000  # their probabilities would fill the memory
 LEAST_ROWS = 8  # below which nothing is a row number
+LARGEST = 2**53  # beyond which float64 has no odd numbers
 DENSE = 0.2  # the share of all numbers from the lowest to the highest that ids with gaps have
 STEADY = 0.3  # variance divided by mean, below which whole numbers are no counts
 FREQUENT, LONELY = 0.05, 5  # the share of the rows that an atom has, and how many times that of any other value
@@ -34,10 +35,11 @@ def kind_of_numbers(name: str, values: ColumnValues) -> ColumnKind:
             return ColumnKind(name, "bernoulli", "0 and 1")
         return as_categories(name, values)
     many = not values.is_complete or values.distinct * ROWS_PER_LEVEL > values.count
-    if not values.is_whole or values.low < 0:
+    if not values.is_whole or values.low < 0 or values.high > LARGEST:
         if not many and values.distinct <= (FEW if values.is_whole else FEW_FRACTIONS):
             return as_categories(name, values)
-        return measurements(name, values, "measurements" if not values.is_whole else "whole numbers, some below 0")
+        reason = "some below 0" if values.low < 0 else f"up to {values.high:.3g}"
+        return measurements(name, values, f"whole numbers, {reason}" if values.is_whole else "measurements")
     if not many and values.distinct <= FEW and (values.low > 0 or values.distinct < 4):
         return as_categories(name, values)
     step = int(np.gcd.reduce((values.values - values.low).astype(np.int64)))
