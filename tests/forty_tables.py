@@ -37,7 +37,7 @@ shares 2
   rent gaussian share .3; food gaussian share .2; saved gaussian share .4; income gaussian real 30 30 4
   region categorical pick east,north,south,west .6
 accidents 3
-  crashes counts poisson 2 14; injured counts poisson 1 9; month categorical integers 1 13
+  crashes counts poisson 2 18; injured counts poisson 1 12; month categorical integers 1 13
   weekday categorical pick Fri,Mon,Sat,Sun,Thu,Tue,Wed
 cars 3
   model drop names; mpg gaussian real 35 -9 2 1; cylinders categorical pick 4,6,8 .9; power gaussian whole 70 50 9
@@ -67,7 +67,7 @@ web_pages 2
   time drop days %Y-%m-%dT10:00; hits negative-binomial nb 10 300 2; size gaussian whole 20000 30000 3000
   status categorical pick 200,404,500
 genes 3
-  sample drop names; gene*5 negative-binomial nb 20 200 5
+  sample drop names; gene*8 negative-binomial nb 20 300 5
 earthquakes 2
   lat gaussian real -25 12 1.5; long gaussian real 168 12 1.5; depth gaussian whole 100 400 40
   mag gaussian real 4.6 0 .4 1; stations counts nb 33 0 5

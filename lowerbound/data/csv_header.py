@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 FAR = 0.1  # of the range of a column: a number that lies further outside is none of its values
+SMALL = 0.2  # nor is one that is this much smaller than all of them
 FEW = 3  # columns of codes, in which a line 0, 1, 2 may be a row
 
 
@@ -43,7 +44,7 @@ def are_names(first: Sequence[str], rows: pd.DataFrame) -> bool:
     is_sequence = len(steps) > 0 and steps[0] > 0 and (steps == steps[0]).all() and (steps[0] == 1 or len(steps) > 1)
     return all(
         (is_sequence and _is_fractional(column)) or _is_outside(column, number, is_sequence)
-        for column, number in zip(columns, numbers, strict=True)
+        for column, number in zip(columns, numbers.tolist(), strict=True)
     )
 
 
@@ -55,6 +56,8 @@ def _is_fractional(column: np.ndarray) -> bool:
 def _is_outside(column: np.ndarray, number: int, is_sequence: bool) -> bool:
     """Whether a number is far from all values of a column; of a single number it must be further."""
     if not len(column):
+        return True
+    if is_sequence and number < SMALL * column.min():
         return True
     margin = (FAR if is_sequence else 1.0) * (column.max() - column.min())
     return not column.min() - margin <= number <= column.max() + margin

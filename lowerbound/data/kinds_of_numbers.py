@@ -21,6 +21,7 @@ FREQUENT, LONELY = 0.05, 5  # the share of the rows that an atom has, and how ma
 FLOOR = 0.1  # the least s.d. of a component beside an atom, relative to the s.d. of the column
 NUMBERS_THINGS = re.compile(
     r"^(id|ID|Id|[Ii]ndex|[Rr]ow|[Nn]r|[Nn]o|[Oo]bs|[Cc]ase|[Uu]nnamed.*)$|[_ .-](id|ID|Id|[Nn]r|no)$|[a-z](Id|ID)$"
+    r"|^(case|customer|patient|person|record|respondent|row|sample|student|subject|user|voter)id$"
 )
 
 

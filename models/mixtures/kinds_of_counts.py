@@ -30,7 +30,7 @@ from .mixture import Mixture
 ROWS = 4096  # of the first fit
 STARTS, SHORT, LONG = 4, 15, 30  # starts of the first fit, their passes, and those of the best one after that
 LIGHT = 2.0  # rows that a component has at least to be counted
-PREFERENCE = 10.0  # by so much BIC must a negative binomial beat a Gaussian
+PREFERENCE = 10.0  # by so much BIC must a negative binomial beat the others: very strong evidence
 POISSON_RANGE = 1e8  # concentration from which a negative binomial is Poisson
 
 
@@ -110,8 +110,10 @@ def _decided(kind: ColumnKind, x: Float[np.ndarray, " n"], r: Float[np.ndarray, 
     k, log_n = len(parts), np.log(seen.sum())
     bic = {
         "poisson": k * log_n - 2 * sum(w @ _poisson(values, m) for w, m, _ in parts),
-        "negative-binomial": 2 * k * log_n - 2 * sum(_negative_binomial(values, w, m, v) for w, m, v in parts),
-        "gaussian": 2 * k * log_n - 2 * sum(w @ _gaussian(values, m, v) for w, m, v in parts) - PREFERENCE,
+        "negative-binomial": 2 * k * log_n
+        - 2 * sum(_negative_binomial(values, w, m, v) for w, m, v in parts)
+        + PREFERENCE,
+        "gaussian": 2 * k * log_n - 2 * sum(w @ _gaussian(values, m, v) for w, m, v in parts),
     }
     if kind.levels is not None:  # few levels: counts or categories
         del bic["gaussian"]

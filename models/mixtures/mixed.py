@@ -115,12 +115,12 @@ def column_kinds(x: Any, components: int = 2, kinds: Mapping[str, Any] | None = 
     Example:
         >>> import pandas as pd
         >>> from lowerbound.models import column_kinds
-        >>> x = pd.DataFrame({"year": range(2001, 2013), "sex": [1, 2] * 6, "calls": [0, 3, 1, 2, 5, 1] * 2})
+        >>> x = pd.DataFrame({"year": range(2001, 2013), "sex": [1, 2] * 6, "calls": [0, 3, 1, 2, 4, 1] * 2})
         >>> print(column_kinds(x, components=1))
         column  taken for    because
         year    left out     row numbers: each of 2001 to 2012 once
         sex     categorical  2 different numbers: 1, 2
-        calls   poisson      counts, 0 to 5, that vary as Poisson counts do: variance / mean is 1.1
+        calls   poisson      counts, 0 to 4, that vary as Poisson counts do: variance / mean is 0.98
     """
     rows = x if isinstance(x, Rows) else Rows(x, missing=True)
     decided = kinds_by_values(rows, kinds)
