@@ -15,7 +15,7 @@ lung_cancer 2
   ecog categorical pick 0,1,2 .6; karno categorical pick 60,70,80,90,100; meals gaussian whole 600 700 100
   loss gaussian real 2 20 5 0
 voters 2
-  voter_id drop ids; age gaussian whole 30 30 6; party categorical pick blue,green,red .6
+  voter_id drop ids; age gaussian whole 30 30 10; party categorical pick blue,green,red .6
   income gaussian/negative-binomial lognormal 10 1 .3 0; trust categorical pick 1,2,3,4,5 .5
 countries 3
   country drop names; people negative-binomial lognormal 15 0 1 0; gdp gaussian real 5 20 2
@@ -31,7 +31,7 @@ rain 2
   day drop days %d.%m.%Y; rain gaussian zeros .57 0 lognormal 1 .5 1; wind gaussian real 3 7
   hpa gaussian real 1020 -15 3 1
 doctor_visits 2
-  visits counts zeros .57 -.4 nb 2 6 1; age gaussian whole 30 35 6; chronic bernoulli flag .1 .8
+  visits counts zeros .57 -.4 nb 2 6 1; age gaussian whole 20 45 9; chronic bernoulli flag .1 .8
   sex categorical pick f,m
 shares 2
   rent gaussian share .3; food gaussian share .2; saved gaussian share .4; income gaussian real 30 30 4
@@ -40,7 +40,7 @@ accidents 3
   crashes counts poisson 2 18; injured counts poisson 1 12; month categorical integers 1 13
   weekday categorical pick Fri,Mon,Sat,Sun,Thu,Tue,Wed
 cars 3
-  model drop names; mpg gaussian real 35 -9 2 1; cylinders categorical pick 4,6,8 .9; power gaussian whole 70 50 9
+  model drop names; mpg gaussian real 35 -9 2 1; cylinders categorical pick 4,6,8 .9; power gaussian whole 70 50 15
   kilos gaussian whole 1000 300 80; origin categorical pick 1,2,3
 students 2
   studentId drop shuffled; maths gaussian whole 40 40 5; prose gaussian whole 45 35 6; passed bernoulli flag .2 .7

@@ -18,7 +18,7 @@ LARGEST = 2**53  # beyond which float64 has no odd numbers
 DENSE = 0.2  # the share of all numbers from the lowest to the highest that ids with gaps have
 STEADY = 0.3  # variance divided by mean, below which whole numbers are no counts
 FREQUENT, LONELY = 0.05, 5  # the share of the rows that an atom has, and how many times that of any other value
-FLOOR = 0.1  # the least s.d. of a component beside an atom, relative to the s.d. of the column
+FLOOR = 0.3  # the least s.d. of a component beside an atom, relative to the s.d. of the column
 NUMBERS_THINGS = re.compile(
     r"^(id|ID|Id|[Ii]ndex|[Rr]ow|[Nn]r|[Nn]o|[Oo]bs|[Cc]ase|[Uu]nnamed.*)$|[_ .-](id|ID|Id|[Nn]r|no)$|[a-z](Id|ID)$"
     r"|^(case|customer|patient|person|record|respondent|row|sample|student|subject|user|voter)id$"

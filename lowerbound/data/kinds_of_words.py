@@ -15,6 +15,7 @@ from .input_checks import DATES, holds_dates, is_category
 from .rows import Rows
 
 MOST_WORDS = 20  # categories that a column may have however few rows there are
+TOO_MANY = "too many different words: names, no categories"
 SLIPS = 0.5  # of more than 20 different words so many are numbers: the others are slips
 DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})( \d{1,2}:\d{2}.*)?"
@@ -41,7 +42,9 @@ def words_of_columns(rows: Rows, left_out: set[str]) -> list[Sequence[str] | str
         elif holds_dates(kind):
             found.append("dates or times")
         elif pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind):
-            found.append(_words_of(name, rows, j))
+            found.append(
+                _words_of(name, rows, j) if rows.in_memory else "too many different words: names, no categories"
+            )
         else:
             found.append(f"{kind} values, neither numbers nor words")
     return found

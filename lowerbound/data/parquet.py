@@ -111,12 +111,10 @@ class ParquetTable(Table):
                         column = column.dictionary
                     else:
                         plain.add(name)
-                    words.update(dict.fromkeys(pc.unique(column).drop_null().to_pylist()))  # type: ignore[attr-defined]
-                    if len(words) > MOST_WORDS:
-                        raise ValueError(
-                            f"column {name!r} of {self.path} holds more than {MOST_WORDS} different words, expected "
-                            "categories that many rows share: drop the column"
-                        )
+                    if len(words) <= MOST_WORDS:
+                        new = pc.unique(column).drop_null().to_pylist()  # type: ignore[attr-defined]
+                        words.update(dict.fromkeys(new))
+        found = {name: words for name, words in found.items() if len(words) <= MOST_WORDS}
         return {name: sorted(words) if name in plain else list(words) for name, words in found.items()}
 
     def _ordered(self, rows: np.ndarray) -> pa.Table:
@@ -160,6 +158,8 @@ class ParquetTable(Table):
     def _encoded(self, column: pa.Array, name: str) -> pa.Array:
         """Words as codes, numbers in one type for all files."""
         if name not in self._words:
+            if name in self._word_columns:  # too many: a reader is told that the column holds no numbers
+                return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
             return column.cast(self._types[name])
         words, coded = self._words[name], isinstance(column, pa.DictionaryArray)
         values = column.dictionary if coded else column

@@ -86,6 +86,11 @@ class RowReader:
         return self._table.dtypes
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the table is in memory, and not in a file."""
+        return self._table.in_memory
+
+    @property
     def takes_missing(self) -> bool:
         """Whether NaN stands for a missing value."""
         return self._missing

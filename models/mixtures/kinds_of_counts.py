@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,4 +159,5 @@ def _negative_binomial(
         log_prob = gammaln(x + c) - gammaln(c) - gammaln(x + 1) - c * np.log1p(mean / c) - x * np.log1p(c / mean)
         return -float(weights @ log_prob)
 
-    return -float(minimize_scalar(loss, bounds=(np.log(1e-3), np.log(POISSON_RANGE)), method="bounded").fun)
+    found: Any = minimize_scalar(loss, bounds=(np.log(1e-3), np.log(POISSON_RANGE)), method="bounded")
+    return -float(found.fun)

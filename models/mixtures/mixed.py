@@ -80,7 +80,7 @@ def mixed(
     References:
         McParland and Gormley, Advances in Data Analysis and Classification 10 (2016), 155-169.
     """
-    decided = kinds if isinstance(kinds, ColumnKinds) else column_kinds(x, components, kinds)
+    decided: ColumnKinds = kinds if isinstance(kinds, ColumnKinds) else column_kinds(x, components, kinds)
     model = _mixture_of(decided.kept, components, covariance, prior)
     is_recoded = len(decided.kept) < len(decided) or any(each.levels for each in decided)
     table = None if isinstance(x, Rows) else as_table(x)

@@ -75,15 +75,19 @@ def test_levels_are_those_that_occur_whatever_the_file(run, model):
 def test_large_tables_of_parquet_files_are_treated_alike(run, weights, monkeypatch):
     """Those that are not read into memory: dates and ids are left out, unused levels do not count."""
     monkeypatch.setattr("lowerbound.data.read_file.IN_MEMORY", 0)
+    monkeypatch.setattr("lowerbound.data.parquet.MOST_WORDS", 200)
     table, z = weights
     table["day"] = pd.to_datetime(table["day"])
     table["sort"] = pd.Categorical(np.where(z, "left", "right"), ["left", "middle", "right"])
+    table["person"] = [f"p{i}" for i in range(300)]
     table.to_parquet("weights.parquet")
     shown = run("fit", "weights.parquet", "--model", "mixed", "--prior", "weak", "--quiet")
     assert shown.exit_code == 0, shown.stderr
+    assert re.search(r"person +left out +too many different words", shown.stdout)
     assert re.search(r"day +left out +dates", shown.stdout) and "2 different words: left, right" in shown.stdout
     model = load("model.safetensors").model
     assert model.schema.levels[-1] == ("left", "right")
+    assert refused(run("fit", "weights.parquet", "--quiet"), "categories, but --model gaussian expects numbers")
     for source in (table, "weights.parquet"):
         assert (model.predict(source).numpy() == z).mean() in (0, 1)
 
