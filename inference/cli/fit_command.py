@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,9 @@ from .common_options import (
     Covariance,
     Data,
     Device,
+    Header,
     Hidden,
+    Kinds,
     Latent,
     LearningRate,
     MaxPasses,
@@ -49,6 +52,8 @@ def fit(
     latent: Latent = None,
     hidden: Hidden = None,
     variance_floor: VarianceFloor = None,
+    kinds: Kinds = None,
+    header: Header = None,
     engine: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(ENGINES)}.", show_default="em; vae: svi-analytic")
     ] = None,
@@ -72,16 +77,18 @@ def fit(
         def prepare() -> tuple[Any, Any, str, EngineOptions]:
             chosen = engine or look_up(model, MODELS, "--model").engines[0]
             look_up(chosen, ENGINES, "--engine")
-            options = model_options(components, covariance, prior, latent, hidden, variance_floor)
+            options = model_options(components, covariance, prior, latent, hidden, variance_floor, kinds)
             require_model_options([model], options)
             engine_options = EngineOptions(batch_size, learning_rate)
             require_engine_options([model], [chosen], engine_options, device)
-            rows, *_ = read_rows(data, [model], 0.0, seed)
+            read = read_rows(data, [model], 0.0, seed, header, options.kinds, components)
+            rows, options = read.rows, replace(options, kinds=read.kinds)
             unfitted = build_model(model, rows_for_fit(rows), options, local_device(device))
             if is_first():
                 require_output_file(out, data, lambda path: kind_of(path) == FIT, "a saved fit")
                 if checkpoint is not None and is_same(out, checkpoint):
                     raise ValueError(f"--out and --checkpoint are one file, {out}, expected two")
+                typer.echo(str(read), nl=False)
             return model_for_engine(unfitted, model, chosen), rows, chosen, engine_options
 
         with job():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...data.input_checks import is_category
 from ...data.write_files import write_files
 from ...models import Imputed, Rows
 from ..criticism.describe_model import describe_model
@@ -34,26 +36,39 @@ def require_output_files(out: Path, data: str) -> None:
         require_output_file(path, data, lambda _: own, "a table of lowerbound impute with its uncertainties")
 
 
-def write_imputed(imputed: Imputed, out: Path) -> None:
-    """Write the completed table to `out` and the uncertainties beside it."""
+def write_imputed(imputed: Imputed, table: Any, out: Path) -> None:
+    """Write the completed table to `out` and the uncertainties beside it. Columns that were left out stay in it."""
     is_csv = out.suffix.lower() == ".csv"
-    tables = {out: imputed.frame(), uncertainty_file(out): imputed.uncertainty_frame()}
-    write_files({path: _csv(table) if is_csv else _parquet(table) for path, table in tables.items()})
+    tables = {out: completed(imputed.frame(), table), uncertainty_file(out): imputed.uncertainty_frame()}
+    write_files({path: _csv(each) if is_csv else _parquet(each) for path, each in tables.items()})
+
+
+def completed(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
+    """The filled columns in their places among all columns of the table, numbers that were categories as numbers."""
+    if not isinstance(table, pd.DataFrame):
+        return frame
+    filled = table.copy()
+    for name in frame:
+        column, kind = frame[name], table[name].dtype
+        is_number = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        filled[name] = (
+            pd.to_numeric(column.astype(str)).astype(kind) if is_category(column.dtype) and is_number else column
+        )
+    return filled
 
 
 def _is_imputation(out: Path) -> bool:
-    """Whether a table is one that `impute` wrote: beside it lie uncertainties of columns of the same names."""
+    """Whether a table is one that `impute` wrote: beside it lie uncertainties of columns of it."""
     names = []
     for path in (out, uncertainty_file(out)):
         try:
             if path.suffix.lower() == ".csv":
-                with path.open("rb") as file:
-                    names.append([file.readline()])
+                names.append(list(pd.read_csv(path, nrows=0).columns))
             else:
                 names.append(pq.read_schema(path).names)
         except (OSError, pa.ArrowException, ValueError):
             return False
-    return names[0] == names[1]
+    return set(names[1]) <= set(names[0])
 
 
 def _csv(table: pd.DataFrame) -> bytes:

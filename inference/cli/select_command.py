@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,16 +12,17 @@ import typer
 from ...data.write_files import require_writable, write_folder
 from ..criticism.select import select as select_models
 from ..report.png import png
-from .common_options import Data, MaxPasses, Models, Prior, Quiet, Seed
+from .common_options import Data, Header, Kinds, MaxPasses, Models, Prior, Quiet, Seed
 from .engines_by_name import ENGINES, model_for_engine
 from .error_lines import errors_as_one_line
 from .models_by_name import MODELS, PRIORS, build_model, require_model_options
-from .name_options import look_up, split_names
+from .name_options import look_up, parse_kinds, split_names
 from .output_files import require_not_input, starts_with
 from .read_rows import read_rows
-from .selection_candidates import CandidateOptions, candidate_options, parse_counts
+from .selection_candidates import COMPONENTS, CandidateOptions, candidate_options, parse_counts
 
 FILES = ("selection.png", "selection.csv")
+FIRST = 3  # at most so many components in the fit that says what columns hold: many can imitate any kind
 HEADER = b"candidate,log_likelihood,"  # of selection.csv: tells an earlier selection from another file
 Counts = Annotated[
     str | None,
@@ -45,6 +47,8 @@ def select(
     covariance: Covariances = None,
     latent: Latents = None,
     prior: Prior = "none",
+    kinds: Kinds = None,
+    header: Header = None,
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(ENGINES)}.")] = "em",
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds; 0 for none.")] = 5,
     restarts: Annotated[int, typer.Option(min=1, help="Number of random starts of each fit; the best is kept.")] = 10,
@@ -61,10 +65,13 @@ def select(
             covariance,
             parse_counts(latent, "--latent"),
             look_up(prior, PRIORS, "--prior"),
+            parse_kinds(kinds),
         )
         require_model_options(models, options)
         engine_built = look_up(engine, ENGINES, "--engine")()
-        rows, *_ = read_rows(data, models, 0.0, seed)
+        most = min(FIRST, max(options.components or COMPONENTS))
+        read = read_rows(data, models, 0.0, seed, header, options.kinds, most)
+        rows, options = read.rows, replace(options, kinds=read.kinds)
 
         candidates = {
             label: model_for_engine(build_model(name, rows, own, None), name, engine)
@@ -73,6 +80,7 @@ def select(
         }
         require_not_input([out / name for name in FILES], data)
         require_selection_folder(out)
+        typer.echo(str(read), nl=False)
         selection = select_models(
             rows, candidates, engine_built,
             restarts=restarts, folds=folds or None, max_passes=max_passes, seed=seed,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...data.chunk import Chunk
 from ...data.rows import as_rows
+from ...data.schema import Schema
 from ...data.shuffle import shuffled_windows
 from ...data.table_digest import table_digest
 from ...models import Rows
@@ -137,6 +138,10 @@ class DistributedRows(Rows):
         own = self.own.conformed(model)
         if own is self.own:
             return self
+        return DistributedRows(own, self.first, self._n, self.weights, self.labels, self.counts)
+
+    def with_schema(self, schema: Schema) -> DistributedRows:
+        own = self.own.with_schema(schema)
         return DistributedRows(own, self.first, self._n, self.weights, self.labels, self.counts)
 
     def reduced(self, part: Callable[[], Made], merge: Callable[[Any, Any], Any] = add) -> Made:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from .input_checks import as_tensor
+from .schema import Schema
 from .table import Index, Table
+from .table_views import ConformedTable
 
 MAPPED_ROWS = 1 << 16  # rows of a memory-mapped file that may be in memory at a time
 READ_AROUND = 1 << 21  # bytes before a page that the system may have loaded together with it
@@ -42,6 +44,12 @@ class ArrayTable(Table):
     def part(self, start: int, stop: int) -> Table:
         """A view of these rows."""
         return type(self)(self.x[start:stop], self.first_row + start)
+
+    def conformed(self, schema: Schema) -> Table:
+        """The columns of an array by `Schema.conform`. A tensor holds those of the model, in their codes."""
+        if isinstance(self.x, Tensor) or schema.conform(first := self.x[:0]) is first:
+            return self
+        return ConformedTable(self, schema)
 
 
 class MemoryMappedTable(ArrayTable):

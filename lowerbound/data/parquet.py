@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .file_names import short_reason
-from .parquet_columns import are_plain_numbers, data_fields, kind_of, require_same_columns
+from .parquet_columns import data_fields, kind_of, require_same_columns, type_to_read
 from .parquet_file import open_parquet
 from .schema import Schema
 from .table import Index, Table
@@ -54,7 +54,7 @@ class ParquetTable(Table):
             require_same_columns(p, data_fields(file), paths[0], fields)
         kinds = {name: {file.schema_arrow.field(name).type for file in self._files} for name in self._names}
         self._word_columns = [field.name for field in fields if kind_of(field.type) == "words"]
-        self._types = {name: next(iter(own)) if are_plain_numbers(own) else pa.float64() for name, own in kinds.items()}
+        self._types = {name: type_to_read(own) for name, own in kinds.items()}
         self._lock = threading.Lock()
         self._batches: Iterator[tuple[int, pa.Table]] = iter(())
         self._batch = pa.schema([]).empty_table()  # the batch that was decoded last
@@ -73,6 +73,11 @@ class ParquetTable(Table):
         """The names of columns and categories. All columns of words are read for it, once."""
         levels = (tuple(map(str, self._words[n])) if n in self._words else None for n in self._names)
         return Schema(tuple(self._names), tuple(levels))
+
+    @property
+    def dtypes(self) -> list[Any]:
+        """The types of the columns as they are read."""
+        return list(self.read(slice(0, 1)).dtypes)
 
     @property
     def runs(self) -> list[tuple[int, int]]:
@@ -108,12 +113,10 @@ class ParquetTable(Table):
                         column = column.dictionary
                     else:
                         plain.add(name)
-                    words.update(dict.fromkeys(pc.unique(column).drop_null().to_pylist()))  # type: ignore[attr-defined]
-                    if len(words) > MOST_WORDS:
-                        raise ValueError(
-                            f"column {name!r} of {self.path} holds more than {MOST_WORDS} different words, expected "
-                            "categories that many rows share: drop the column"
-                        )
+                    if len(words) <= MOST_WORDS:
+                        new = pc.unique(column).drop_null().to_pylist()  # type: ignore[attr-defined]
+                        words.update(dict.fromkeys(new))
+        found = {name: words for name, words in found.items() if len(words) <= MOST_WORDS}
         return {name: sorted(words) if name in plain else list(words) for name, words in found.items()}
 
     def _words_of(self, file: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -166,6 +169,8 @@ class ParquetTable(Table):
     def _encoded(self, column: pa.Array, name: str) -> pa.Array:
         """Words as codes, numbers in one type for all files."""
         if name not in self._words:
+            if name in self._word_columns:  # too many: a reader is told that the column holds no numbers
+                return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
             return column.cast(self._types[name])
         words, coded = self._words[name], isinstance(column, pa.DictionaryArray)
         values = column.dictionary if coded else column

@@ -59,6 +59,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
                [-4.693]])
     """
 
+    is_numeric = True
     dof: Tensor
     normal: Gaussian
 
