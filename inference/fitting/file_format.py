@@ -75,7 +75,7 @@ def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
             if found == CHECKPOINT
             else f"{path} is a saved {found}, not a checkpoint: choose another file for the checkpoint"
         )
-    if metadata.get(DIGEST, _digest(metadata[KEY], tensors)) != _digest(metadata[KEY], tensors):
+    if DIGEST in metadata and metadata[DIGEST] != _digest(metadata[KEY], tensors):
         raise UnreadableFile(
             f"{path} is damaged: its digest is not that of its content, which has changed since it was written: "
             f"{CURES[kind]}"
@@ -153,7 +153,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

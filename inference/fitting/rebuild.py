@@ -107,13 +107,12 @@ class _Room(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         asked = _asked(func, args, kwargs)
-        if asked <= self.left:
-            made = func(*args, **kwargs)
-            if not asked and isinstance(made, torch.Tensor) and not made._is_view():
-                asked = made.numel()
-        self.left -= asked
-        if self.left < 0:
+        if asked > self.left:
             raise ValueError("its model is much larger than the numbers in the file")
+        made = func(*args, **kwargs)
+        if not asked and isinstance(made, torch.Tensor) and not made._is_view():
+            asked = made.numel()
+        self.left -= asked
         return made
 
 
