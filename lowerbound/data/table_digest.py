@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pandas.util import hash_pandas_object
 from torch import Tensor
 
 from .rows import Rows
@@ -41,7 +42,7 @@ def _update(digest: Any, part: Any) -> None:
     """Add rows, as a table gives them, to a hash."""
     if isinstance(part, pd.DataFrame):
         try:
-            part = pd.util.hash_pandas_object(part, index=False).to_numpy()
+            part = hash_pandas_object(part, index=False).to_numpy()
         except TypeError:  # lists and the like, which are refused when they are read as numbers
             return
     array = part.detach().cpu().double().numpy() if isinstance(part, Tensor) else np.asarray(part)
