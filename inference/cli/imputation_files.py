@@ -51,9 +51,9 @@ def completed(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
     for name in frame:
         column, kind = frame[name], table[name].dtype
         is_number = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
-        filled[name] = (
-            pd.to_numeric(column.astype(str)).astype(kind) if is_category(column.dtype) and is_number else column
-        )
+        if is_category(column.dtype) and is_number:
+            column = pd.Series(pd.to_numeric(column.astype(str)), dtype=kind)
+        filled[name] = column
     return filled
 
 

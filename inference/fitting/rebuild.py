@@ -107,13 +107,16 @@ class _Room(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         asked = _asked(func, args, kwargs)
-        if asked > self.left:
-            raise ValueError("its model is much larger than the numbers in the file")
+        self._take(asked)
         made = func(*args, **kwargs)
         if not asked and isinstance(made, torch.Tensor) and not made._is_view():
-            asked = made.numel()
-        self.left -= asked
+            self._take(made.numel())
         return made
+
+    def _take(self, numbers: int) -> None:
+        self.left -= numbers
+        if self.left < 0:
+            raise ValueError("its model is much larger than the numbers in the file")
 
 
 def _asked(func: Callable, args: tuple, kwargs: dict) -> int:

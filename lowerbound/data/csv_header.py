@@ -36,7 +36,8 @@ def are_names(first: Sequence[str], rows: pd.DataFrame) -> bool:
     numbers = np.array([int(cell) for cell in first])
     if len(set(first)) < len(first) or not len(rows):
         return False
-    columns = [pd.to_numeric(rows.iloc[:, j], errors="coerce").dropna().to_numpy(float) for j in range(len(first))]
+    table = rows.apply(pd.to_numeric, errors="coerce")
+    columns = [table.iloc[:, j].dropna().to_numpy(float) for j in range(len(first))]
     if (numbers == np.arange(len(first))).all() and len(first) > 1:
         is_a_row = all((column == number).any() for column, number in zip(columns, numbers, strict=True))
         return not (is_a_row and len(first) <= FEW)
