@@ -42,7 +42,7 @@ def _update(digest: Any, part: Any) -> None:
     """Add rows, as a table gives them, to a hash."""
     if isinstance(part, pd.DataFrame):
         try:
-            part = hash_pandas_object(part, index=False).to_numpy()
+            part = np.asarray(hash_pandas_object(part, index=False))  # type: ignore[operator]  # pandas loads it late
         except TypeError:  # lists and the like, which are refused when they are read as numbers
             return
     array = part.detach().cpu().double().numpy() if isinstance(part, Tensor) else np.asarray(part)
