@@ -47,7 +47,8 @@ def select(
     """Fit every candidate to x and score it by BIC = -2 log L + p log n, ICL, AIC and cross-validation.
 
     A candidate with a posterior over its parameters is scored by its bound of log p(all rows) and cross-validation. A
-    candidate that collapses is an entry of `Selection.degenerate`, not an error.
+    candidate that collapses, or that cannot be fitted to these rows, is an entry of `Selection.degenerate`, not an
+    error.
 
     Args:
         x: (n, d) table, as `fit` takes it.
@@ -67,6 +68,7 @@ def select(
         A `Selection`: print it, or take `frame()`, `best()` and the fits by name.
 
     Raises:
+        ArithmeticError, ValueError, TypeError: No candidate can be fitted; this is the error of the first.
         ValueError: There are no models, two have the same name, `folds` is no number from 2 to n, x has missing values
             that a candidate does not take, or candidates measure a column in different ways: a probability and a
             density cannot be ranked.
@@ -90,14 +92,17 @@ def select(
     scores: dict[str, dict[str, Any]] = {}
     held_out: dict[str, np.ndarray] = {}
     measures: dict[str, list[str]] = {}
+    impossible: Exception | None = None
     with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
             try:
                 fitted = fit(model, rows, engine, **options)
-            except Collapse as collapse:
-                degenerate[name] = collapse.args[0]
-                scores[name] = {"collapsed": restarts, "best_found": 0, "seconds": time.perf_counter() - began}
+            except (ArithmeticError, ValueError, TypeError) as error:  # this candidate; others may be possible
+                degenerate[name] = str(error.args[0] if isinstance(error, Collapse) else error)
+                collapsed = restarts if isinstance(error, Collapse) else 0
+                scores[name] = {"collapsed": collapsed, "best_found": 0, "seconds": time.perf_counter() - began}
+                impossible = impossible or (None if collapsed else error)
                 count(name, 1 + len(parts))
                 continue
             count(name, 1)
@@ -110,6 +115,8 @@ def select(
             except _FoldFailure as failure:
                 degenerate[name] = str(failure)
             scores[name]["seconds"] = time.perf_counter() - began
+    if impossible is not None and not any(line["collapsed"] or name in fits for name, line in scores.items()):
+        raise impossible  # none can be fitted: what is wrong is not the candidate
     table = pd.DataFrame.from_dict(scores, orient="index", columns=COLUMNS).rename_axis("candidate")
     table["degenerate"] = [degenerate.get(name, "") for name in scores]
     table["restarts"] = restarts
@@ -147,7 +154,7 @@ def _cross_validate(
     for number, (others, own) in enumerate(parts, 1):
         try:
             fitted = fit(model, others, engine, **options)
-        except (Collapse, ValueError) as error:  # because of these rows: the fit to all rows succeeded
+        except (ArithmeticError, ValueError) as error:  # because of these rows: the fit to all rows succeeded
             raise _FoldFailure(f"without the rows of fold {number}, {error.args[0]}") from error
         finally:
             done()

@@ -27,7 +27,7 @@ class Selection:
         x: The rows.
         fits: The fits to all rows by name, without candidates of which every restart collapsed.
         degenerate: By name, why a candidate cannot be the best: every restart collapsed, on all rows or on those
-            outside some fold.
+            outside some fold, or it cannot be fitted to these rows at all (see `impossible`).
 
     Example:
         >>> from lowerbound.inference import select
@@ -69,7 +69,8 @@ class Selection:
               difference, with rows paired.
             - best_found: how many of the `restarts` reached the best optimum. collapsed: how many reached a
               singularity.
-            - converged; seconds, of all fits of the candidate; degenerate: why it cannot be the best, or "".
+            - converged; seconds, of all fits of the candidate; degenerate: why it cannot be the best or be fitted, or
+              "".
         """
         return self._table.copy()
 
@@ -111,6 +112,20 @@ class Selection:
         allowed = [line for line in self._lines().values() if not line["degenerate"]]
         present = [c for c in CRITERIA if c != "aic" and any(math.isfinite(line[c]) for line in allowed)]
         return {criterion: self.best(criterion) for criterion in present}
+
+    @property
+    def impossible(self) -> dict[str, str]:
+        """By name, why a candidate cannot be fitted to these rows: those of `degenerate` that did not collapse.
+
+        Example:
+            >>> from lowerbound.inference import select
+            >>> from lowerbound.models import BernoulliMixture
+            >>> models = {f"K={k}": BernoulliMixture(k, 1) for k in (1, 3)}
+            >>> print(select([[0], [1], [1]], models, restarts=1, folds=None).impossible["K=3"][:32])
+            the data have 2 distinct rows (of
+        """
+        lines = self._lines()
+        return {n: why for n, why in self.degenerate.items() if n not in self.fits and not lines[n]["collapsed"]}
 
     def doubtful(self) -> list[str]:
         """The candidates whose best optimum only one of several restarts reached: there may be a better one.

@@ -53,8 +53,12 @@ def selection_text(selection: Selection) -> str:
     unfinished = [name for name, fit in selection.fits.items() if not fit.converged]
     if unfinished:
         parts.append(f"Stopped before they converged: {', '.join(unfinished)}: raise max_passes.")
-    if selection.degenerate:
-        parts.append(named_lines("Degenerate, and never the best", selection.degenerate))
+    impossible = selection.impossible
+    degenerate = {name: why for name, why in selection.degenerate.items() if name not in impossible}
+    if degenerate:
+        parts.append(named_lines("Degenerate, and never the best", degenerate))
+    if impossible:
+        parts.append(named_lines("Impossible on these rows", impossible))
     said = [f"{CRITERIA[criterion]}: {name}" for criterion, name in winners.items()]
     parts.append(f"best by {'; '.join(said)}" if said else "no candidate is left to be the best")
     return "\n\n".join(parts)

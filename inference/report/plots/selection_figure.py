@@ -68,7 +68,8 @@ def _legend_handles(selection: Selection, groups: dict[str, list[tuple[float, st
     if selection.doubtful():
         handles.append(entry(grey, "o", "hollow: best optimum found once", markerfacecolor="white"))
     if selection.degenerate:
-        handles.append(entry(grey, "x", "cross: degenerate (collapsed)", markeredgewidth=2.5))
+        label = "cross: degenerate (collapsed)" + (" or impossible" if selection.impossible else "")
+        handles.append(entry(grey, "x", label, markeredgewidth=2.5))
     return handles
 
 

@@ -12,7 +12,7 @@ from scipy.special import xlogy
 
 from lowerbound import datasets
 from lowerbound.inference import EM, select
-from lowerbound.models import PPCA, CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
+from lowerbound.models import PPCA, BernoulliMixture, CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
 
 QUICK = {"restarts": 2, "max_passes": 30}
 
@@ -126,6 +126,22 @@ def test_a_fold_that_degenerates_makes_the_candidate_so():
     assert found.degenerate["full"].startswith("without the rows of fold ") and "constant" not in found.best()
     assert found.best("bic") == found.best("held_out") == "spherical"
     assert select(x, models, folds=None, restarts=1).best("bic") == "full"
+
+
+def test_a_candidate_that_cannot_be_fitted_is_listed_and_the_others_are_ranked(as_users_run_it):
+    """Two columns of yes and no have four distinct rows. One candidate alone is made for another number of columns."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 10 + [[0, 0]] * 20)
+    models = {f"K={k}": BernoulliMixture(k, 2) for k in (1, 2, 5)} | {"other": BernoulliMixture(2, 3)}
+    found = select(x, models, folds=3, **QUICK)
+    alone = select(x, {f"K={k}": models[f"K={k}"] for k in (1, 2)}, folds=3, **QUICK)
+    pd.testing.assert_frame_equal(found.frame().iloc[:2].drop(columns="seconds"), alone.frame().drop(columns="seconds"))
+    assert list(found.impossible) == list(found.degenerate) == ["K=5", "other"] and found.best() == alone.best()
+    assert "have 4 distinct rows" in found.impossible["K=5"] and "got 2 columns" in found.impossible["other"]
+    assert found.frame().collapsed["K=5"] == 0 and math.isnan(found.frame().bic["K=5"])
+    assert "Impossible on these rows\n  K=5    the data have 4 distinct" in str(found)
+    assert "or impossible" in found.plot().legends[0].get_texts()[-1].get_text()
+    with pytest.raises(ValueError, match="got 2 columns, expected 3"):  # none is possible: an error, as for one model
+        select(x, {"other": models["other"], "K=5": models["K=5"]}, **QUICK)
 
 
 def test_a_row_that_the_others_make_impossible_is_worst_of_all():
