@@ -119,6 +119,10 @@ class MixtureWithPosterior(Mixture):
         return self._blank_family
 
     @property
+    def _allows_empty(self) -> bool:
+        return True  # a component without rows has the prior as its posterior
+
+    @property
     def _k(self) -> int:
         return self.beliefs.components
 

@@ -46,6 +46,7 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
 
     def __init__(self, *families: Family, columns: Sequence[Sequence[int]] | None = None):
         super().__init__(*families, columns=columns)
+        self.robust_start = any(family.robust_start for family in families)
         self.generalized = any(family.generalized for family in families)
         self.takes_missing = any(family.takes_missing for family in families)
         self.repeatable = all(family.repeatable for family in families)
@@ -203,6 +204,11 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
             for family, group in zip(self.families, self.columns, strict=True)
             for p in family.profiles()
         ]
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether all groups have a prior."""
+        return all(family.has_prior for family in self.families)
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """Sum of the groups' log prior densities."""

@@ -59,6 +59,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
                [-4.693]])
     """
 
+    robust_start = True
     dof: Tensor
     normal: Gaussian
 
@@ -203,6 +204,11 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         scale = inside.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
         dof = Profile("dof", self.dof.detach().unsqueeze(-1), [-1])
         return [Profile("location", inside.mean, columns), Profile("scale", scale, columns), dof]
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior of locations and scales."""
+        return self.normal.has_prior
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, Sigma) under the prior; 0 without one."""

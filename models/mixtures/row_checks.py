@@ -37,6 +37,11 @@ class ChecksRows(Recorded):
         return self.family.takes_missing
 
     @property
+    def _allows_empty(self) -> bool:
+        """Whether there may be more components than rows."""
+        return False
+
+    @property
     def _row_family(self) -> Family:
         """The family that says which values a row may have. Its parameters do not matter."""
         return self.family
@@ -125,7 +130,7 @@ class ChecksRows(Recorded):
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
         self.schema = rows.schema or self.schema
         self._checked_labels(rows.labels, len(rows))
-        if len(rows) < k:
+        if len(rows) < k and not self._allows_empty:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # first, because it reads all rows in order and says which value is not a number
         for chunk in rows.chunks():

@@ -77,6 +77,11 @@ class MStep(EStep):
         """What a conjugate prior adds to the sums of the M-step: weight (s,) and total (s,). None without a prior."""
         return None
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether a prior keeps every component in range, also one without rows. By default there is none."""
+        return False
+
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta), the log prior density of the parameters; 0 without a prior. () for one family, (copies,) for
         several side by side."""
