@@ -18,7 +18,14 @@ Models = Annotated[str, typer.Option("--model", help=f"One model or several, com
 Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
 Components = Annotated[
     int | None,
-    typer.Option("--components", "-k", min=1, help="Number of components of a mixture.", show_default=str(COMPONENTS)),
+    typer.Option(
+        "--components",
+        "-k",
+        min=1,
+        max=100_000,
+        help="Number of components of a mixture.",
+        show_default=str(COMPONENTS),
+    ),
 ]
 Covariance = Annotated[
     str | None,

@@ -22,6 +22,7 @@ from ...models import (
     StudentTMixture,
     linear_vae,
 )
+from ...models.kernels.covariance_shapes import SHAPES
 from .column_kinds import category_counts
 from .models_for_columns import mixed_mixture, vae_for_columns
 from .name_options import join_with_or, look_up
@@ -130,7 +131,10 @@ def model_options(
     hidden: str | None,
     variance_floor: float | None,
 ) -> ModelOptions:
-    """The options as the commands get them. Raises ValueError for an unknown prior or sizes that are no numbers."""
+    """The options as the commands get them. Raises ValueError for an unknown prior or covariance, and for sizes that
+    are no numbers."""
+    if covariance is not None:
+        look_up(covariance, SHAPES, "--covariance")
     sizes = None
     if hidden is not None:
         try:

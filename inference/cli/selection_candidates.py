@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from ...models.kernels.covariance_shapes import SHAPES
 from .models_by_name import MODELS, ModelOptions
+from .name_options import split_names
 
+RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+MOST_SIZES = 200  # candidates of one kind
 COMPONENTS, LATENTS = (1, 2, 3, 4, 5), (1, 2, 3)  # by default
 
 
@@ -23,15 +28,15 @@ def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:
     """The numbers in a text such as 1-5 or 2,3,8. Raises ValueError unless all are at least 1 and differ."""
     if text is None:
         return None
-    found: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    except ValueError:
-        found = []
-    if not found or min(found) < 1 or len(set(found)) < len(found):
+    parts = [RANGE.fullmatch(part.strip()) for part in text.split(",")]
+    ranges = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
+    if len(ranges) < len(parts) or any(not 1 <= first <= last for first, last in ranges):
         raise ValueError(f"{option} is {text!r}, expected numbers such as 1-5 or 2,3,8")
+    if sum(last - first + 1 for first, last in ranges) > MOST_SIZES:
+        raise ValueError(f"{option} is {text!r}, expected at most {MOST_SIZES} numbers, such as 1-5 or 2,3,8")
+    found = [number for first, last in ranges for number in range(first, last + 1)]
+    if len(set(found)) < len(found):
+        raise ValueError(f"{option} is {text!r}, expected each number once")
     return tuple(found)
 
 
@@ -45,7 +50,7 @@ def candidate_options(model: str, options: CandidateOptions, features: int, seve
         return {", ".join([*prefix, f"latent {q}"]): ModelOptions(latent=q) for q in sizes}
     shapes = [None]
     if "covariance" in accepted:
-        shapes = [shape.strip() for shape in (options.covariance or "full").split(",")]
+        shapes = ["full"] if options.covariance is None else split_names(options.covariance, SHAPES, "--covariance")
     labels = [[*prefix, shape] if shape is not None else prefix for shape in shapes]
     return {
         ", ".join([*label, f"K={k}"]): ModelOptions(k, shape, prior)

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from ...data.rows import as_rows
+from ...data.seeds import require_seed
 from ...models import Collapse, LatentModel, Rows
 from ...models.abilities import takes_missing
 from ..engines.contract import Engine
@@ -85,7 +86,7 @@ def select(
     first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
     require_no_missing_values(candidates, rows)
-    parts = _folds(rows, folds, seed)
+    parts = _folds(rows, folds, require_seed(seed))
     options: dict[str, Any] = {"restarts": restarts, "max_passes": max_passes, "seed": seed}
     fits: dict[str, Fit] = {}
     degenerate: dict[str, str] = {}

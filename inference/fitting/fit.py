@@ -63,7 +63,7 @@ def fit(
             faster, where the family allows it and there is neither validation nor checkpoint. The results are the same
             up to rounding; their times are those of all restarts of the tensor.
         max_passes: The most visits to all rows in each run.
-        seed: A whole number, from which all random numbers follow.
+        seed: A whole number from 0 to 2^63 - 1, from which all random numbers follow.
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
             and changes nothing else.

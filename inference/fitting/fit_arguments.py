@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+from ...data.seeds import require_seed
 from ...models import LatentModel, Rows
 from ..engines.contract import Engine
 from .distributed_rows import rows_for_fit
@@ -47,8 +48,7 @@ def require_consistent(
     seed: Any, patience: int | None, validation: Any, short_passes: int | None, checkpoint: Any
 ) -> None:
     """Raise ValueError for a seed that is no whole number and for arguments that exclude one another."""
-    if not isinstance(seed, Integral):
-        raise ValueError(f"seed is {seed!r}, expected a whole number")
+    require_seed(seed)
     if patience is not None and validation is None:
         raise ValueError(f"patience is {patience} without validation: pass validation=rows that are held out")
     if short_passes is not None and checkpoint is not None:

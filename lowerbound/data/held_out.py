@@ -10,6 +10,7 @@ import pandas as pd
 
 from .open_table import as_table
 from .row_reader import CHUNK_ROWS
+from .seeds import require_seed
 from .table import SCATTERED_ROWS
 from .table_views import RowSubset
 
@@ -35,6 +36,7 @@ def split(table: Any, share: float, seed: int) -> tuple[Any, Any]:
         >>> len(training), len(held_out)
         (204, 68)
     """
+    seed = require_seed(seed)
     held = round(share * len(table))
     if not 0 < held < len(table):
         raise ValueError(

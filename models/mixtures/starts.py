@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.rows import Rows
+from ...data.seeds import require_seed
 from ..contract import LatentModel
 from .fill_from_donors import fill_from_cluster
 from .robust_start import centres_with_rows, spread_of, within_fences
@@ -37,7 +38,8 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         The model itself.
 
     Raises:
-        ValueError: x does not fit the model, such as another number of columns or fewer rows than components.
+        ValueError: x does not fit the model, such as another number of columns or fewer rows than components; or the
+            seed is no whole number from 0 to 2^63 - 1.
 
     Example:
         >>> from lowerbound.models import PoissonMixture, seed
@@ -46,7 +48,7 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         >>> model.family.is_set, tuple(model.family.rate.shape)
         (True, (2, 1))
     """
-    model.initialize(x, weights, torch.Generator().manual_seed(seed))
+    model.initialize(x, weights, torch.Generator().manual_seed(require_seed(seed)))
     return model
 
 

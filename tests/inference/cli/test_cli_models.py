@@ -269,6 +269,12 @@ def test_select_takes_several_models(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["-k", "1-"], ["--components is '1-', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "5-1,3"], ["--components is '5-1,3', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "1-10000000000"], ["--components is '1-10000000000', expected numbers such as"]),
+        (["-k", "1-100000000"], ["--components is '1-100000000', expected at most 200 numbers"]),
+        (["--covariance", ""], ["--covariance is '', expected one of full, tied"]),
+        (["--covariance", "full,full"], ["--covariance is 'full,full', expected each name once"]),
         (["-k", "5-1"], ["--components is '5-1', expected numbers such as 1-5 or 2,3,8"]),
         (["-k", "two"], ["--components is 'two'"]),
         (["-k", "0-2"], ["--components is '0-2'"]),
