@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ..families.family import Family
@@ -144,10 +144,10 @@ class MixtureWithPosterior(Mixture):
         made.schema = self.schema
         return made
 
-    def _collapsed_components(self) -> Bool[Tensor, " k"]:
+    def _family_and_weights(self) -> tuple[Family, Float[Tensor, " k"]]:
         with torch.enable_grad():  # a parameter without gradient would count as frozen, which may be as thin as it is
             family, log_weights = self.q.views()[0]
-        return family.collapsed(log_weights.detach().exp())
+        return family, log_weights.detach().exp()
 
     def _log_joints(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "s n k"]:
         """log weights + log p(x | z = k) at each view of q."""

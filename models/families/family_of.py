@@ -70,14 +70,14 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
                 found.append(Profile(name, value.reshape(len(value), -1), columns))
         return found
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) the components whose variance is tiny relative to the average component and to their own mean.
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which the variance of a component is tiny relative to the average component and to their own mean.
 
         Both are needed: in a scale family, such as the exponential, components may differ by any factor.
         """
         try:
             moments = self.moments()
         except NotImplementedError:  # a distribution without mean and variance
-            return super().collapsed(weights)
+            return super().shrunk(weights)
         variance = moments.covariance.diagonal(dim1=-2, dim2=-1)
-        return ((variance < THIN * (weights @ variance)) & (variance < THIN * moments.mean**2)).any(-1)
+        return (variance < THIN * (weights @ variance)) & (variance < THIN * moments.mean**2)

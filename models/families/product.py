@@ -218,6 +218,21 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
         """(k,) the components that have collapsed in some group."""
         return torch.stack([family.collapsed(weights) for family in self.families]).any(0)
 
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value, by the family of their group."""
+        found = torch.zeros(len(weights), self.features, dtype=torch.bool, device=weights.device)
+        for family, group in zip(self.families, self.columns, strict=True):
+            found[:, list(group)] = family.shrunk(weights)
+        return found
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """Those of the first group that has collapsed by itself."""
+        one = torch.ones(self.components, dtype=torch.float64) / self.components
+        for family, group in zip(self.families, self.columns, strict=True):
+            if family.collapsed(one)[component]:
+                return [group[i] for i in family.dependent_columns(component)]
+        return []
+
     def permute(self, order: Tensor) -> None:
         """Relabel the components of all groups."""
         for family in self.families:

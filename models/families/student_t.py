@@ -218,6 +218,14 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         """(k,) the components that are too thin, as in `Gaussian`."""
         return self.normal.collapsed(weights)
 
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value, as in `Gaussian`."""
+        return self.normal.shrunk(weights)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """As in `Gaussian`."""
+        return self.normal.dependent_columns(component)
+
     def _factor(self) -> Tensor:
         """The Cholesky factor of each scale matrix (k, d, d)."""
         scales = self.normal.scales()

@@ -10,7 +10,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ...data.chunked_methods import by_chunks
-from ..contract import Collapse
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.observed_values import ObservedValues
 from ..module import device_of, on_the_cpu
 from ..param_store import local_params
+from ..random_state import fixed_seed
 from .component_table import component_table
+from .describe_collapse import describe_collapse
 from .e_step import label_log_mask
 from .mixture_em import FitsByEM
 
@@ -191,9 +192,7 @@ class Mixture(FitsByEM):
         if not isinstance(n, Integral) or n < 1:
             raise ValueError(f"n is {n!r}, expected a whole number of rows of at least 1")
         self._require_parameters()
-        with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None, devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with torch.no_grad(), fixed_seed(seed):
             z = dist.Categorical(self.weights).sample((int(n),))
             x = self.family.component(z).sample().to(torch.float64)
         return (x, z) if labels else x
@@ -206,10 +205,11 @@ class Mixture(FitsByEM):
 
     def check(self) -> None:
         """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
-        collapsed = self._collapsed_components()
+        family, weights = self._family_and_weights()
+        collapsed = family.collapsed(weights)
         if collapsed.any():
-            j = int(collapsed.nonzero()[0])
-            raise Collapse(f"component {j} has collapsed: its covariance is all but singular", j)
+            names = None if self.schema is None else self.schema.columns
+            raise describe_collapse(family, weights, collapsed, names, self.weight_of_fit)
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
@@ -245,9 +245,9 @@ class Mixture(FitsByEM):
 
     # inside
 
-    def _collapsed_components(self) -> Bool[Tensor, " k"]:
-        """Which components have run into a singularity."""
-        return self.family.collapsed(self.weights.detach())
+    def _family_and_weights(self) -> tuple[Family, Float[Tensor, " k"]]:
+        """The components and their weights, in which a collapse is looked for."""
+        return self.family, self.weights.detach()
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         """log q(z = k | x) up to a constant per row. An impossible row says nothing: it gets the log weights."""

@@ -29,6 +29,7 @@ class ChecksRows(Recorded):
     """
 
     family: Family
+    weight_of_fit: float | None = None  # the total weight of the rows of a fit that is under way
     schema: Schema | None = None  # of the table it was fitted to, for the names and categories of new rows
 
     @property
@@ -129,6 +130,7 @@ class ChecksRows(Recorded):
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
         self.schema = rows.schema or self.schema
+        self.weight_of_fit = rows.total_weight
         self._checked_labels(rows.labels, len(rows))
         if len(rows) < k and not self._allows_empty:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")

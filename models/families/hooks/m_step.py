@@ -88,8 +88,18 @@ class MStep(EStep):
         return torch.zeros(() if self.copies == 1 else self.copies, dtype=torch.float64, device=device_of(self))
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) which components have run into a singularity of the likelihood, in a mixture with these weights."""
-        return torch.zeros_like(weights, dtype=torch.bool)
+        """(k,) which components have run into a singularity of the likelihood, in a mixture with these weights. By
+        default those that have `shrunk` in some column."""
+        return self.shrunk(weights).any(-1)
+
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value. By default none."""
+        return weights.new_zeros(len(weights), self.features, dtype=torch.bool)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """The columns of a collapsed component that follow from one another, though none has shrunk. By default
+        none are known."""
+        return []
 
     def sum_per_copy(self, values: Tensor) -> Tensor:
         """Sums over the components of each copy: () for one family, (copies,) for several side by side."""
