@@ -65,6 +65,10 @@ Device = Annotated[
     str | None, typer.Option(help="Device that trains networks, such as cuda or cuda:1.", show_default="the CPU")
 ]
 Restarts = Annotated[int, typer.Option(min=1, help="Number of random starts; the best fit is kept.")]
+LeastRows = Annotated[
+    float | None,
+    typer.Option(min=0, help="Leave out restarts that end with a component of fewer rows.", show_default="none"),
+]
 MaxPasses = Annotated[int, typer.Option(min=1, help="Largest number of passes over the data.")]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32, help="Random seed. Engines with the same seed start from the same parameters.")

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from ...models import Gaussian, Rows
 from ..criticism.select import select as select_models
 from ..report.output_folder import require_writable
-from .common_options import Data, MaxPasses, Models, Prior, Quiet, Seed
+from .common_options import Data, LeastRows, MaxPasses, Models, Prior, Quiet, Seed
 from .engines_by_name import ENGINES, model_for_engine
 from .error_lines import errors_as_one_line
-from .models_by_name import MODELS, PRIORS, build_model, require_model_options
+from .models_by_name import MODELS, PRIORS, ModelOptions, build_model, require_model_options
 from .name_options import look_up, split_names
 from .read_rows import read_rows
 from .selection_candidates import CandidateOptions, candidate_options, parse_counts
@@ -45,6 +46,7 @@ def select(
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(ENGINES)}.")] = "em",
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds; 0 for none.")] = 5,
     restarts: Annotated[int, typer.Option(min=1, help="Number of random starts of each fit; the best is kept.")] = 10,
+    least_rows: LeastRows = None,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for selection.csv and selection.png.")] = Path("report"),
@@ -66,12 +68,14 @@ def select(
         candidates = {
             label: model_for_engine(build_model(name, rows, own, None), name, engine)
             for name in models
-            for label, own in candidate_options(name, options, rows.features, len(models) > 1).items()
+            for label, own in candidate_options(
+                name, options, rows.features, len(models) > 1, _has_covariance(name, rows)
+            ).items()
         }
         require_selection_folder(out)
         selection = select_models(
             rows, candidates, engine_built,
-            restarts=restarts, folds=folds or None, max_passes=max_passes, seed=seed,
+            restarts=restarts, folds=folds or None, max_passes=max_passes, seed=seed, least_rows=least_rows,
             progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
         table = selection.frame().to_csv(lineterminator="\n")
@@ -83,6 +87,14 @@ def select(
         typer.echo(
             f"{selection}\n\nwritten: {out / 'selection.csv'}" + (", selection.png" if figure is not None else "")
         )
+
+
+def _has_covariance(name: str, rows: Rows) -> bool:
+    """Whether the model of that name has a covariance on these rows: a mixed one needs a column of measurements."""
+    if "covariance" not in MODELS[name].options:
+        return False
+    model = build_model(name, rows, ModelOptions(components=1), None)
+    return any(isinstance(part, Gaussian) for part in model.modules())
 
 
 def require_selection_folder(out: Path) -> None:

@@ -40,8 +40,13 @@ def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:
     return tuple(found)
 
 
-def candidate_options(model: str, options: CandidateOptions, features: int, several: bool) -> dict[str, ModelOptions]:
-    """The options of each candidate by its name, such as "full, K=2"; with several models, "gaussian, full, K=2"."""
+def candidate_options(
+    model: str, options: CandidateOptions, features: int, several: bool, has_covariance: bool
+) -> dict[str, ModelOptions]:
+    """The options of each candidate by its name, such as "full, K=2"; with several models, "gaussian, full, K=2".
+
+    has_covariance: whether the model has a covariance on this table. Raises ValueError if one is given for nothing.
+    """
     accepted = MODELS[model].options
     prior = options.prior if "prior" in accepted else None
     prefix = [model] if several else []
@@ -49,7 +54,12 @@ def candidate_options(model: str, options: CandidateOptions, features: int, seve
         sizes = options.latent or [q for q in LATENTS if q < features] or [1]
         return {", ".join([*prefix, f"latent {q}"]): ModelOptions(latent=q) for q in sizes}
     shapes = [None]
-    if "covariance" in accepted:
+    if "covariance" in accepted and not has_covariance and options.covariance is not None and not several:
+        raise ValueError(
+            f"--covariance is {options.covariance!r}, but --model {model} takes no column of this table for Gaussian: "
+            "leave it out"
+        )
+    if "covariance" in accepted and has_covariance:
         shapes = ["full"] if options.covariance is None else split_names(options.covariance, SHAPES, "--covariance")
     labels = [[*prefix, shape] if shape is not None else prefix for shape in shapes]
     return {

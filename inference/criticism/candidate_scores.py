@@ -13,6 +13,7 @@ from torch.distributions import Categorical
 
 from ...models import Rows, SupportsPosterior
 from ..engines.data_bound import EVALUATION_ROWS
+from ..fitting.fit_arguments import counts_rows
 from ..fitting.fit_result import Fit
 from .evidence import evidence
 from .fit_scores import SAMPLES
@@ -42,6 +43,7 @@ def candidate_scores(fitted: Fit, rows: Rows) -> dict[str, Any]:
         "best_found": fitted.optima[0].count,
         "collapsed": sum(optimum.count for optimum in fitted.optima if optimum.collapsed),
         "converged": fitted.converged,
+        "fewest_rows": float(fitted.model.component_rows(n).min()) if counts_rows(fitted.model) else math.nan,
     }
 
 

@@ -18,6 +18,7 @@ from ...models.abilities import takes_missing
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit
+from ..fitting.fit_arguments import counts_rows
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
@@ -28,7 +29,7 @@ from .selection import Selection
 COLUMNS = [
     "log_likelihood", "log_likelihood_error", "free_parameters", "bic", "icl", "aic", "bound", "entropy", "held_out",
     "held_out_error", "behind", "behind_error", "best_found", "restarts", "collapsed", "converged", "seconds",
-    "degenerate",
+    "fewest_rows", "degenerate",
 ]  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def select(
     max_passes: int = 500,
     seed: int = 0,
     progress: bool = False,
+    least_rows: float | None = None,
 ) -> Selection:
     """Fit every candidate to x and score it by BIC = -2 log L + p log n, ICL, AIC and cross-validation.
 
@@ -64,6 +66,8 @@ def select(
         max_passes: Passes over the rows after which a fit stops.
         seed: The same seed gives the same numbers.
         progress: Whether to show a counter of fits.
+        least_rows: Leave out restarts that end with a component of fewer rows than this, as `fit` does; a candidate
+            whose weights do not say how many rows a component holds takes all its restarts.
 
     Returns:
         A `Selection`: print it, or take `frame()`, `best()` and the fits by name.
@@ -97,8 +101,9 @@ def select(
     with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
+            own = options | ({"least_rows": least_rows} if counts_rows(model) else {})
             try:
-                fitted = fit(model, rows, engine, **options)
+                fitted = fit(model, rows, engine, **own)
             except (ArithmeticError, ValueError, TypeError) as error:  # this candidate; others may be possible
                 degenerate[name] = str(error.args[0] if isinstance(error, Collapse) else error)
                 collapsed = restarts if isinstance(error, Collapse) else 0
@@ -112,7 +117,7 @@ def select(
             require_one_measure(measures, rows)
             scores[name] = candidate_scores(fitted, rows)
             try:
-                held_out[name] = _cross_validate(model, parts, engine, options, lambda name=name: count(name, 1))
+                held_out[name] = _cross_validate(model, parts, engine, own, lambda name=name: count(name, 1))
             except _FoldFailure as failure:
                 degenerate[name] = str(failure)
             scores[name]["seconds"] = time.perf_counter() - began

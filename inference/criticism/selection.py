@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..upward import upward
 
 # by the columns of `Selection.frame`: their names in tables
 CRITERIA = {"bic": "BIC", "icl": "ICL", "bound": "bound of log evidence", "held_out": "held out", "aic": "AIC"}
+SIZED = re.compile(r"(.*?)([0-9]+)")  # a name and the number of components or dimensions at its end
 LOWER = ("bic", "icl", "aic")  # criteria of which the lower is better
 
 
@@ -69,6 +71,7 @@ class Selection:
               difference, with rows paired.
             - best_found: how many of the `restarts` reached the best optimum. collapsed: how many reached a
               singularity.
+            - fewest_rows: of a component of the best fit.
             - converged; seconds, of all fits of the candidate; degenerate: why it cannot be the best or be fitted, or
               "".
         """
@@ -135,6 +138,24 @@ class Selection:
         """
         return [name for name, line in self._lines().items() if line["best_found"] == 1 < line["restarts"]]
 
+    def spurious(self) -> dict[str, str]:
+        """The candidates whose best optimum may be spurious: a component rests on few rows, or is thin.
+
+        Returns:
+            What is doubtful about each (`Fit.doubts`), by name. Fit them again with `least_rows`, or with a prior.
+        """
+        return {name: "; ".join(fit.doubts) for name, fit in self.fits.items() if fit.doubts}
+
+    def at_edge(self) -> dict[str, str]:
+        """The best candidates that lie at the edge of the sizes that were tried, so that a size beyond may be better.
+
+        Sizes are read from names that end in a number, such as "full, K=4" or "latent 3". K=1 and latent 1 are no edge.
+
+        Returns:
+            By criterion the name of the candidate.
+        """
+        return {criterion: name for criterion, name in self.winners().items() if self._is_largest(name)}
+
     def plot(self, criterion: str | None = None) -> Any:
         """The criteria of each candidate as distances from the best.
 
@@ -150,6 +171,16 @@ class Selection:
 
     def __str__(self) -> str:
         return upward("Selection.__str__")(self)
+
+    def _is_largest(self, name: str) -> bool:
+        """Whether a candidate has the largest of several sizes that were tried of its kind."""
+        sized = {each: match for each in self._lines() if (match := SIZED.fullmatch(each))}
+        if name not in sized or name in self.impossible:
+            return False
+        kind, size = sized[name][1], int(sized[name][2])
+        sizes = [int(match[2]) for each, match in sized.items() if match[1] == kind and each not in self.impossible]
+        larger = [int(match[2]) for match in sized.values() if match[1] == kind and int(match[2]) > size]
+        return len(sizes) > 1 and not larger
 
     def _lines(self) -> dict[str, dict[Any, Any]]:
         """The table by name."""

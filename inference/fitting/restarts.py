@@ -57,5 +57,5 @@ def short_runs_then_best(
     ):  # from its start again: the same up to rounding
         for _, result in run_restarts(runner, [restart], on_pass):
             yield restart, result
-            if isinstance(result, RestartRun):
+            if isinstance(result, RestartRun) and not runner.is_small(result):
                 return

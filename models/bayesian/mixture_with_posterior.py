@@ -60,6 +60,10 @@ class MixtureWithPosterior(Mixture):
         """
         return self._plain_mixture(self.weights, self.family)
 
+    def doubts(self, rows: float) -> list[str]:
+        """None: the prior keeps components from shrinking onto a few rows."""
+        return []
+
     # what kind of distribution q is
 
     @property

@@ -54,6 +54,11 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         """log p(x | z = k) in nats, differentiable in the parameters."""
         return self.build({name: self.value(name) for name in self.names}).log_prob(x.unsqueeze(-2))
 
+    @property
+    def least_rows(self) -> int:
+        """2 without a prior of a scale: the density of one row may have no upper bound."""
+        return 0 if self.has_prior else 2
+
     def profiles(self) -> list[Profile]:
         """The parameters."""
         found = []
@@ -71,7 +76,8 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         return found
 
     def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
-        """(k, d) the columns in which the variance of a component is tiny relative to the average component and to their own mean.
+        """(k, d) the columns in which the variance of a component is tiny relative to the average component and to its
+        own mean.
 
         Both are needed: in a scale family, such as the exponential, components may differ by any factor.
         """

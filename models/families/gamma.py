@@ -114,6 +114,11 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         """(k, d) the columns in which a component has shrunk onto one value: its likelihood is unbounded."""
         return self.concentration.detach() >= 0.99 * SHARPEST  # not quite: it comes back through a logarithm
 
+    @property
+    def least_rows(self) -> int:
+        """2 without a prior: the likelihood of one row has no upper bound."""
+        return 0 if self.has_prior else 2
+
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
         """Values that are not positive."""
         return x <= 0

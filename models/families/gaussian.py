@@ -138,7 +138,18 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         """
         if self.tied or self.is_frozen(self.shape.name):
             return self.blurred
+        return self.blurred | ~(self.thinness(weights) > COLLAPSED)
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each covariance, whitened by that of the average component."""
         scales, d = self.scales().detach(), self.features
         covariance = self.shape.covariance(scales, d).unflatten(0, (self.copies, -1))
         average = (weights.reshape(self.copies, 1, -1) @ covariance).expand_as(covariance).flatten(0, 1)
-        return self.blurred | ~(self.shape.relative(scales, average, d) > COLLAPSED)
+        return self.shape.relative(scales, average, d)
+
+    @property
+    def least_rows(self) -> int:
+        """d + 1 for a full covariance, 2 for one without correlations; 0 where something keeps it from collapsing."""
+        if self.tied or self.has_prior or self.variance_floor or self.is_frozen(self.shape.name):
+            return 0
+        return self.features + 1 if self.shape.scale_dims == 2 else 2

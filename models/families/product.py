@@ -225,6 +225,15 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
             found[:, list(group)] = family.shrunk(weights)
         return found
 
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) that of the group in which a component is thinnest."""
+        return torch.stack([family.thinness(weights) for family in self.families]).amin(0)
+
+    @property
+    def least_rows(self) -> int:
+        """The rows that the most demanding group needs."""
+        return max(family.least_rows for family in self.families)
+
     def dependent_columns(self, component: int) -> list[int]:
         """Those of the first group that has collapsed by itself."""
         one = torch.ones(self.components, dtype=torch.float64) / self.components

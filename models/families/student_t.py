@@ -226,6 +226,15 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         """As in `Gaussian`."""
         return self.normal.dependent_columns(component)
 
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each scale matrix, as in `Gaussian`."""
+        return self.normal.thinness(weights)
+
+    @property
+    def least_rows(self) -> int:
+        """As in `Gaussian`."""
+        return self.normal.least_rows
+
     def _factor(self) -> Tensor:
         """The Cholesky factor of each scale matrix (k, d, d)."""
         scales = self.normal.scales()

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..contract import Collapse
 from ..families.family import Family
 
+ZERO = 1e-200  # a mean below it stands for 0 in a family of positive numbers
 MOST_COLUMNS = 4  # that are named
 
 
@@ -66,6 +67,7 @@ def _listed(numbers: Sequence[int], columns: Sequence[str] | None) -> str:
 def _values(family: Family, j: int, numbers: Sequence[int], columns: Sequence[str] | None) -> str:
     """The value of component j in each of these columns, as far as it is known: 1 in column 'size'."""
     mean = family.moments().mean[j]
+    mean = torch.where(mean.abs() < ZERO, 0.0, mean)
     parts = [
         f"{float(mean[i]):.4g} in {_listed([i], columns)}" if torch.isfinite(mean[i]) else f"in {_listed([i], columns)}"
         for i in numbers[:MOST_COLUMNS]

@@ -26,6 +26,7 @@ from ..param_store import local_params
 from ..random_state import fixed_seed
 from .component_table import component_table
 from .describe_collapse import describe_collapse
+from .doubtful_components import doubtful_components
 from .e_step import label_log_mask
 from .mixture_em import FitsByEM
 
@@ -210,6 +211,38 @@ class Mixture(FitsByEM):
         if collapsed.any():
             names = None if self.schema is None else self.schema.columns
             raise describe_collapse(family, weights, collapsed, names, self.weight_of_fit)
+
+    def component_rows(self, rows: float) -> Float[Tensor, " k"]:
+        """How many of these rows each component holds: its weight times their number.
+
+        Args:
+            rows: the total weight of the rows.
+        """
+        return self.weights.detach() * rows
+
+    @torch.no_grad()
+    def doubts(self, rows: float) -> list[str]:
+        """One sentence for each component that rests on few rows, or is thin beside the others.
+
+        The likelihood may have a maximum there that says nothing about other rows (a spurious maximum). Few are less
+        than 2 (d + 1) rows for a full covariance in d columns, and less than 4 for one without correlations. Thin is a
+        covariance whose smallest eigenvalue, relative to the average component, is below 1e-5. Components with a prior
+        or a shared covariance are not doubted.
+
+        Args:
+            rows: the total weight of the rows of the fit.
+
+        References:
+            Garcia-Escudero, Gordaliza, Greselin, Ingrassia and Mayo-Iscar, Eigenvalues and constraints in mixture
+            modeling, Advances in Data Analysis and Classification 12 (2018), 203-233.
+
+        Example:
+            >>> from lowerbound.models import GaussianMixture, seed
+            >>> x = [[0.0], [0.1], [5.0], [6.0], [7.0], [8.0], [9.0]]
+            >>> seed(GaussianMixture(2, 1), x).doubts(7)
+            ['component 0 rests on about 2.1 rows, fewer than 4']
+        """
+        return doubtful_components(self.family, self.weights.detach(), None if self.is_frozen("weights") else rows)
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:

@@ -78,6 +78,11 @@ class MStep(EStep):
         return None
 
     @property
+    def least_rows(self) -> int:
+        """How many rows a component needs for a finite likelihood, all different. 0 if it is finite for any rows."""
+        return 0
+
+    @property
     def has_prior(self) -> bool:
         """Whether a prior keeps every component in range, also one without rows. By default there is none."""
         return False
@@ -95,6 +100,11 @@ class MStep(EStep):
     def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
         """(k, d) the columns in which a component has shrunk onto one value. By default none."""
         return weights.new_zeros(len(weights), self.features, dtype=torch.bool)
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each component's covariance, relative to that of the average component. 1 for
+        a family without covariances of its own."""
+        return torch.ones_like(weights)
 
     def dependent_columns(self, component: int) -> list[int]:
         """The columns of a collapsed component that follow from one another, though none has shrunk. By default
