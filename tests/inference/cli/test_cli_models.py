@@ -295,3 +295,30 @@ def test_bad_options_of_select_are_refused_in_one_sentence(run, tmp_path, option
     assert refused(run("select", "faithful", "--restarts", 1, "--quiet", *options), *words)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "other"]
     assert (tmp_path / "other" / "selection.csv").read_text() == "mine"
+
+
+def test_select_names_a_covariance_only_where_there_is_one(run):
+    """Of a mixed table without a column of measurements, a candidate is no "full, K=3"."""
+    pd.DataFrame({"a": list("xyxyxxyyxy") * 4, "b": list("uuvvuuvvuv") * 4}).to_csv("words.csv", index=False)
+    options = ["--model", "mixed", "-k", "1-2", "--restarts", 1, "--folds", 0, "--quiet"]
+    result = run("select", "words.csv", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "| K=1 " in result.stdout and "full" not in result.stdout
+    result = run("select", "words.csv", *options, "--covariance", "diag")
+    assert "--covariance is 'diag', but --model mixed takes no column of this table for Gaussian" in result.stderr
+
+
+def test_least_rows_reach_fit_and_select(run):
+    np.savetxt(
+        "x.csv",
+        np.r_[np.random.default_rng(0).normal(size=(40, 2)), np.eye(4)[:, :2] + 9],
+        delimiter=",",
+        header="a,b",
+        comments="",
+    )
+    result = run("fit", "x.csv", "--restarts", 3, "--least-rows", 23, "--quiet")
+    assert result.exit_code == 0 and "every restart ended with a component of fewer than 23 rows" in result.stdout
+    result = run("fit", "x.csv", "--model", "kmeans", "--least-rows", 23, "--quiet")
+    assert result.exit_code == 1 and "KMeans has no weights that are estimated" in result.stderr
+    result = run("select", "x.csv", "-k", "2", "--restarts", 3, "--folds", 0, "--least-rows", 23, "--quiet")
+    assert result.exit_code == 0, result.stderr

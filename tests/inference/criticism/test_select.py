@@ -185,6 +185,55 @@ def test_a_continuous_latent_has_no_entropy():
     assert len(found.plot().axes) == 2 and set(found.winners()) == {"bic", "icl"}
 
 
+# what is perhaps spurious
+
+
+def few_rows(n=21, d=4, seed=0):
+    """A small table of correlated columns, in which full covariances fit a handful of rows nearly exactly."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, 2)) @ rng.standard_normal((2, d)) + 0.3 * rng.standard_normal((n, d))
+
+
+def test_a_component_on_few_rows_is_marked_and_can_be_left_out():
+    """21 rows in 4 columns, as stackloss: each full covariance needs 5 rows, and fewer than 10 are few."""
+    x, models = few_rows(), {f"K={k}": GaussianMixture(k, 4) for k in (1, 3)}
+    found = select(x, models, folds=None, restarts=40, max_passes=200)
+    table, fitted = found.frame(), found.fits["K=3"]
+    rows = responsibilities(fitted.model, x).sum(0)
+    assert table.fewest_rows["K=3"] == pytest.approx(rows.min(), abs=0.2) and rows.min() < 10
+    assert list(found.spurious()) == ["K=3"] and len(fitted.doubts) == (rows < 10).sum()
+    assert fitted.doubts[0].startswith(f"component {int((rows < 10).argmax())} rests on about")
+    assert table.collapsed["K=3"] > 0
+    shown = str(found)
+    assert f"{table.collapsed['K=3']} of 40" in shown and "! a component rests on few rows" in shown
+    assert "Perhaps spurious: try least_rows, or a prior\n  K=3  component" in shown
+    kept = select(x, models, folds=None, restarts=40, max_passes=200, least_rows=6)
+    model = kept.fits["K=3"].model
+    if "left out" in kept.fits["K=3"].reason:
+        assert (21 * model.weights).min() >= 6
+        assert float(kept.fits["K=3"].bounds[-1]) <= float(fitted.bounds[-1])
+    else:
+        assert "every restart ended with a component of fewer than 6 rows" in kept.fits["K=3"].reason
+    assert torch.equal(kept.fits["K=1"].bounds, found.fits["K=1"].bounds)
+
+
+def test_the_best_at_the_edge_of_what_was_tried_is_said():
+    x = clusters()
+    said = "K=2 is the largest that was tried: a larger one may be better"
+    assert said in str(select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (1, 2)}, folds=None, **QUICK))
+    inside = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (2, 3, 4)}, EM(1e-5), folds=None, restarts=4)
+    assert inside.best() == "K=3" and inside.at_edge() == {} and "largest" not in str(inside)
+    assert select(x, {"tied": GaussianMixture(3, 2, "tied")}, folds=None, **QUICK).at_edge() == {}
+
+
+def test_triangles_have_a_legend_where_there_are_some():
+    x = np.r_[clusters(60), clusters(60) + 40]
+    found = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in range(1, 8)}, folds=None, **QUICK)
+    texts = [text.get_text() for text in found.plot("bic").legends[0].get_texts()]
+    assert "triangle: beyond the axis" in texts
+    assert select(x, {"K=2": GaussianMixture(2, 2, "tied")}, folds=None, **QUICK).plot("bic").legends == []
+
+
 # what it finds
 
 
