@@ -13,8 +13,8 @@ def require_dense(x: Tensor, what: str = "a tensor") -> Tensor:
     """The tensor itself. Raises TypeError if its numbers are not in memory, one by one: sparse, quantized, on "meta".
 
     Args:
-        x: any tensor.
-        what: its name in the message.
+        x: Any tensor.
+        what: Its name in the message.
     """
     kind = cure = ""
     if x.is_meta:
@@ -34,8 +34,8 @@ def regular_array(values: Any, what: str) -> np.ndarray:
     """`np.asarray`. Raises ValueError for nested lists whose parts differ in length.
 
     Args:
-        values: an array, or nested lists of numbers.
-        what: its name in the message.
+        values: An array, or nested lists of numbers.
+        what: Its name in the message.
     """
     try:
         return np.asarray(values)

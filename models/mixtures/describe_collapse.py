@@ -25,11 +25,11 @@ def describe_collapse(
     """The collapse of the first of these components.
 
     Args:
-        family: the components.
+        family: The components.
         weights: (k,) their weights.
         collapsed: (k,) which components have collapsed.
         columns: (d,) names of the columns; None: their numbers.
-        rows: the total weight of the rows of the fit, if it is known.
+        rows: The total weight of the rows of the fit, if it is known.
     """
     j, k, d = int(collapsed.nonzero()[0]), len(weights), family.features
     everyone = k > 1 and bool(collapsed.all())

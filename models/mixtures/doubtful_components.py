@@ -14,9 +14,9 @@ def doubtful_components(family: Family, weights: Float[Tensor, " k"], rows: floa
     """One sentence for each component that rests on few rows, or is thin beside the others.
 
     Args:
-        family: the components.
+        family: The components.
         weights: (k,) their weights.
-        rows: the total weight of the rows of the fit; None if the weights do not say how many rows a component holds.
+        rows: The total weight of the rows of the fit; None if the weights do not say how many rows a component holds.
     """
     least, k = 2 * family.least_rows, len(weights)
     if not least or k == 1:

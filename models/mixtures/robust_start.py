@@ -57,9 +57,9 @@ def centres_with_rows(
     Args:
         y: (n, c) points.
         weights: (n,) row weights.
-        draw: draws centres by row weights; raises ValueError if there are too few rows.
-        least_rows: the rows that a component needs.
-        known: the components whose centres are given.
+        draw: Draws centres by row weights; raises ValueError if there are too few rows.
+        least_rows: The rows that a component needs.
+        known: The components whose centres are given.
     """
     best, most = draw(weights), -1
     centres = best
