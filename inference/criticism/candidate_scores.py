@@ -21,6 +21,7 @@ from .fit_scores import SAMPLES
 
 def candidate_scores(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """The columns of `Selection.frame` that a fit to all rows has."""
+    model: Any = fitted.model
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights.numpy()
     log_likelihood = variance = 0.0
     for numbers, values, variances in log_densities(fitted.model, rows):
@@ -43,7 +44,7 @@ def candidate_scores(fitted: Fit, rows: Rows) -> dict[str, Any]:
         "best_found": fitted.optima[0].count,
         "collapsed": sum(optimum.count for optimum in fitted.optima if optimum.collapsed),
         "converged": fitted.converged,
-        "fewest_rows": float(fitted.model.component_rows(n).min()) if counts_rows(fitted.model) else math.nan,
+        "fewest_rows": float(model.component_rows(n).min()) if counts_rows(model) else math.nan,
     }
 
 

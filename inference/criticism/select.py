@@ -101,7 +101,7 @@ def select(
     with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
-            own = options | ({"least_rows": least_rows} if counts_rows(model) else {})
+            own: dict[str, Any] = options | ({"least_rows": least_rows} if counts_rows(model) else {})
             try:
                 fitted = fit(model, rows, engine, **own)
             except (ArithmeticError, ValueError, TypeError) as error:  # this candidate; others may be possible

@@ -147,14 +147,15 @@ class Selection:
         return {name: "; ".join(fit.doubts) for name, fit in self.fits.items() if fit.doubts}
 
     def at_edge(self) -> dict[str, str]:
-        """The best candidates that lie at the edge of the sizes that were tried, so that a size beyond may be better.
+        """The best candidates at the edge of the sizes that were tried: a size beyond may be better.
 
-        Sizes are read from names that end in a number, such as "full, K=4" or "latent 3". K=1 and latent 1 are no edge.
+        Sizes are read from names that end in a number, such as "full, K=4" or "latent 3". A size of 1 is no edge.
 
         Returns:
-            By criterion the name of the candidate.
+            By the name of the candidate "largest" or "smallest".
         """
-        return {criterion: name for criterion, name in self.winners().items() if self._is_largest(name)}
+        edges = {name: self._edge(name) for name in dict.fromkeys(self.winners().values())}
+        return {name: edge for name, edge in edges.items() if edge}
 
     def plot(self, criterion: str | None = None) -> Any:
         """The criteria of each candidate as distances from the best.
@@ -172,15 +173,16 @@ class Selection:
     def __str__(self) -> str:
         return upward("Selection.__str__")(self)
 
-    def _is_largest(self, name: str) -> bool:
-        """Whether a candidate has the largest of several sizes that were tried of its kind."""
+    def _edge(self, name: str) -> str:
+        """Whether a candidate is the "largest" or "smallest" of several of its kind that were tried; else ""."""
         sized = {each: match for each in self._lines() if (match := SIZED.fullmatch(each))}
-        if name not in sized or name in self.impossible:
-            return False
-        kind, size = sized[name][1], int(sized[name][2])
-        sizes = [int(match[2]) for each, match in sized.items() if match[1] == kind and each not in self.impossible]
-        larger = [int(match[2]) for match in sized.values() if match[1] == kind and int(match[2]) > size]
-        return len(sizes) > 1 and not larger
+        if name not in sized:
+            return ""
+        others = [int(match[2]) for each, match in sized.items() if match[1] == sized[name][1] and each != name]
+        size = int(sized[name][2])
+        if others and size > max(others):
+            return "largest"
+        return "smallest" if others and 1 < size < min(others) else ""
 
     def _lines(self) -> dict[str, dict[Any, Any]]:
         """The table by name."""

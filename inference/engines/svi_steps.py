@@ -92,7 +92,8 @@ class SVISteps:
 
         Distributions check their parameters and raise ValueError; a factorization fails.
         """
-        checked = isinstance(error, torch.linalg.LinAlgError) or "to satisfy the constraint" in str(error)
+        singular = torch.linalg.LinAlgError  # type: ignore[reportPrivateImportUsage]
+        checked = isinstance(error, singular) or "to satisfy the constraint" in str(error)
         return self.steps > 0 and (checked or not all(p.isfinite().all() for p in self.parameters))
 
     def _improve(self, number: int) -> None:

@@ -69,7 +69,7 @@ def require_least_rows(least_rows: Any, model: Any, checkpoint: Any) -> None:
     how many rows a component holds."""
     if least_rows is None:
         return
-    if not isinstance(least_rows, Real) or not 0 < least_rows < float("inf"):
+    if not isinstance(least_rows, Real) or not 0 < float(least_rows) < float("inf"):
         raise ValueError(f"least_rows is {least_rows!r}, expected a positive number of rows")
     if checkpoint is not None:
         raise ValueError("got least_rows with a checkpoint, which does not keep what it leaves out: take one of them")

@@ -70,10 +70,10 @@ def selection_text(selection: Selection) -> str:
         parts.append(named_lines("Impossible on these rows", impossible))
     said = [f"{CRITERIA[criterion]}: {name}" for criterion, name in winners.items()]
     parts.append(f"best by {'; '.join(said)}" if said else "no candidate is left to be the best")
-    edge = sorted(set(selection.at_edge().values()))
-    if edge:
-        more = f"{' and '.join(edge)} {'is' if len(edge) == 1 else 'are'} the largest that was tried"
-        parts[-1] += f"\n{more}: a larger one may be better"
+    for name, edge in selection.at_edge().items():
+        parts[-1] += (
+            f"\n{name} is the {edge} that was tried: a {'larger' if edge == 'largest' else 'smaller'} one may be better"
+        )
     return "\n\n".join(parts)
 
 

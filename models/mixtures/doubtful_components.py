@@ -13,6 +13,8 @@ THIN = 1e-5  # of the smallest eigenvalue, relative to the average component; a 
 def doubtful_components(family: Family, weights: Float[Tensor, " k"], rows: float | None) -> list[str]:
     """One sentence for each component that rests on few rows, or is thin beside the others.
 
+    Weights name the components: their numbers differ between the model and the tables of a report.
+
     Args:
         family: The components.
         weights: (k,) their weights.
@@ -24,10 +26,13 @@ def doubtful_components(family: Family, weights: Float[Tensor, " k"], rows: floa
     thin, found = family.thinness(weights), []
     for j in range(k):
         held = float("inf") if rows is None else float(weights[j]) * rows
-        if held < least:
-            found.append(f"component {j} rests on about {held:.3g} rows, fewer than {least}")
+        if held < least - 0.5:  # not what is as many to the next whole row
+            found.append(
+                f"a component of weight {float(weights[j]):.3g} rests on about {held:.3g} rows, fewer than {least}"
+            )
         elif thin[j] < THIN:
             found.append(
-                f"component {j} is thin: its smallest variance is {float(thin[j]):.1g} of that of the average component"
+                f"a component of weight {float(weights[j]):.3g} is thin: its smallest variance is {float(thin[j]):.1g} "
+                "of that of the average component"
             )
     return found

@@ -240,7 +240,7 @@ class Mixture(FitsByEM):
             >>> from lowerbound.models import GaussianMixture, seed
             >>> x = [[0.0], [0.1], [5.0], [6.0], [7.0], [8.0], [9.0]]
             >>> seed(GaussianMixture(2, 1), x).doubts(7)
-            ['component 0 rests on about 2.1 rows, fewer than 4']
+            ['a component of weight 0.307 rests on about 2.15 rows, fewer than 4']
         """
         return doubtful_components(self.family, self.weights.detach(), None if self.is_frozen("weights") else rows)
 

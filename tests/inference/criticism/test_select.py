@@ -202,11 +202,11 @@ def test_a_component_on_few_rows_is_marked_and_can_be_left_out():
     rows = responsibilities(fitted.model, x).sum(0)
     assert table.fewest_rows["K=3"] == pytest.approx(rows.min(), abs=0.2) and rows.min() < 10
     assert list(found.spurious()) == ["K=3"] and len(fitted.doubts) == (rows < 10).sum()
-    assert fitted.doubts[0].startswith(f"component {int((rows < 10).argmax())} rests on about")
+    assert "rests on about" in fitted.doubts[0]
     assert table.collapsed["K=3"] > 0
     shown = str(found)
     assert f"{table.collapsed['K=3']} of 40" in shown and "! a component rests on few rows" in shown
-    assert "Perhaps spurious: try least_rows, or a prior\n  K=3  component" in shown
+    assert "Perhaps spurious: try least_rows, or a prior\n  K=3  a component of weight" in shown
     kept = select(x, models, folds=None, restarts=40, max_passes=200, least_rows=6)
     model = kept.fits["K=3"].model
     if "left out" in kept.fits["K=3"].reason:
@@ -221,6 +221,8 @@ def test_the_best_at_the_edge_of_what_was_tried_is_said():
     x = clusters()
     said = "K=2 is the largest that was tried: a larger one may be better"
     assert said in str(select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (1, 2)}, folds=None, **QUICK))
+    above = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (3, 4)}, EM(1e-5), folds=None, restarts=4)
+    assert above.at_edge() == {"K=3": "smallest"} and "the smallest that was tried: a smaller one" in str(above)
     inside = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (2, 3, 4)}, EM(1e-5), folds=None, restarts=4)
     assert inside.best() == "K=3" and inside.at_edge() == {} and "largest" not in str(inside)
     assert select(x, {"tied": GaussianMixture(3, 2, "tied")}, folds=None, **QUICK).at_edge() == {}

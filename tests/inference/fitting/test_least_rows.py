@@ -22,7 +22,7 @@ def test_few_rows_are_said_everywhere(engine, tmp_path):
     fitted = fit(GaussianMixture(2, 2), X, engine, restarts=3)
     assert rows_of(fitted, 44) == pytest.approx(4, abs=0.1)
     (doubt,) = fitted.doubts
-    assert doubt.endswith(" rests on about 4 rows, fewer than 6") and doubt in repr(fitted)
+    assert doubt == "a component of weight 0.0909 rests on about 4 rows, fewer than 6" and doubt in repr(fitted)
     assert fitted.model.doubts(88) == []  # twice as many rows
     comparison = compare(X, small=fitted, large=fit(GaussianMixture(1, 2), X, EM()))
     assert f"Perhaps a spurious optimum: try least_rows, more restarts, or a prior\n  small  {doubt}" in str(comparison)
@@ -54,7 +54,8 @@ def test_a_thin_component_is_doubted():
     ratio = float(torch.linalg.eigvals(torch.linalg.solve(average, own)).real.min())
     assert ratio < 1e-5
     (doubt,) = model.doubts(60)
-    assert doubt == f"component {j} is thin: its smallest variance is {ratio:.1g} of that of the average component"
+    assert doubt.endswith(f" is thin: its smallest variance is {ratio:.1g} of that of the average component")
+    assert doubt.startswith(f"a component of weight {float(model.weights[j].detach()):.3g} is")
     assert StudentTMixture(2, 2).family.least_rows == GaussianMixture(2, 2).family.least_rows == 3
 
 
@@ -71,8 +72,8 @@ def test_least_rows_leaves_restarts_out(short):
 
 def test_one_restart_after_the_other_is_the_same():
     model = GaussianMixture(5, 1)
-    together = fit(model, GALAXIES, EM(), restarts=10, least_rows=2.5, max_passes=300)
-    in_turn = fit(model, GALAXIES, EM(), restarts=10, least_rows=2.5, max_passes=300, validation=GALAXIES)
+    together = fit(model, GALAXIES, EM(), restarts=4, least_rows=2.5, max_passes=100)
+    in_turn = fit(model, GALAXIES, EM(), restarts=4, least_rows=2.5, max_passes=100, validation=GALAXIES)
     assert together.bounds[-1].item() == pytest.approx(in_turn.bounds[-1].item(), rel=1e-9)
     assert together.reason == in_turn.reason
 
