@@ -47,11 +47,11 @@ class RestartsSoFar:
     restart: int = 0
     winner: RestartRun | None = None
     final_bounds: list[float] = field(default_factory=list)  # one for each restart that did not collapse
-    small_ends: list[float] = field(default_factory=list)  # the same of those that `least_rows` leaves out
     collapses: int = 0
     collapse: Collapse | None = None  # the last one
     seconds: float = 0.0
     gradient_norm: float | None = None
+    small_ends: list[float] = field(default_factory=list)  # as `final_bounds`, of those that `least_rows` leaves out
 
 
 @dataclass(frozen=True)
