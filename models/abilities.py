@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 # Abilities that the table readers use are defined below, in `data`, and listed here with the others.
+from ..data.model_abilities import HasNumericColumns as HasNumericColumns
 from ..data.model_abilities import RemembersTable as RemembersTable
 from ..data.model_abilities import TakesMissingValues as TakesMissingValues
 from ..data.model_abilities import takes_missing as takes_missing

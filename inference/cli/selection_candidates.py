@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ...models.kernels.covariance_shapes import SHAPES
 from .models_by_name import MODELS, ModelOptions
@@ -22,6 +23,7 @@ class CandidateOptions:
     covariance: str | None
     latent: tuple[int, ...] | None
     prior: str | None
+    kinds: Any = None
 
 
 def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:
@@ -63,7 +65,9 @@ def candidate_options(
         shapes = ["full"] if options.covariance is None else split_names(options.covariance, SHAPES, "--covariance")
     labels = [[*prefix, shape] if shape is not None else prefix for shape in shapes]
     return {
-        ", ".join([*label, f"K={k}"]): ModelOptions(k, shape, prior)
+        ", ".join([*label, f"K={k}"]): ModelOptions(
+            k, shape, prior, kinds=options.kinds if "kinds" in accepted else None
+        )
         for label, shape in zip(labels, shapes, strict=True)
         for k in options.components or COMPONENTS
     }

@@ -22,7 +22,7 @@ from ..fitting.fit_arguments import counts_rows
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
-from .compare import require_no_missing_values
+from .compare import require_no_missing_values, require_same_columns
 from .density_or_probability import column_measures, require_one_measure
 from .selection import Selection
 
@@ -89,6 +89,7 @@ def select(
     candidates = _named(models)
     first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
+    require_same_columns(candidates, rows)
     require_no_missing_values(candidates, rows)
     parts = _folds(rows, folds, require_seed(seed))
     options: dict[str, Any] = {"restarts": restarts, "max_passes": max_passes, "seed": seed}

@@ -12,6 +12,7 @@ from ...data.chunk import Chunk
 from ...models import LatentModel, Rows
 from ...models.abilities import is_module
 from .collectives import average, synchronize
+from .contract import require_shape
 from .data_bound import data_bound
 
 LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
@@ -84,6 +85,10 @@ class SVISteps:
             number, dot, name = key.partition(".")
             if dot:
                 moments[int(number)][name] = value
+        for at, own in moments.items():
+            for name in ("exp_avg", "exp_avg_sq"):  # Adam in C++ does not compare them with the parameter
+                require_shape(own[name], self.parameters[at], name)
+            require_shape(own["step"], torch.zeros(()), "step")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(moments), "param_groups": groups})
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .dense_tensors import regular_array, require_dense
 
+DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")  # as pandas infers them
 COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
 
 
@@ -85,7 +86,7 @@ def _dataframe_values(x: pd.DataFrame, columns: list[str]) -> np.ndarray:
         if not (_is_real(kind) or is_category(kind)):
             raise TypeError(
                 f"column {name!r} holds {kind} values, expected real numbers: "
-                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
+                'drop the column or encode it as numbers; models that take categories read .astype("category")'
             )
     return _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -186,6 +187,11 @@ def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, number
 def is_category(kind: Any) -> bool:
     """Whether a pandas dtype is that of categories."""
     return isinstance(kind, pd.CategoricalDtype)
+
+
+def holds_dates(kind: Any) -> bool:
+    """Whether a pandas dtype is that of dates, times or periods."""
+    return pd.api.types.is_datetime64_any_dtype(kind) or kind.kind in "mM" or isinstance(kind, pd.PeriodDtype)
 
 
 def _coded(x: pd.DataFrame) -> pd.DataFrame:

@@ -84,7 +84,8 @@ class AnyDistribution(Family):
         """Raise ValueError unless the parameters make a distribution of rows with so many columns."""
         distribution, names = self.distribution.__name__, ", ".join(self.names)
         try:
-            event = self.build({name: self.value(name) for name in self.names}, validate=True).event_shape
+            made = self.build({name: self.value(name) for name in self.names}, validate=True)
+            event, self.is_numeric = made.event_shape, not made.support.is_discrete
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(
                 f"a {distribution} cannot be made of parameters {names or '(none)'} and fixed "

@@ -46,6 +46,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """
 
     expects = "numbers of at least 0"
+    is_numeric = True
     rate: Tensor
     rate_unconstrained: Tensor
 

@@ -56,6 +56,7 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
     """
 
     expects = "positive numbers"
+    is_numeric = True
     concentration: Tensor
     rate: Tensor
     unit: Tensor

@@ -27,6 +27,7 @@ class GaussianParameters(Family):
     """
 
     location_parameter = "loc"
+    is_numeric = True
     origin: Tensor
     unit: Tensor
     blurred: Tensor

@@ -59,6 +59,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     """
 
     expects = COUNTS
+    is_numeric = True
     generalized = True
     location_parameter = "mean"
     mean: Tensor

@@ -59,6 +59,12 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
             for family, group in zip(self.families, self.columns, strict=True)
         )
 
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """Those of each group."""
+        pairs = zip(self.families, self.columns, strict=True)
+        return [group[j] for family, group in pairs for j in family.numeric_columns]
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): the groups side by side."""
         return JointDistribution([family.component(z) for family in self.families], self.columns)

@@ -59,7 +59,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
                [-4.693]])
     """
 
-    robust_start = True
+    robust_start = is_numeric = True
     dof: Tensor
     normal: Gaussian
 

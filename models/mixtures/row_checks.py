@@ -43,6 +43,11 @@ class ChecksRows(Recorded):
         return False
 
     @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused."""
+        return self._row_family.numeric_columns
+
+    @property
     def _row_family(self) -> Family:
         """The family that says which values a row may have. Its parameters do not matter."""
         return self.family
@@ -125,7 +130,7 @@ class ChecksRows(Recorded):
 
     def _rows_to_fit(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
         """The table of a fit, checked, and its moments. The names of its columns and categories are remembered."""
-        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
+        rows = as_rows(x, weights, model=self)
         k, d = self._row_family.components, self._row_family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
