@@ -71,7 +71,8 @@ def fit(
             the data. Restarts of EM on a small table (up to 65,536 cells) run side by side in one tensor, many times
             faster, where the family allows it and there is neither validation nor checkpoint. The results are the same
             up to rounding; their times are those of all restarts of the tensor.
-        max_passes: The most visits to all rows in each run.
+        max_passes: The most visits to all rows in each run. The first one computes the bound of the start, and the
+            parameters change from the second one on: `max_passes=1` returns the start.
         seed: A whole number from 0 to 2^63 - 1, from which all random numbers follow.
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass

@@ -226,7 +226,6 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
 
     def summary(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """As `Mixture.summary`, with the components at the mean of q."""
-        self._require_parameters()
         return super().summary(*args, **kwargs)
 
     def free_parameters(self) -> int:
