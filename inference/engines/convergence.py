@@ -26,6 +26,11 @@ ROUNDING_FALL = 1e-11
 IMPOSSIBLE_FALL = 1e-6
 
 
+def is_rounding(gain: float, bound: float) -> bool:
+    """Whether a gain in this bound is no more than rounding."""
+    return gain <= 16 * sys.float_info.epsilon * (1 + abs(bound))
+
+
 def gain_left(bounds: Sequence[float]) -> float:
     """Estimate how much a linearly converging run has left to gain, from three successive bounds.
 
@@ -34,7 +39,7 @@ def gain_left(bounds: Sequence[float]) -> float:
     """
     first, second, third = bounds
     gain, before = third - second, second - first
-    if gain <= 16 * sys.float_info.epsilon * (1 + abs(third)):  # no more than rounding
+    if is_rounding(gain, third):
         return 0.0
     if before <= gain:
         return float("inf")
