@@ -29,8 +29,8 @@ class EM:
 
     Args:
         tol: Stop when the bound has less than this left to gain, in nats per row, estimated from its last gains
-            (Aitken's extrapolation). 0.0 runs all passes; the reason then says whether they have converged. The bound is flat at its maximum, so the parameters are known
-            to about the square root of tol, in units of the data.
+            (Aitken's extrapolation). 0.0 runs all passes; the reason then says whether they have converged. The bound
+            is flat at its maximum, so the parameters are known to about the square root of tol, in units of the data.
         accelerate: None, or "squarem" to extrapolate along the path of EM after every few passes (Varadhan & Roland
             2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that
             pass changes nothing.

@@ -14,6 +14,7 @@ from torch.distributions import Distribution, constraints
 from ...data.moments import Moments
 from ..families.conjugate_priors import Priors
 from ..families.family import Family
+from ..families.hooks.density import never_where_overflowed
 from ..families.missing_values import observed_log_prob
 from .kl_divergences import divergence
 from .parameter_sites import Sites, Theta
@@ -120,7 +121,9 @@ class ConjugatePosterior(PriorAndPosterior):
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log E_q[p(observed values of x | z = k)] in nats: columns are independent."""
         component: Any = self.predictive()
-        return observed_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
+        if x.isnan().any():
+            return observed_log_prob(component, x)
+        return never_where_overflowed(component.log_prob(x.unsqueeze(-2)), x)
 
     # inside
 
