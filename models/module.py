@@ -14,6 +14,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
 from .attribute_names import NamesChecked, is_unread, refuse
+from .old_names import HasOldNames
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
@@ -60,7 +61,7 @@ def on_the_cpu(method: Method) -> Method:
     return run_on_the_cpu  # type: ignore[return-value]
 
 
-class Recorded(PyroModule, metaclass=NamesChecked):
+class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
     """A Pyro module that remembers its constructor's arguments, which parameters were set, and which are frozen.
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
@@ -93,10 +94,8 @@ class Recorded(PyroModule, metaclass=NamesChecked):
     def __repr__(self) -> str:
         positional, named = self.arguments
         given = [value for value in (*positional, *named.values()) if isinstance(value, torch.nn.Module)]
-        elsewhere = {
-            *self.constants,
-            *(id(p) for module in given for p in module.parameters()),
-        }  # not listed: frozen by definition, or in an argument whose own repr lists them
+        # not listed: frozen by definition, or in an argument whose own repr lists them
+        elsewhere = {*self.constants, *(id(p) for module in given for p in module.parameters())}
         frozen = [
             n for n, p in self._parameters_by_path().items() if not p.requires_grad and not {n, id(p)} & elsewhere
         ]
@@ -108,14 +107,14 @@ class Recorded(PyroModule, metaclass=NamesChecked):
         Set their values before a fit. Freezing sets torch's `requires_grad` of the unconstrained tensor to False.
 
         Args:
-            names: paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
+            names: Paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
                 module inside, such as "decoder", stands for all its parameters. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several.
+            ValueError: A name is that of no parameter, or of several.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -131,13 +130,13 @@ class Recorded(PyroModule, metaclass=NamesChecked):
         """Undo `freeze`: let parameters change again.
 
         Args:
-            names: as in `freeze`. No names stand for all parameters.
+            names: As in `freeze`. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several, or of one that the model never changes.
+            ValueError: A name is that of no parameter, or of several, or of one that the model never changes.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -179,13 +178,23 @@ class Recorded(PyroModule, metaclass=NamesChecked):
         """The unconstrained tensor of a parameter of this module itself, which gradients change."""
         return getattr(self, f"{name}_unconstrained")  # getattr: views from `at` store it elsewhere than modules do
 
+    @no_type_check
+    def require_allowed(self, name: str, value: torch.Tensor) -> None:
+        """Raise ValueError if a parameter of this module itself must not have this value, such as NaN."""
+        constraint = vars(self)["_pyro_params"][name][0]
+        if not bool(constraint.check(value).all()):
+            # a value on the boundary, such as a rate of 0, is valid if the transform maps it back to itself
+            to = transform_to(constraint)
+            if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
+                raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """A view of this module in which some parameters have other values. Gradients flow to these values.
 
         The view is for evaluation, not for training: it shares everything else with this module.
 
         Args:
-            values: tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
+            values: Tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
                 {"rate_unconstrained": ...}.
         """
         return _view(self, values, "")
@@ -248,6 +257,7 @@ class Recorded(PyroModule, metaclass=NamesChecked):
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
         # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
+        # vars: before __init__ of torch's Module there is no such dict
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
         if own is not None:
             return own
@@ -264,6 +274,7 @@ class Recorded(PyroModule, metaclass=NamesChecked):
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:
+        # vars: before __init__ of PyroModule there is no such dict
         if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):
             old = self.value(name)
             # arrays and lists become tensors: PyroModule would otherwise replace the parameter by them
@@ -272,12 +283,7 @@ class Recorded(PyroModule, metaclass=NamesChecked):
                 raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
             # a copy: without a constraint, PyroParam would share memory with the caller's tensor
             value = value.detach().to(old).clone()
-            constraint = vars(self)["_pyro_params"][name][0]
-            if not bool(constraint.check(value).all()):
-                # a value on the boundary, such as a rate of 0, is valid if the transform maps it back to itself
-                to = transform_to(constraint)
-                if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
-                    raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+            self.require_allowed(name, value)
             self.names_set.add(name)
             if torch.equal(value, old):
                 return  # the constraint's transform and its inverse would change the last bits

@@ -63,3 +63,17 @@ Seed = Annotated[
     int, typer.Option(min=0, max=2**32, help="Random seed. Engines with the same seed start from the same parameters.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+Kinds = Annotated[
+    str | None,
+    typer.Option(
+        help="For mixed: what columns hold, such as grams=gaussian,answer=categorical,id=drop.",
+        show_default="chosen by their values",
+    ),
+]
+Header = Annotated[
+    str | None,
+    typer.Option(
+        help="Whether the first line of a CSV file names the columns: yes or no.",
+        show_default="decided by what it holds",
+    ),
+]

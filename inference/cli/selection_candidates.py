@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .models_by_name import MODELS, ModelOptions
 
@@ -17,6 +18,7 @@ class CandidateOptions:
     covariance: str | None
     latent: tuple[int, ...] | None
     prior: str | None
+    kinds: Any = None
 
 
 def parse_counts(text: str | None, option: str) -> tuple[int, ...] | None:
@@ -48,7 +50,9 @@ def candidate_options(model: str, options: CandidateOptions, features: int, seve
         shapes = [shape.strip() for shape in (options.covariance or "full").split(",")]
     labels = [[*prefix, shape] if shape is not None else prefix for shape in shapes]
     return {
-        ", ".join([*label, f"K={k}"]): ModelOptions(k, shape, prior)
+        ", ".join([*label, f"K={k}"]): ModelOptions(
+            k, shape, prior, kinds=options.kinds if "kinds" in accepted else None
+        )
         for label, shape in zip(labels, shapes, strict=True)
         for k in options.components or COMPONENTS
     }

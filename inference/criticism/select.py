@@ -20,7 +20,7 @@ from ..fitting.fit import fit
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
-from .compare import require_no_missing_values
+from .compare import require_no_missing_values, require_same_columns
 from .density_or_probability import column_measures, require_one_measure
 from .selection import Selection
 
@@ -53,7 +53,7 @@ def select(
         x: (n, d) table, as `fit` takes it.
         models: Unfitted models by name, such as `{f"K={k}": GaussianMixture(k, 2) for k in range(1, 6)}`, or a sequence
             of models, whose names are then their `repr`.
-        engine: What fits them, such as `EM()`.
+        engine: The engine that fits them, such as `EM()`.
         weights: (n,) row weights, or None.
         labels: (n,) known components, -1 where unknown, or None.
         restarts: Random starts of each fit; the best is kept.
@@ -82,6 +82,7 @@ def select(
     candidates = _named(models)
     first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
+    require_same_columns(candidates, rows)
     require_no_missing_values(candidates, rows)
     parts = _folds(rows, folds, seed)
     options: dict[str, Any] = {"restarts": restarts, "max_passes": max_passes, "seed": seed}

@@ -11,11 +11,28 @@ import torch
 from torch import Tensor
 
 from ...models import Rows, Statistics, SupportsEM
+from ...models.contract import lacking
+from .contract import require_shape
 from .convergence import ROUNDING_FALL
 from .data_bound import expectation
 
 SMALL_GAIN = 1e-5  # relative to 1 + |bound|: below this gain the rounding of float32 hides too much of it
 SHORTEST_STEP = 1e-6  # the fraction of a step that is still tried
+
+
+def require_em(model: Any, engine: str) -> None:
+    """Raise TypeError, naming what is missing, if a model has no E-step or M-step."""
+    if isinstance(model, SupportsEM):
+        return
+    name, lacks = type(model).__name__, lacking(model, SupportsEM)
+    if {"expect", "maximize"} <= {*lacks}:
+        raise TypeError(f"{engine} needs expect() and maximize(), which {name} does not have: fit it with SVI()")
+    renamed = " (carry is now called remeasure)" if "remeasure" in lacks and "carry" in dir(model) else ""
+    raise TypeError(
+        f"{engine} needs the members of SupportsEM, and {name} lacks {', '.join(lacks)}{renamed}: write them, or "
+        "fit it with SVI()"
+    )
+
 
 Evaluate = Callable[[], tuple[Statistics, Tensor]]
 
@@ -69,13 +86,21 @@ class EMSteps:
         """
         if not state:
             return
-        x, weights, labels = next(self.rows.chunks()).arguments
-        first = (None if part is None else part[:1] for part in (weights, labels))
-        own = self.model.expect(x[:1], *first)  # an example of the class, type and device
-        sums = {field.name: state[f"statistics.{field.name}"].to(vars(own)[field.name]) for field in fields(own)}
-        self.last = replace(own, **sums), state["bound"].to(own.bound)
+        statistics = restored_statistics(self.model, self.rows, state, "statistics.")
+        self.last = statistics, state["bound"].to(statistics.bound).reshape(())
         self.gain = float(state["gain"])
         self.fast = self.fast if state["fast"] else None
+
+
+def restored_statistics(model: SupportsEM, rows: Rows, state: dict[str, Tensor], prefix: str) -> Statistics:
+    """The statistics in a stored state, by their names with a prefix. Raises ValueError for those of another model."""
+    x, weights, labels = next(rows.chunks()).arguments
+    first = (None if part is None else part[:1] for part in (weights, labels))
+    own = model.expect(x[:1], *first)  # an example of the class, type, shapes and device
+    sums = {name: state[f"{prefix}{name}"].to(like) for name, like in vars(own).items()}
+    for field in fields(Statistics):  # what a model adds to them may have a number for each chunk
+        require_shape(sums[field.name], vars(own)[field.name], field.name)
+    return replace(own, **sums)
 
 
 def _uphill_step(

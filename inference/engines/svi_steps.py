@@ -12,6 +12,7 @@ from ...data.chunk import Chunk
 from ...models import LatentModel, Rows
 from ...models.abilities import is_module
 from .collectives import average, synchronize
+from .contract import require_shape
 from .data_bound import data_bound
 
 LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
@@ -42,8 +43,9 @@ class SVISteps:
         self.model, self.rows, self.generator, self.loss_of_pass = model, rows, generator, loss_of_pass
         self.batch_size, self.rate, self.decay = batch_size, rate, decay
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        if isinstance(model, torch.nn.Module):
-            model.train()  # dropout and batch normalization must be in training mode
+        if is_module(model):
+            # dropout and batch normalization must be in training mode
+            model.train()  # type: ignore[reportAttributeAccessIssue]
         for parameter in self.parameters:  # probabilities of 0 or 1, rates of 0: no gradient moves an infinite value
             parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
         self.optimizer = torch.optim.Adam([{"params": self.parameters}], lr=self.rate, fused=True)
@@ -74,6 +76,10 @@ class SVISteps:
             number, dot, name = key.partition(".")
             if dot:
                 moments[int(number)][name] = value
+        for at, own in moments.items():
+            for name in ("exp_avg", "exp_avg_sq"):  # Adam in C++ does not compare them with the parameter
+                require_shape(own[name], self.parameters[at], name)
+            require_shape(own["step"], torch.zeros(()), "step")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(moments), "param_groups": groups})
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")  # as pandas infers them
 COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
 
 
@@ -26,13 +27,13 @@ def as_tensor(
     """A table as a tensor (n, d) of finite numbers.
 
     Args:
-        x: (n, d) tensor, array, nested list or DataFrame. Of category columns the codes 0 .. levels - 1 are taken, in
+        x: (n, d) tensor, array, nested list or DataFrame. Category columns are read as codes 0 .. levels - 1, in
             the order of `.cat.categories`.
-        features: the expected number of columns, or None for any.
-        dtype: of the returned tensor.
+        features: The expected number of columns, or None for any.
+        dtype: The dtype of the returned tensor.
         numbers: (n,) row numbers for error messages; None: from 0.
-        finite: whether to raise for values that are not finite. False where they were checked before.
-        missing: whether NaN stands for a missing value, which is then no error.
+        finite: Whether to raise for values that are not finite. False where they were checked before.
+        missing: Whether NaN stands for a missing value, which is then no error.
         columns: (d,) column names for error messages; None: those of the DataFrame, if x is one.
 
     Returns:
@@ -40,7 +41,7 @@ def as_tensor(
 
     Raises:
         TypeError: x is not a table of real numbers.
-        ValueError: the shape is wrong, or a value is NaN or infinite (the error names its row and column).
+        ValueError: The shape is wrong, or a value is NaN or infinite (the error names its row and column).
     """
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
@@ -83,7 +84,7 @@ def _dataframe_values(x: pd.DataFrame, columns: list[str]) -> np.ndarray:
         if not (_is_real(kind) or is_category(kind)):
             raise TypeError(
                 f"column {name!r} holds {kind} values, expected real numbers: "
-                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
+                'drop the column or encode it as numbers; models that take categories read .astype("category")'
             )
     return _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -166,6 +167,11 @@ def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, number
 def is_category(kind: Any) -> bool:
     """Whether a pandas dtype is that of categories."""
     return isinstance(kind, pd.CategoricalDtype)
+
+
+def holds_dates(kind: Any) -> bool:
+    """Whether a pandas dtype is that of dates, times or periods."""
+    return pd.api.types.is_datetime64_any_dtype(kind) or kind.kind in "mM" or isinstance(kind, pd.PeriodDtype)
 
 
 def _coded(x: pd.DataFrame) -> pd.DataFrame:

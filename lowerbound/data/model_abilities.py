@@ -1,7 +1,8 @@
-"""What the reading of a table asks of a model: two optional abilities. `models/abilities.py` lists all of them."""
+"""Optional abilities of a model that the table readers use. `models/abilities.py` lists all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from .schema import Schema
@@ -20,7 +21,26 @@ class TakesMissingValues(Protocol):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether this very model takes them: a mixture does if its family does."""
+        """Whether this model takes them: a mixture does if its family does."""
+        ...
+
+
+@runtime_checkable
+class RefusesValues(Protocol):
+    """A model that refuses some values, such as negative counts, by an error that names the row in the whole table."""
+
+    def _require_supported(self, x: Any, columns: Any, numbers: Any = None) -> None:
+        """Raise ValueError for the first value that it does not support. numbers: of the rows in the table."""
+        ...
+
+
+@runtime_checkable
+class HasNumericColumns(Protocol):
+    """A model with columns that hold numbers: the codes of categories mean nothing there."""
+
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """Which columns these are."""
         ...
 
 
@@ -32,3 +52,19 @@ def takes_missing(model: Any) -> bool:
 def remembered_schema(model: Any) -> Schema | None:
     """The schema of the table that this model was fitted to, or None."""
     return model.schema if isinstance(model, RemembersTable) else None
+
+
+def refuse_categories(columns: Iterable[Any], are_categories: Iterable[bool], model: Any) -> None:
+    """Raise ValueError, naming the column, if categories stand in a column of numbers of this model.
+
+    columns: (d,) their names; are_categories: (d,) which of them hold categories.
+    """
+    if not isinstance(model, HasNumericColumns):
+        return
+    numeric = set(model.numeric_columns)
+    for j, (name, is_category) in enumerate(zip(columns, are_categories, strict=True)):
+        if is_category and j in numeric:
+            raise ValueError(
+                f"column {str(name)!r} holds categories, expected numbers: their codes are no measurements; drop the "
+                "column, or use mixed(x, components), which chooses by column"
+            )

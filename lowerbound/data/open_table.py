@@ -1,4 +1,4 @@
-"""Which kind of table something is: an object that a user passes, or a file."""
+"""Opening a table: the `Table` of an object that a user passes, or of a file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from .array_tables import ArrayTable, MemoryMappedTable, open_npy
 from .dataframe_table import DataFrameTable
-from .input_checks import as_tensor
-from .model_abilities import remembered_schema
+from .input_checks import as_tensor, is_category
+from .model_abilities import refuse_categories, remembered_schema
 from .parquet import ParquetTable
 from .table import Table
 from .torch_tables import DataLoaderTable, DatasetTable
@@ -33,7 +33,7 @@ def as_table(x: Any) -> Table:
     Raises:
         TypeError: x is an iterable-style dataset, or no table of numbers.
         ValueError: x has another shape than (n, d), or the file is of another kind.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: There is no such file.
 
     Example:
         >>> from lowerbound.data import as_table
@@ -79,11 +79,15 @@ def open_file(path: Path) -> Table:
 
 
 def conform(x: Any, model: Any) -> Any:
-    """A DataFrame with columns and categories in the order that `model` was fitted to; other tables as they are.
+    """The columns of x that `model` was fitted to, in its order and with its codes; a tensor holds these already.
 
-    A file is read into memory.
+    A file is read into memory. Raises ValueError if a column of categories stands where the model has numbers.
     """
     schema = remembered_schema(model)
     if isinstance(x, str | os.PathLike):
         x = as_table(x).read_all()
-    return schema.conform(x) if schema is not None and isinstance(x, pd.DataFrame) else x
+    if schema is not None and isinstance(x, pd.DataFrame | np.ndarray):
+        x = schema.conform(x)
+    if isinstance(x, pd.DataFrame):
+        refuse_categories(x.columns, map(is_category, x.dtypes), model)
+    return x

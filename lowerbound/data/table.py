@@ -1,4 +1,4 @@
-"""The interface behind which every kind of table is read."""
+"""The interface through which every kind of table is read."""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ class Table:
         """All rows in turn, at most `size` at a time: (number of the first row, rows)."""
         for start in range(0, len(self), size):
             yield start, self.read(slice(start, min(start + size, len(self))))
+
+    @property
+    def dtypes(self) -> list[Any] | None:
+        """The pandas type of each column, if the table has names."""
+        return None
 
     def conformed(self, schema: Schema) -> Table:
         """This table with columns and categories in the order of `schema`, if it has names."""

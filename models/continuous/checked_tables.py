@@ -23,9 +23,14 @@ class ChecksTables(Recorded):
     features: int
     schema: Schema | None = None
 
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused: none, if the model does not say."""
+        return ()
+
     def _learn_table(self, x: Any, weights: Any) -> Rows:
         """Open the table, check its columns and remember their names."""
-        rows = as_rows(x, weights)
+        rows = as_rows(x, weights, model=self)
         self._refuse_labels(rows.labels)
         self._require_columns(rows)
         self.schema = rows.schema or self.schema
@@ -34,10 +39,10 @@ class ChecksTables(Recorded):
     def checked(self, x: Any, labels: Any = None) -> Float[Tensor, "n d"]:
         """x as a tensor (n, d) in the precision and on the device of the model.
 
-        Call it first in an `objective` or `evidence` of your own.
+        Call it first in your own `objective` or `evidence`.
 
         Args:
-            x: rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
+            x: Rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
             labels: None: a continuous z has no labels.
 
         Raises:

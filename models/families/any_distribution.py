@@ -21,7 +21,7 @@ from .family import Family
 class AnyDistribution(Family):
     """k distributions of one class of Pyro: its parameters as those of a family.
 
-    A distribution of single numbers applies to each column separately. One of rows is `is_joint`. Unconstrained
+    A distribution of single numbers applies to each column separately. One of whole rows is `is_joint`. Unconstrained
     parameters come in blocks (k, b, q): b = d blocks, one for each column, or b = 1 if joint; q numbers in each.
     """
 
@@ -86,7 +86,8 @@ class AnyDistribution(Family):
         """Raise ValueError unless the parameters make a distribution of rows with so many columns."""
         distribution, names = self.distribution.__name__, ", ".join(self.names)
         try:
-            event = self.build({name: self.value(name) for name in self.names}, validate=True).event_shape
+            made = self.build({name: self.value(name) for name in self.names}, validate=True)
+            event, self.is_numeric = made.event_shape, not made.support.is_discrete
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(
                 f"a {distribution} cannot be made of parameters {names or '(none)'} and fixed "

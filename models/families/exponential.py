@@ -34,7 +34,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             with the mean of the data.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch
@@ -46,6 +46,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """
 
     expects = "numbers of at least 0"
+    is_numeric = True
     rate: Tensor
     rate_unconstrained: Tensor
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from .count_free_parameters import free_numbers
 from .hooks.description import Description, Profile
 from .hooks.start import Start
-from .renamed_hooks import accept_old_names
+from .renamed_hooks import HOOKS, adopt_abilities
 
 __all__ = ["Family", "Profile"]
 
@@ -20,7 +23,7 @@ class Family(Start, Description):
     line, by the abilities `TakesMissing`, `SideBySide`, `AllowsFrozen`, `HasExpectedLogProb` and `Conjugate`.
 
     Parameters are `PyroParam`s in float64 with the component on dim 0, except those named in `shared`, which all
-    components share. A family never sees a mixture: the weights of the components are not its business.
+    components share. The weights of the components belong to the mixture.
 
     Example:
         >>> import torch
@@ -45,9 +48,11 @@ class Family(Start, Description):
         0.25
     """
 
+    old_names: ClassVar[Mapping[str, str]] = HOOKS
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        accept_old_names(cls, Family)
+        adopt_abilities(cls, Family)
 
     def permute(self, order: Tensor) -> None:
         """Relabel the components in place: component j becomes the former component order[j]."""

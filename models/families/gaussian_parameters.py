@@ -29,6 +29,7 @@ class GaussianParameters(Family):
 
     location_parameter = "loc"
     also_set = ("covariance",)
+    is_numeric = True
     origin: Tensor
     unit: Tensor
     blurred: Tensor

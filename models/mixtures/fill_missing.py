@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data.open_table import conform
 from ...data.schema import Schema
 from ..module import on_the_cpu
+from ..random_state import fixed_seed
 from .imputed import Imputed
 from .row_checks import ChecksRows
 
@@ -37,7 +38,7 @@ class FillsMissing(ChecksRows):
             filled with the most likely one.
 
         Raises:
-            ValueError: the mean of a column does not exist under the family.
+            ValueError: The mean of a column does not exist under the family.
         """
         rows = self._checked_table(x)
         names = self.schema or Schema.plain(rows.shape[1])
@@ -54,7 +55,7 @@ class FillsMissing(ChecksRows):
         Args:
             x: (n, d) rows with NaN where a value is missing.
             draws: m, how many tables.
-            seed: the same seed gives the same draws. None draws from torch's own random state.
+            seed: The same seed gives the same draws. None draws from torch's own random state.
 
         Returns:
             (m, n, d).
@@ -63,9 +64,7 @@ class FillsMissing(ChecksRows):
         if not isinstance(draws, Integral) or draws < 1:
             raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
         incomplete = x.isnan().any(1)
-        with torch.random.fork_rng(enabled=seed is not None, devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with fixed_seed(seed):
             tables = x.repeat(int(draws), 1, 1)
             if incomplete.any():
                 z = dist.Categorical(logits=self._logits(x[incomplete], None)).sample((int(draws),))
@@ -78,8 +77,10 @@ def impute_rows(
 ) -> Imputed:
     """The missing values of rows by the components' conditional means, mixed by the responsibilities.
 
-    family: one with the ability `TakesMissing`; table: the same rows with names.
+    family: one with the ability `TakesMissing`, unless no value is missing; table: the same rows with names.
     """
+    if not x.isnan().any():
+        return Imputed(x, torch.zeros_like(x), table)
     values, uncertainty = torch.empty_like(x), torch.empty_like(x)
     for start in range(0, len(x), family.block_rows):
         rows = slice(start, start + family.block_rows)

@@ -37,6 +37,11 @@ class ChecksRows(Recorded):
         return self.family.takes_missing
 
     @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused."""
+        return self._row_family.numeric_columns
+
+    @property
     def _row_family(self) -> Family:
         """The family that says which values a row may have. Its parameters do not matter."""
         return self.family
@@ -62,10 +67,10 @@ class ChecksRows(Recorded):
 
         columns: names for the message; numbers: the row numbers of x in the table.
         """
-        refused = self._row_family.unsupported(x)
-        if refused is not None and refused.any():
+        unsupported = self._row_family.unsupported(x)
+        if unsupported is not None and unsupported.any():
             raise ValueError(
-                f"{describe_first_value(refused, x, columns, numbers)}, expected {self._row_family.expects}"
+                f"{describe_first_value(unsupported, x, columns, numbers)}, expected {self._row_family.expects}"
             )
 
     def _checked_labels(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
@@ -119,7 +124,7 @@ class ChecksRows(Recorded):
 
     def _rows_to_fit(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
         """The table of a fit, checked, and its moments. The names of its columns and categories are remembered."""
-        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
+        rows = as_rows(x, weights, model=self)
         k, d = self._row_family.components, self._row_family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")

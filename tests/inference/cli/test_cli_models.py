@@ -14,8 +14,7 @@ from lowerbound.data.read_file import read
 from lowerbound.inference import EM, fit, load
 from lowerbound.inference.cli import models_by_name
 from lowerbound.inference.cli.column_kinds import category_counts
-from lowerbound.inference.cli.models_for_columns import mixed_mixture
-from lowerbound.models import PPCA, Rows
+from lowerbound.models import PPCA, Rows, mixed
 
 # models of every kind
 
@@ -119,11 +118,11 @@ def test_a_pmf_and_a_density_are_not_ranked(run):
 
 def test_mixed_chooses_by_the_column(run):
     rows = Rows(read_as(mixed_table()))
-    model = mixed_mixture(rows, 2, "diag", None)
+    model = mixed(rows, 2, "diag")
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
     assert kinds == {"Categorical": (0,), "Gaussian": (1, 4), "Poisson": (2,), "Bernoulli": (3,)}
     assert rows.levels[0] == ["east", "north", "west"] and model.family.parts[0].levels == (3,)
-    assert type(mixed_mixture(Rows(mixed_table()[["visits"]]), 2, "full", None).family).__name__ == "Poisson"
+    assert type(mixed(mixed_table()[["visits"]]).family).__name__ == "Poisson"
 
 
 def read_as(table):
@@ -141,18 +140,18 @@ def test_levels_are_those_of_the_data():
     ("name", "words"),
     [
         ("names.csv", ["column 'a' holds 60 different words in 60 rows", "correct the values that are not numbers"]),
-        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed treats it as counts"]),
+        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed accepts such numbers"]),
     ],
 )
 def test_columns_that_hold_no_categories_are_refused(run, name, words):
     pd.DataFrame({"a": [f"n{i}" for i in range(60)]}).to_csv("names.csv", index=False)
-    pd.DataFrame({"a": [0, 5000]}).to_csv("large.csv", index=False)
+    pd.DataFrame({"a": range(5001)}).to_csv("large.csv", index=False)
     assert refused(run("compare", name, "--model", "categorical", *QUICK), *words)
 
 
 def test_what_is_neither_numbers_nor_words_is_refused(run):
     pd.DataFrame({"a": pd.date_range("2020", periods=3), "b": [1, 2, 3]}).to_parquet("dates.parquet")
-    assert refused(run("fit", "dates.parquet", "--quiet"), "column 'a'", "timestamp", "expected numbers or words")
+    assert refused(run("fit", "dates.parquet", "--quiet"), "column 'a'", "datetime64", "expected real numbers")
 
 
 def test_a_table_of_categories_names_the_models_for_it(run, tmp_path):
