@@ -190,8 +190,9 @@ def counted(number: int, noun: str) -> str:
 
 def describe_column(column: int, columns: Any = None) -> str:
     """A column in words: column 1 ('waiting'). columns: (d,) names, or None."""
-    named = columns is not None and columns[column] != f"column {column}"
-    return f"column {column}" + (f" ({str(columns[column])!r})" if named else "")
+    name = f"column {column}"
+    given = name if columns is None else str(columns[column])
+    return name if given == name else f"{name} ({given!r})"
 
 
 def is_category(kind: Any) -> bool:
