@@ -140,6 +140,8 @@ class Recorded(PyroModule):
             Mixture(Gaussian(2, 1, 'full', None, 0.0), None).freeze('weights')
         """
         parameters = self._parameters_named(names)
+        if not names:
+            parameters = {path: own for path, own in parameters.items() if path not in self.constants}
         if stuck := sorted(parameters.keys() & set(self.constants)):
             raise ValueError(f"the {stuck[0]} of {type(self).__name__} never change, expected other names")
         for parameter in parameters.values():
@@ -204,7 +206,9 @@ class Recorded(PyroModule):
     def _parameters_named(self, names: Iterable[str]) -> dict[str, torch.nn.Parameter]:
         """The parameters with these paths or short forms, or in modules with these names; without names all."""
         own, found = self._parameters_by_path(), {}
-        for name in names or [""]:
+        if not names:
+            return own
+        for name in names:
             inside = [path for path in own if f"{path}.".startswith(f"{name}.")]
             matches = inside or [path for path in own if _is_short_for(str(name), path)]
             if not inside and len(matches) != 1:

@@ -61,7 +61,7 @@ def as_table(x: Any) -> Table:
     if isinstance(x, np.memmap):
         return MemoryMappedTable(x)
     if isinstance(x, Tensor | np.ndarray):
-        return ArrayTable(x)
+        return ArrayTable(x.detach() if isinstance(x, Tensor) else x)
     if (array := np.asarray(x)).ndim != 2:
         as_tensor(x)  # raises, with a sentence about what x is
     return ArrayTable(array)

@@ -15,6 +15,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ...data.traced_rows import any_missing
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.normal_inverse_wishart import NormalInverseWishart
@@ -155,7 +156,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = ObservedValues(family, z) if x.isnan().any() else family.component(z)
+            component: Any = ObservedValues(family, z) if any_missing(x) else family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -211,7 +212,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         return super().bound(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The part of each row in the bound, in nats, differentiable in the parameters of q.
+        """The part of each row in the bound, in nats, differentiable in the parameters of q and in x.
 
         log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) of the conjugate q; of others E_q[log p(x | theta)], a
         mean over draws. Arguments as in `bound`.

@@ -225,7 +225,7 @@ class ContinuousLatent(ChecksTables):
             return self.objective(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters.
+        """The same numbers as `bound`, differentiable in the parameters and, with the noise of the draws held, in x.
 
         E_q[log p(x | z)] is a mean over draws of z: 16 draws for up to 16 columns, fewer for more columns, 1 for 129
         and more. The KL is in closed form where q is Gaussian. A Gaussian q gets the same draws for the same row each

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ...data.chunked_methods import by_chunks
+from ...data.traced_rows import any_missing
 from ..contract import Collapse
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
@@ -107,7 +108,7 @@ class Mixture(FitsByEM):
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = ObservedValues(self.family, z) if x.isnan().any() else self.family.component(z)
+            component: Any = ObservedValues(self.family, z) if any_missing(x) else self.family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -115,8 +116,8 @@ class Mixture(FitsByEM):
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ p(z | x), detached.
 
-        log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient is that of log p(x). For
-        `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
+        log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient, in the parameters and in x,
+        is that of log p(x). For `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         with torch.no_grad():
@@ -157,7 +158,7 @@ class Mixture(FitsByEM):
             return self.objective(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters."""
+        """The same numbers as `bound`, differentiable in the parameters and in x."""
         x = self._checked_table(x)
         return torch.logsumexp(self._log_joint(x, self._checked_labels(labels, len(x))), -1)
 

@@ -15,6 +15,7 @@ from ...data.moments import Moments
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
 from ...data.schema import Schema
+from ...data.traced_rows import plain_rows
 from ..contract import Statistics
 from ..families.family import Family
 from ..module import Recorded, device_of
@@ -62,6 +63,7 @@ class ChecksRows(Recorded):
 
         columns: names for the message; numbers: the row numbers of x in the table.
         """
+        x = plain_rows(x)
         refused = self._row_family.unsupported(x)
         if refused is not None and refused.any():
             raise ValueError(
