@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ...data.rows import as_rows
 from ...models import Collapse, LatentModel, Rows
 from ...models.abilities import takes_missing
+from ...models.random_state import random_state_kept
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit
@@ -90,7 +90,7 @@ def select(
     scores: dict[str, dict[str, Any]] = {}
     held_out: dict[str, np.ndarray] = {}
     measures: dict[str, list[str]] = {}
-    with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
+    with random_state_kept(), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
             try:

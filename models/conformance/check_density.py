@@ -10,6 +10,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from ..families.family import Family
+from ..random_state import fixed_seed
 from .nearly_equal import difference, same
 
 
@@ -85,8 +86,7 @@ def check_components(name: str, family: Family, x: Tensor, r: Tensor) -> None:
     free, size = family.free_parameters(), sum(p.numel() for p in family.parameters())
     if not 0 <= free <= size:
         raise ValueError(f"{name}: free_parameters() is {free}, expected at most {size}, all there are")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with fixed_seed(0):
         drawn = family.component(torch.arange(100) % k).sample().to(torch.float64)
     outside = family.outside(drawn)
     if drawn.shape != (100, x.shape[1]) or (outside is not None and outside.any()):

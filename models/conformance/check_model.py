@@ -59,8 +59,7 @@ def check_model(model: Any, x: Any, seed: int = 0) -> None:
         wanted = [method for method in dir(LatentModel) if not method.startswith("_")]
         lacks = ", ".join(method for method in wanted if method not in dir(model))
         raise TypeError(f"{name} lacks {lacks}, expected the methods of LatentModel: write them")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with fixed_seed(seed):
         model = copy.deepcopy(model)
         if isinstance(model, torch.nn.Module):
             model.eval()

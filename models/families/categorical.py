@@ -87,10 +87,9 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(x): for each level of each column in turn, 1 if x has this level, else 0."""
         hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype, device=x.device)  # (n, d, L)
-        missing = x.isnan()
-        indicators = (
-            hot.to(x.dtype).masked_fill(missing.unsqueeze(-1), torch.nan) if any_missing(x) else hot.to(x.dtype)
-        )
+        indicators = hot.to(x.dtype)
+        if any_missing(x):
+            indicators = indicators.masked_fill(x.isnan().unsqueeze(-1), torch.nan)
         return indicators[:, self.mask]
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data.open_table import conform
 from ...data.schema import Schema
 from ..module import on_the_cpu
+from ..random_state import fixed_seed
 from .imputed import Imputed
 from .row_checks import ChecksRows
 
@@ -63,9 +64,7 @@ class FillsMissing(ChecksRows):
         if not isinstance(draws, Integral) or draws < 1:
             raise ValueError(f"draws is {draws!r}, expected a whole number of at least 1")
         incomplete = x.isnan().any(1)
-        with torch.random.fork_rng(enabled=seed is not None, devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with fixed_seed(seed):
             tables = x.repeat(int(draws), 1, 1)
             if incomplete.any():
                 z = dist.Categorical(logits=self._logits(x[incomplete], None)).sample((int(draws),))

@@ -25,6 +25,7 @@ from ..families.missing_values import log_prob_of_rows
 from ..families.observed_values import ObservedValues
 from ..module import device_of, on_the_cpu
 from ..param_store import local_params
+from ..random_state import fixed_seed
 from .component_table import component_table
 from .e_step import label_log_mask
 from .mixture_em import FitsByEM
@@ -192,9 +193,7 @@ class Mixture(FitsByEM):
         if not isinstance(n, Integral) or n < 1:
             raise ValueError(f"n is {n!r}, expected a whole number of rows of at least 1")
         self._require_parameters()
-        with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None, devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with torch.no_grad(), fixed_seed(seed):
             z = dist.Categorical(self.weights).sample((int(n),))
             x = self.family.component(z).sample().to(torch.float64)
         return (x, z) if labels else x

@@ -1,4 +1,4 @@
-"""Gradients in the rows: a mixture as the head of a network. Oracles: differences of scipy's densities, closed forms."""
+"""Gradients in the rows, for a mixture as the head of a network. Oracles: scipy's densities, closed forms."""
 
 import numpy as np
 import pytest
