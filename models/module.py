@@ -13,6 +13,8 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
+from .readable_value import readable
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
 
@@ -227,7 +229,10 @@ class Recorded(PyroModule):
     def __getattr__(self, name: str) -> Any:
         # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
-        return super().__getattr__(name) if own is None else own
+        if own is not None:
+            return own
+        value = super().__getattr__(name)
+        return readable(value) if name in vars(self).get("_pyro_params", {}) else value
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:

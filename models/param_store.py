@@ -7,6 +7,7 @@ the store afterwards, also after an error. The values are only in the module's o
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import pyro
 from pyro.nn.module import pyro_method
+from pyro.ops.jit import CompiledFunction
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -50,12 +52,25 @@ def empty_param_store() -> Iterator[None]:
             store.update(outside)
 
 
+def _refuse_jit() -> None:
+    """Raise TypeError if one of Pyro's JIT compilers runs this program. It looks up parameters by name in the store."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is CompiledFunction.__call__.__code__:
+            raise TypeError(
+                "a Jit*_ELBO of Pyro looks up parameters in Pyro's global store, where models of lowerbound keep none, "
+                "expected an estimator without Jit, such as Trace_ELBO or TraceEnum_ELBO"
+            )
+        frame = frame.f_back
+
+
 def local_params(method: Method) -> Method:
     """Decorator of a Pyro model or guide method: the global parameter store stays as it is."""
     inner = pyro_method(method)
 
     @wraps(method)
     def isolated(*args, **kwargs):
+        _refuse_jit()
         with empty_param_store():
             return inner(*args, **kwargs)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data.rows import as_rows
 from ...models import LatentModel, Rows
 from ..engines.data_bound import EVALUATION_ROWS
+from ..engines.gradient_mode import gradients_enabled
 from ..fitting.fit_result import Fit
 from .estimate_table import Of, estimate_table, require_estimates, require_level
 from .named_parameters import NamedParameter, count_coordinates, identified_directions, parameters_of, values_of
@@ -77,6 +78,7 @@ class StandardErrors:
     __repr__ = __str__
 
 
+@gradients_enabled()
 def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, of: Of = None) -> StandardErrors:
     """sqrt(diag(J I^-1 J')): I is the observed information, J the Jacobian of the parameters.
 

@@ -16,6 +16,7 @@ from ...models.random_state import gpus, random_state_kept
 from ..engines.collectives import on_all_processes
 from ..engines.contract import Engine, batch_size_of
 from ..engines.data_bound import gradient_norm
+from ..engines.gradient_mode import gradients_enabled
 from ..engines.processes import is_first
 from .checkpoint import Checkpoint
 from .checkpoint_identity import describe_run
@@ -30,6 +31,7 @@ SAME_OPTIMUM = 1e-4  # nats per row: two runs whose bounds differ by less have f
 
 
 @on_all_processes
+@gradients_enabled()
 def fit(
     model: Model,
     x: Any,

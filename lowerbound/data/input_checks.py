@@ -51,6 +51,8 @@ def as_tensor(
     tensor = x if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
     if not torch.is_grad_enabled():
         tensor = tensor.detach()
+    elif tensor.is_inference():
+        tensor = tensor.clone()  # made under torch.inference_mode(), which gradients of parameters do not take
     if tensor.is_complex():
         raise TypeError(COMPLEX)
     if tensor.ndim != 2 and tensor.numel():

@@ -169,7 +169,7 @@ class ContinuousLatent(ChecksTables):
         """
         x, scale = self._pair_arguments(x, weights, labels, rows)
         prior = dist.Normal(x.new_zeros(self.latent), x.new_ones(self.latent)).to_event(1)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             z = pyro.sample("z", prior)
             pyro.sample("x", self.decode(z), obs=x)  # type: ignore[arg-type]
         return z
@@ -178,7 +178,7 @@ class ContinuousLatent(ChecksTables):
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ encode(x). Arguments and result as in `model`."""
         x, scale = self._pair_arguments(x, weights, labels, rows)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             return pyro.sample("z", self.encode(x))  # type: ignore[arg-type]
 
     # what the pair implies

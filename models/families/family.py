@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..precision import KeepsFloat64
 from .count_free_parameters import free_numbers
 from .hooks.description import Description, Profile
 from .hooks.start import Start
@@ -12,15 +13,16 @@ from .renamed_hooks import accept_old_names
 __all__ = ["Family", "Profile"]
 
 
-class Family(Start, Description):
+class Family(KeepsFloat64, Start, Description):
     """p(x | z = k, theta[k]) for k = 0 .. K - 1: its density, its sufficient statistics, its M-step.
 
     A new family writes three methods: `component`, `statistics` and `match`. Everything else has a default. The hooks
     are grouped: `Density`, `EStep`, `MStep`, `Start`, `Description`. What a family can do beyond them is on its class
     line, by the abilities `TakesMissing`, `SideBySide`, `AllowsFrozen`, `HasExpectedLogProb` and `Conjugate`.
 
-    Parameters are `PyroParam`s in float64 with the component on dim 0, except those named in `shared`, which all
-    components share. A family never sees a mixture: the weights of the components are not its business.
+    Parameters are `PyroParam`s in float64, which `.float()` leaves as they are, with the component on dim 0, except
+    those named in `shared`, which all components share. A family never sees a mixture: the weights of the components
+    are not its business.
 
     Example:
         >>> import torch

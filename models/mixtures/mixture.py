@@ -35,7 +35,8 @@ class Mixture(FitsByEM):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
     Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any loop of Pyro's. Its parameters are `weights` (k,), on the
-    simplex, and those of `family`, such as `family.loc`.
+    simplex, and those of `family`, such as `family.loc`. They stay float64 under `.float()` and `.to(dtype)`; rows may
+    come in any precision.
 
     Args:
         family: a `Family` of k components, such as `Gaussian(3, 2)`.
@@ -104,7 +105,7 @@ class Mixture(FitsByEM):
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         pyro.factor("prior", self.global_term())
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=self.weights.log()), infer={"enumerate": "parallel"})
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
@@ -123,7 +124,7 @@ class Mixture(FitsByEM):
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         with torch.no_grad():
             logits = self._logits(x, labels)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
 
     # what the pair implies, in closed form
@@ -146,10 +147,20 @@ class Mixture(FitsByEM):
         x = self._checked_table(x)
         return self._logits(x, self._checked_labels(labels, len(x)))
 
-    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"]:
-        """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known. Arguments as in
-        `posterior`."""
-        return self.posterior(x, labels).logits.argmax(-1)
+    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"] | pd.Series:
+        """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known.
+
+        Args:
+            x: (n, d) rows, as `fit` takes them.
+            labels: (n,) known components, -1 where unknown, or None.
+
+        Returns:
+            Whole numbers: a tensor; of a DataFrame a Series with its index, as in `x.groupby(model.predict(x))`.
+        """
+        components = self.posterior(x, labels).logits.argmax(-1)
+        if isinstance(x, pd.DataFrame):
+            return pd.Series(components.cpu().numpy(), x.index, name="component")
+        return components
 
     @by_chunks
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:

@@ -19,11 +19,12 @@ from ...data.traced_rows import plain_rows
 from ..contract import Statistics
 from ..families.family import Family
 from ..module import Recorded, device_of
+from ..precision import KeepsFloat64
 
 Made = TypeVar("Made", bound=Statistics)
 
 
-class ChecksRows(Recorded):
+class ChecksRows(KeepsFloat64, Recorded):
     """A mixture that checks x, weights and labels, and moves them to its device.
 
     Once it is fitted to a table with names, it matches the columns of a DataFrame by name.
