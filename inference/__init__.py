@@ -4,9 +4,9 @@ Five folders, each of which imports only from those after it, and from `lowerbou
 
 - `cli`: the command line.
 - `report`: tables, pages and figures of a result.
-- `criticism`: what judges fits: `compare`, `select`, gaps, evidence, standard errors, relabelling between fits, ArviZ.
+- `criticism`: how good fits are: `compare`, `select`, gaps, evidence, standard errors, relabelling between fits, ArviZ.
 - `fitting`: `fit` and its result, restarts, checkpoints, saved files.
-- `engines`: EM, online EM, SVI, NUTS, and the contract for an engine of your own.
+- `engines`: EM, online EM, SVI, NUTS, and the contract for your own engine.
 
 This file exports the public names. The few calls from a lower folder to a higher one are listed in `upward.py`.
 """

@@ -1,9 +1,11 @@
-"""What is believed about the data: latent variable models, each a Pyro model/guide pair.
+"""Latent variable models of the data, each a Pyro model/guide pair.
 
-`contract` is what the author of a new model reads. Mixtures stand in `mixtures`, what their components can be in
-`families`, models with a vector z in `continuous`, priors and posteriors of parameters in `bayesian`. A model of a new
-kind gets a folder of its own: dependent rows, such as hidden Markov models, in `sequences`, any Pyro program in
-`programs`. It offers `LatentModel`, and passes `check_model`. Models import `lowerbound.data`, never an engine.
+The author of a new model reads `contract`. `mixtures` has the mixtures, `families` the distributions of their
+components, `continuous` the models with a vector z, and `bayesian` the priors and posteriors of parameters. A new kind
+of model, such as a hidden Markov model, gets its own folder here. It offers `LatentModel` and passes `check_model`.
+
+Models import `lowerbound.data` and never an engine. Which folder may import which is listed in pyproject.toml, under
+`[tool.importlinter]`.
 """
 
 from ..data.binarized import Binarized

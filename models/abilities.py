@@ -1,7 +1,7 @@
 """What a model may offer beyond its contract, each ability one short protocol.
 
-Engines, `compare`, plots and commands ask for an ability by `isinstance(model, Ability)`, never by `hasattr`: a model
-of a user's own has it by writing the methods listed here. `LatentModel` and `SupportsEM` are in `contract`.
+Engines, `compare`, plots and commands ask for an ability by `isinstance(model, Ability)`, never by `hasattr`: a user's
+model has an ability if it has the methods listed here. `LatentModel` and `SupportsEM` are in `contract`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Distribution
 
-# What the reading of tables asks of a model stands below, in `data`, and is listed here with the other abilities.
+# Abilities that the table readers use are defined below, in `data`, and listed here with the others.
 from ..data.model_abilities import RemembersTable as RemembersTable
 from ..data.model_abilities import TakesMissingValues as TakesMissingValues
 from ..data.model_abilities import takes_missing as takes_missing
@@ -37,10 +37,10 @@ class Imputes(TakesMissingValues, Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A model that compiles or loads something before its first E-step, which is not the time of a fit."""
+    """A model that compiles or loads something before its first E-step, so that this time is not counted as fitting."""
 
     def prepare(self) -> None:
-        """Do it now."""
+        """Compile or load what the first E-step needs."""
         ...
 
 
@@ -50,7 +50,7 @@ class HasExpectedLogJoint(Protocol):
 
     @property
     def has_expected_log_joint(self) -> bool:
-        """Whether this very model has it: a mixture does if its family writes `expected_log_prob`."""
+        """Whether this model has it: a mixture does if its family writes `expected_log_prob`."""
         ...
 
     def expected_log_joint(self, statistics: Statistics) -> Float[Tensor, ""]:
@@ -81,7 +81,7 @@ class HasFamily(Protocol):
 
 @runtime_checkable
 class Summarizes(Protocol):
-    """A model that says in one table what its components are."""
+    """A model with a table of its components."""
 
     def summary(
         self, columns: Sequence[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
@@ -142,9 +142,22 @@ class HasLearningRate(Protocol):
 
 @runtime_checkable
 class HasConstants(Protocol):
-    """A model with parameters that are frozen by what it is, such as the equal weights of k-means."""
+    """A model with parameters that are frozen by definition, such as the equal weights of k-means."""
 
     constants: tuple[str, ...]
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """A model whose state can be stored and put back, as that of every `torch.nn.Module`: for checkpoints and files."""
+
+    def state_dict(self) -> Any:
+        """All that the model depends on, as tensors by name."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Put a state back."""
+        ...
 
 
 def is_module(model: Any) -> bool:

@@ -5,7 +5,7 @@ protocol, and `check_model(model, x)` tries it on rows.
 
 | write | it gives back | it is used by |
 | --- | --- | --- |
-| `model`, `guide` | a Pyro program for p(x, z), and one for q(z given x) | `SVI`, and any loop of Pyro's |
+| `model`, `guide` | a Pyro program for p(x, z), and one for q(z given x) | `SVI`, and any training loop of Pyro |
 | `posterior(x)` | q(z given x) as a distribution, batch shape (n,) | `elbo_gap`, `align`, pictures |
 | `bound(x)`, `objective(x)` | nats per row, (n,), without and with a gradient | every engine, `compare`, `select` |
 | `evidence(x)` | log p(x) of each row, or None without a closed form | `compare`, `evidence` |
@@ -41,9 +41,9 @@ class Collapse(ArithmeticError):
     As a rule a component has shrunk onto a few rows.
 
     Args:
-        message: what happened.
-        component: the component that collapsed, from 0; None if it is not one of them.
-        cure: what to do about it.
+        message: What happened.
+        component: The component that collapsed, from 0; None if it is not one of them.
+        cure: What to do about it.
 
     Example:
         >>> from lowerbound.models import Collapse
@@ -101,6 +101,12 @@ class Statistics:
         )
 
 
+def lacking(model: Any, contract: type) -> list[str]:
+    """The names of the members of a contract, such as `LatentModel`, that a model lacks."""
+    own = dir(model)
+    return [name for name in dir(contract) if not name.startswith("_") and name not in own]
+
+
 @runtime_checkable
 class LatentModel(Protocol):
     """A Pyro model/guide pair whose guide is the E-step: all that SVI, `compare` and the report need.
@@ -121,7 +127,7 @@ class LatentModel(Protocol):
             x: (n, d) rows.
             weights: (n,) row weights, or None for ones.
             labels: (n,) known components, or None.
-            rows: how many rows x stands for, by default n. Local sites are scaled by weights * rows / n; the prior
+            rows: How many rows x stands for, by default n. Local sites are scaled by weights * rows / n; the prior
                 enters once, outside the plate. The bound of a minibatch is then unbiased for that of all rows.
         """
         ...
@@ -190,8 +196,8 @@ class SupportsEM(LatentModel, Protocol):
         """M-step: the parameters that maximize the expected complete log-likelihood plus the log prior.
 
         Args:
-            statistics: the sum of what `expect` returns over all rows.
-            length: the fraction of its step that a `generalized` model takes; 1 for all others.
+            statistics: The sum of what `expect` returns over all rows.
+            length: The fraction of its step that a `generalized` model takes; 1 for all others.
         """
         ...
 
@@ -247,7 +253,7 @@ class SupportsPosterior(LatentModel, Protocol):
     def log_labellings(self, labels: Any = None) -> float:
         """The logarithm of the number of relabellings of q that are as good and do not overlap.
 
-        A bound of log p(all rows) gains this much from the mixture of them all. labels: known components of the rows,
+        The bound of the mixture over all labellings is higher by this number. labels: known components of the rows,
         (n,), -1 where unknown. 0 where labels have a meaning.
         """
         ...

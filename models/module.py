@@ -13,6 +13,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
+from .old_names import HasOldNames
 from .readable_value import readable
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -60,7 +61,7 @@ def on_the_cpu(method: Method) -> Method:
     return run_on_the_cpu  # type: ignore[return-value]
 
 
-class Recorded(PyroModule):
+class Recorded(HasOldNames, PyroModule):
     """A Pyro module that remembers its constructor's arguments, which parameters were set, and which are frozen.
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
@@ -90,10 +91,8 @@ class Recorded(PyroModule):
     def __repr__(self) -> str:
         positional, named = self.arguments
         given = [value for value in (*positional, *named.values()) if isinstance(value, torch.nn.Module)]
-        elsewhere = {
-            *self.constants,
-            *(id(p) for module in given for p in module.parameters()),
-        }  # not listed: frozen by definition, or in an argument whose own repr lists them
+        # not listed: frozen by definition, or in an argument whose own repr lists them
+        elsewhere = {*self.constants, *(id(p) for module in given for p in module.parameters())}
         frozen = [
             n for n, p in self._parameters_by_path().items() if not p.requires_grad and not {n, id(p)} & elsewhere
         ]
@@ -105,14 +104,14 @@ class Recorded(PyroModule):
         Set their values before a fit. Freezing sets torch's `requires_grad` of the unconstrained tensor to False.
 
         Args:
-            names: paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
+            names: Paths such as "weights" or "family.loc", or a short form that is unique, such as "loc". The name of a
                 module inside, such as "decoder", stands for all its parameters. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several.
+            ValueError: A name is that of no parameter, or of several.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -128,13 +127,13 @@ class Recorded(PyroModule):
         """Undo `freeze`: let parameters change again.
 
         Args:
-            names: as in `freeze`. No names stand for all parameters.
+            names: As in `freeze`. No names stand for all parameters.
 
         Returns:
             The module itself.
 
         Raises:
-            ValueError: a name is that of no parameter, or of several, or of one that the model never changes.
+            ValueError: A name is that of no parameter, or of several, or of one that the model never changes.
 
         Example:
             >>> from lowerbound.models import GaussianMixture
@@ -184,7 +183,7 @@ class Recorded(PyroModule):
         The view is for evaluation, not for training: it shares everything else with this module.
 
         Args:
-            values: tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
+            values: Tensors by path, such as {"loc": ...} or {"parts.0.rate": ...}, or unconstrained ones, such as
                 {"rate_unconstrained": ...}.
         """
         return _view(self, values, "")
@@ -228,6 +227,7 @@ class Recorded(PyroModule):
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
         # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
+        # vars: before __init__ of torch's Module there is no such dict
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
         if own is not None:
             return own
@@ -236,6 +236,7 @@ class Recorded(PyroModule):
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:
+        # vars: before __init__ of PyroModule there is no such dict
         if name in vars(self).get("_pyro_params", {}) and not isinstance(value, PyroParam):
             old = self.value(name)
             # arrays and lists become tensors: PyroModule would otherwise replace the parameter by them

@@ -21,9 +21,9 @@ class Located(constraints.Constraint):
     """Any real numbers, measured from a buffer of the module in another.
 
     Args:
-        family: the module that has the parameter and the buffers.
-        origin: the name of the buffer from which the parameter is measured.
-        unit: the name of the buffer in which it is measured.
+        family: The module that has the parameter and the buffers.
+        origin: The name of the buffer from which the parameter is measured.
+        unit: The name of the buffer in which it is measured.
     """
 
     event_dim = 1

@@ -68,8 +68,8 @@ settings.load_profile("house")
 
 def pytest_configure(config):
     os.environ.setdefault("LOWERBOUND_TEST_SEED", str(random.SystemRandom().randrange(10**6)))  # workers inherit it
-    # Pyro's distributions derive from typing.Callable, which beartype deplores wherever one is annotated
     config.addinivalue_line("markers", "drawn(n): of the cases of a test that are marked so, n run")
+    # Pyro's distributions derive from typing.Callable, which beartype deplores wherever one is annotated
     config.addinivalue_line("filterwarnings", "ignore::beartype.roar.BeartypeDecorHintPep585DeprecationWarning")
     if not hasattr(config, "workerinput"):
         # once before the processes begin: ArviZ trips over another one that is also imported first on a day, and what

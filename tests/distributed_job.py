@@ -59,16 +59,18 @@ def fits():
     far.loc = [[0.0, 0.0], [8.0, 10.0], [1e6, 1e6]]  # the last one is empty, and takes the row furthest from its own
     codes = {"weights": WEIGHTS, "labels": np.minimum(LABELS, 1)}
     return {
-        "full, restarts in one tensor": lambda: fit(GaussianMixture(3, 2), X, EM(), restarts=3),
-        "in turn": lambda: fit(GaussianMixture(3, 2), X, EM(), restarts=2, validation=X[:100] + 0.1, patience=5),
-        "tied, weights, gaps": lambda: fit(GaussianMixture(3, 2, "tied"), GAPS, EM(), weights=WEIGHTS),
-        "weak prior": lambda: fit(GaussianMixture(3, 2, prior="weak"), X, EM(), labels=LABELS),
+        "full, restarts in one tensor": lambda: fit(GaussianMixture(3, 2), X, EM(tol=1e-6), restarts=3),
+        "in turn": lambda: fit(
+            GaussianMixture(3, 2), X, EM(), restarts=2, validation=X[:100] + 0.1, patience=5, max_passes=20
+        ),
+        "tied, weights, gaps": lambda: fit(GaussianMixture(3, 2, "tied"), GAPS, EM(), weights=WEIGHTS, max_passes=20),
+        "weak prior": lambda: fit(GaussianMixture(3, 2, prior="weak"), X, EM(), labels=LABELS, max_passes=20),
         # not to the end, where the length of a leap is a ratio of roundings
-        "squarem": lambda: fit(GaussianMixture(2, 2), X, EM(accelerate="squarem"), max_passes=30),
+        "squarem": lambda: fit(GaussianMixture(2, 2), X, EM(accelerate="squarem"), max_passes=20),
         "kmeans": lambda: fit(KMeans(3, 2), X, EM(), restarts=2, weights=WEIGHTS),
         "kmeans, empty cluster": lambda: fit(far, X, EM()),
-        "codes, merged": lambda: fit(CategoricalMixture(2, [2, 3]), CODES, EM(), max_passes=40, **codes),
-        "variational Bayes": lambda: fit(BayesianMixture(Gaussian(3, 2)), GAPS, EM(), max_passes=60),
+        "codes, merged": lambda: fit(CategoricalMixture(2, [2, 3]), CODES, EM(), max_passes=20, **codes),
+        "variational Bayes": lambda: fit(BayesianMixture(Gaussian(3, 2)), GAPS, EM(), max_passes=20),
         "student": lambda: fit(StudentTMixture(2, 2), TAILS, EM(), max_passes=20),
         "steps uphill": lambda: fit(Mixture(FamilyOf(Weibull, 2, 1)), np.exp(X[:, :1] / 5), EM(), max_passes=8),
         "ppca": lambda: fit(PPCA(2, 1), X, EM(), max_passes=30),
@@ -89,7 +91,7 @@ def local():
 
     part = slice(None) if processes() == 1 else slice(0, 70) if rank() == 0 else slice(70, None)
     own = Local(GAPS[part], WEIGHTS[part], LABELS[part])
-    return fit(GaussianMixture(3, 2, "diag"), own, EM(), max_passes=30)
+    return fit(GaussianMixture(3, 2, "diag"), own, EM(), max_passes=15)
 
 
 class Normed(nn.Module):
@@ -118,10 +120,10 @@ def noisy():
         return VAE(Normed(), BernoulliDecoder(2, 6), 2)
 
     made = {
-        "svi": lambda: fit(GaussianMixture(3, 2), X, SVI(batch_size=30), max_passes=60),
-        "online EM": lambda: fit(GaussianMixture(3, 2), X, OnlineEM(batch_size=30), max_passes=30),
+        "svi": lambda: fit(GaussianMixture(3, 2), X, SVI(batch_size=30), max_passes=25),
+        "online EM": lambda: fit(GaussianMixture(3, 2), X, OnlineEM(batch_size=30), max_passes=15),
         "vae": lambda: fit(VAE(MLPEncoder(6, 2), BernoulliDecoder(2, 6), 2), PICTURES, vae, max_passes=30),
-        "running means": lambda: fit(begun_elsewhere(), PICTURES, vae, max_passes=20),
+        "running means": lambda: fit(begun_elsewhere(), PICTURES, vae, max_passes=12),
     }
     return made
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import runpy
 import warnings
@@ -257,7 +258,7 @@ def test_every_tutorial_is_tested():
     assert sorted(path.stem for path in TUTORIALS.glob("*.ipynb")) == sorted(NUMBERS)
 
 
-@pytest.mark.drawn(1)  # a tutorial takes from ten seconds to two minutes
+@pytest.mark.drawn(int(os.environ.get("TUTORIALS", "0")))  # a tutorial takes from ten seconds to two minutes
 @pytest.mark.parametrize("name", NUMBERS)
 def test_tutorial_runs_and_gets_its_numbers(name):
     expressions = NUMBERS[name]

@@ -36,7 +36,7 @@ def with_categories(table: Any) -> Any:
 
 
 def category_counts(rows: Rows) -> list[int]:
-    """The number of categories of each column: of a column of words its levels, of codes the largest code plus 1.
+    """The number of categories of each column: for a column of words its levels, for codes the largest code plus 1.
 
     Raises ValueError, naming the column, if it holds other numbers than codes, or more than 1000 codes.
     """

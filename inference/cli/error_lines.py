@@ -33,7 +33,7 @@ def errors_as_one_line(single_process: bool = True, files: Sequence[Path | None]
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
-        if vars(error).get("told_elsewhere"):  # the first process of the job prints it
+        if getattr(error, "told_elsewhere", False):  # the first process of the job prints it
             raise typer.Exit(1) from None
         message = " ".join(str(error).split())
         message = re.sub(r'\b(prior|covariance)="(\w+)"', r"--\1 \2", message)  # as it is written in a shell

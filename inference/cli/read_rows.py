@@ -23,7 +23,10 @@ def read_rows(data: str, models: Sequence[str], held_out: float, seed: int) -> t
     table = read(data)
     if all(model == "categorical" for model in models):
         table = with_categories(table)
-    rest, others = split(table, held_out, seed) if held_out else (table, None)
+    try:
+        rest, others = split(table, held_out, seed) if held_out else (table, None)
+    except ValueError as error:
+        raise ValueError(f"--held-out: {error}") from None
     rows, every_row = Rows(rest, missing=True), Rows(table, missing=True)
     _require_accepted(rows_for_fit(every_row), models, Path(data).name)
     return rows, None if others is None else Rows(others, missing=True), every_row

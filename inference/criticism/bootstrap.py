@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...data.rows import as_rows
 from ...models import Rows
-from ...models.abilities import HasConstants
+from ...models.abilities import HasComponents, HasConstants
 from ..engines.data_bound import data_bound
 from ..fitting.fit import fit as fit_model
 from ..fitting.fit_result import Fit
@@ -116,8 +116,8 @@ def bootstrap(
 
     A resample is the table itself with multinomial row weights. A row of weight w counts as w rows: sum(w) rows are
     drawn, each with probability w_i / sum(w). If sum(w) is not a whole number, it is rounded, and the weights are
-    scaled back to the same total. Components are aligned to those of the fit, unless labels or frozen parameters say
-    which is which. A probability of exactly 0 stays 0. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
+    scaled back to the same total. Components are aligned to those of the fit, unless labels or frozen parameters
+    identify them. A probability of exactly 0 stays 0. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
 
     `bayesian=True` draws the row weights from a Dirichlet instead. No row is then left out, so that each draw gives
     every row of x a positive density, where a resample without the only row of some category may give it 0. Rubin,
@@ -212,10 +212,12 @@ def _constants(model: Any) -> tuple[str, ...]:
 
 @torch.no_grad()
 def _aligned(original: Any, model: Any, rows: Rows) -> Any:
-    """A copy of the model with components aligned to the original; the model itself if its latent is continuous."""
+    """A copy of the model with components aligned to the original; the model itself if it cannot be relabelled."""
     try:
         order = align(original, model, rows)
     except TypeError:  # a continuous latent
+        return model
+    if not isinstance(model, HasComponents):
         return model
     model = copy.deepcopy(model)
     model.permute(order)

@@ -28,7 +28,7 @@ FEW = 10  # effective draws below which the estimate of a row is not reliable
 class Evidence:
     """log p(x) of each row in nats, its standard error, and the ELBO below it: what `evidence` returns.
 
-    `str()` says the mean and its standard error.
+    `str()` gives the mean and its standard error.
 
     Attributes:
         log_evidence: (n,) log p(x), in closed form if `exact`. Else the log of the mean importance weight, whose
@@ -44,8 +44,8 @@ class Evidence:
     Example:
         >>> import torch
         >>> from lowerbound.inference import Evidence
-        >>> none = torch.zeros(2)
-        >>> found = Evidence(torch.tensor([-1.0, -2.0]), none, torch.tensor([-1.0, -2.0]), none, none, 0, True)
+        >>> zeros = torch.zeros(2)
+        >>> found = Evidence(torch.tensor([-1.0, -2.0]), zeros, torch.tensor([-1.0, -2.0]), zeros, zeros, 0, True)
         >>> print(found)
         log p(x) = -1.500000 nats per row, in closed form
     """
@@ -93,7 +93,7 @@ def evidence(
     program. Burda, Grosse & Salakhutdinov, Importance weighted autoencoders, ICLR 2016, who report it with 5000 draws.
 
     Args:
-        model: A model; of a fit, pass `fitted.model`.
+        model: A model; for a fit, pass `fitted.model`.
         x: (n, d) rows, as `fit` takes them, without row weights.
         samples: S, the draws of z for each row.
         seed: The same seed gives the same numbers.
@@ -134,8 +134,8 @@ def evidence(
             given = model.posterior(chunk.x) if q is None else _rows_of(q, chunk.numbers)
             closed = model.evidence(chunk.x) if closed_form else None
             if closed is not None and q is None and isinstance(given, Categorical):
-                none = torch.zeros_like(closed)
-                parts.append(Evidence(closed, none, model.bound(chunk.x), none, none + torch.inf, 0, True))
+                zeros = torch.zeros_like(closed)
+                parts.append(Evidence(closed, zeros, model.bound(chunk.x), zeros, zeros + torch.inf, 0, True))
                 continue
             found = _importance_estimate(log_weights(model, chunk.x, given, samples))
             if closed is not None:
@@ -166,7 +166,7 @@ def log_weights(model: LatentModel, x: Tensor, q: Distribution, samples: int) ->
 def require_model(model: Any) -> None:
     """Raise TypeError for what is not a model, such as a fit."""
     if not isinstance(model, LatentModel):
-        raise TypeError(f"got a {type(model).__name__} as the model, expected a model: of a fit, pass fitted.model")
+        raise TypeError(f"got a {type(model).__name__} as the model, expected a model: for a fit, pass fitted.model")
 
 
 def require_continuous(q: Distribution) -> None:

@@ -56,7 +56,7 @@ def inverse_information(
     gradient: Float[Tensor, " p"],
     parameters: list[NamedParameter],
 ) -> Float[Tensor, "r r"]:
-    """The inverse of the information by Cholesky. Raises ValueError unless the fit is at a maximum, a unique one."""
+    """The inverse of the information by Cholesky. Raises ValueError unless the fit is at a unique maximum."""
     r = len(information)
     scale = information.diagonal().abs().clamp(min=LEAST * SINGULAR).sqrt()
     scaled = information / (scale * scale[:, None])

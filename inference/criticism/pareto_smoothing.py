@@ -31,7 +31,8 @@ def pareto_smoothed(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
     k, scale = _fit_generalized_pareto(np.exp(x[tail]) - math.exp(cutoff))
     if not math.isfinite(k):
         return log_ratios.copy(), math.inf
-    exponential = -np.log1p(-np.arange(0.5, len(tail)) / len(tail))  # quantiles, which those of a Pareto stretch
+    # quantiles of Exp(1), from which those of a Pareto follow
+    exponential = -np.log1p(-np.arange(0.5, len(tail)) / len(tail))
     quantiles = scale * (np.expm1(k * exponential) / k if abs(k) > 1e-30 else exponential)
     x[tail] = np.minimum(np.log(quantiles + math.exp(cutoff)), 0)
     return x + top, k

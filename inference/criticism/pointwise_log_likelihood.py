@@ -9,11 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.chunk import Chunk
-from ...models.families.family import Family
+from ...models.bayesian.parameter_sites import View
 from ...models.families.missing_values import log_prob_of_rows
 from ...models.mixtures.e_step import label_log_mask
-
-View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: a mixture at one draw of its parameters
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ FEWEST = 100  # draws: with fewer, the tail is too short to be fitted
 
 @dataclass(frozen=True)
 class Reliability:
-    """What importance sampling from q(theta) says of q: what `reliability` returns. `str()` says it in words.
+    """What importance sampling from q(theta) says about q: what `reliability` returns. `str()` says it in words.
 
     Attributes:
         pareto_k: The shape of the tail of the ratios p(x, theta) / q(theta): below 0.5 good, below 0.7 usable.
@@ -75,7 +75,7 @@ def reliability(
       exact, whether or not the modes overlap.
     - For a guide, and for more components, `model.log_labellings` is added to log_evidence and elbo: log K! minus the
       log of the permutations of empty components. It is exact where modes do not overlap, and too much where they do.
-    - Components that labels name, or that priors tell apart, have no relabellings. Neither has stick-breaking: its
+    - Components with labels, or with different priors, have no relabellings. Nor has stick-breaking: its
       log_evidence is that of the mode that q covers.
 
     Yao, Vehtari, Simpson & Gelman, Yes, but did it work?, ICML 2018.
@@ -114,7 +114,7 @@ def reliability(
     theta, log_q = model.draw_with_density(int(draws), seed)
     if log_q.isnan().all():
         raise TypeError(
-            "q is a sample of draws, whose density is unknown, expected a conjugate q or a guide: of a sampler see the "
+            "q is a sample of draws, whose density is unknown, expected a conjugate q or a guide: for a sampler see "
             "r_hat of arviz.summary(to_arviz(fit, x))"
         )
     rows = as_rows(x, weights, labels, model)

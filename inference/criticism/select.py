@@ -53,7 +53,7 @@ def select(
         x: (n, d) table, as `fit` takes it.
         models: Unfitted models by name, such as `{f"K={k}": GaussianMixture(k, 2) for k in range(1, 6)}`, or a sequence
             of models, whose names are then their `repr`.
-        engine: What fits them, such as `EM()`.
+        engine: The engine that fits them, such as `EM()`.
         weights: (n,) row weights, or None.
         labels: (n,) known components, -1 where unknown, or None.
         restarts: Random starts of each fit; the best is kept.

@@ -60,7 +60,7 @@ class Selection:
             - bic = -2 log_likelihood + p log n, aic = -2 log_likelihood + 2 p, icl = bic + 2 n entropy, which is minus
               twice the ICL-BIC of Biernacki, Celeux & Govaert (IEEE TPAMI 22, 2000) with the entropy of the soft
               assignments. Lower is better.
-            - bound: of a model with a posterior over its parameters, instead of these three: the lower bound of
+            - bound: for a model with a posterior over its parameters, instead of these three: the lower bound of
               log p(all rows) in nats, summed over all relabellings. Higher is better.
             - entropy: the mean entropy of p(z | x) in nats per row, 0 where every assignment is certain.
             - held_out, held_out_error: mean log p(x) in nats per row of the rows left out in turn, and its standard

@@ -20,7 +20,7 @@ from .estimate_table import Of, estimate_table, require_estimates, require_level
 from .named_parameters import NamedParameter, count_coordinates, identified_directions, parameters_of, values_of
 from .observed_information import LEAST, gradient_and_hessian, inverse_information
 
-MAX_COORDINATES = 2000  # the information has the square of it in entries, and its inverse takes the cube in time
+MAX_COORDINATES = 2000  # memory for the information grows with its square, time for the inverse with its cube
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ Arguments = ParamSpec("Arguments")
 
 
 def run_on_all(part: Callable[[], Made]) -> Made:
-    """Return `part()` once it has returned on every process; raise on all of them what it raised on one."""
+    """Return `part()` once it has returned on every process; an error on one process is raised on all."""
     if processes() == 1:
         return part()
     made, fault = None, None
@@ -35,7 +35,7 @@ def run_on_all(part: Callable[[], Made]) -> Made:
     except ConnectionError:
         raise
     except Exception as error:
-        if vars(error).get("known_to_all"):
+        if getattr(error, "known_to_all", False):  # set below, on errors of any class
             raise
         fault = error
     with connected():
@@ -79,7 +79,7 @@ def broadcast_from_first(part: Callable[[], Made]) -> Made:
 def sum_over_processes(part: Callable[[], Made]) -> Made:
     """The sum of `part()` over processes: numbers, tensors or `Statistics`.
 
-    Tensors travel in one message, in float64. Statistics with an addition of their own are gathered and then added.
+    Tensors travel in one message, in float64. Statistics with their own addition are gathered and then added.
     """
     own: Any = run_on_all(part)
     if isinstance(own, Tensor):
@@ -108,7 +108,7 @@ def synchronize(tensors: Iterable[Tensor]) -> None:
 
 
 def start_from_first(model: Any, generator: torch.Generator) -> None:
-    """Give all processes the model of the first, and each of them random numbers of its own.
+    """Give all processes the model of the first, and each of them its own random numbers.
 
     The first keeps the random numbers that a single process would have.
     """

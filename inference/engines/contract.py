@@ -2,8 +2,8 @@
 
 What to write, at the least: a frozen dataclass of settings with two methods.
 
-- `passes(model, rows, max_passes, generator)` yields the bound of the model as it stands (`data_bound`), then improves
-  the model in place, and so on. A generator function will do. All randomness comes from `generator` or from torch's
+- `passes(model, rows, max_passes, generator)` yields the bound at the current parameters (`data_bound`), then improves
+  the model in place, and so on. A generator function is enough. All randomness comes from `generator` or from torch's
   random state, which `fit` seeds.
 - `stop(bounds, max_passes)` returns the reason to stop after these bounds, or None to go on.
 
@@ -67,9 +67,9 @@ class Engine(Protocol):
     """
 
     def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the bound of the model as it stands, then improve the model in place, and so on.
+        """Yield the bound at the current parameters, then improve the model in place, and so on.
 
-        A generator will do. For a checkpoint the iterator must be a `Steps`.
+        A generator is enough. For a checkpoint the iterator must be a `Steps`.
 
         Args:
             model: The model to improve, initialized; a copy that belongs to this run.
@@ -105,7 +105,7 @@ class Steps(Protocol):
     def __iter__(self) -> Iterator[Tensor]: ...
 
     def __next__(self) -> Tensor:
-        """The first call returns the bound of the model as it stands; later calls improve the model first."""
+        """The first call returns the bound at the current parameters; later calls improve the model first."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -143,7 +143,7 @@ class HasStatistics(Protocol):
 
     @property
     def statistics(self) -> Statistics | None:
-        """The statistics at the parameters as they stand; None if they are not known."""
+        """The statistics at the current parameters; None if they are not known."""
         ...
 
 

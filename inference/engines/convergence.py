@@ -19,7 +19,7 @@ NOISE_FACTOR = 1000  # how many times tol a noisy run may still gain and count a
 MIN_TAIL = 5  # the fewest passes from which the gain of a noisy run can be judged
 PATIENCE = 50  # passes; Adam overshoots and returns, so a single pass without a gain says nothing
 # How far rounding may lower the bound in one pass, relative to 1 + |bound|, for covariances with a condition number up
-# to 1e8. The tests hold EM to it.
+# to 1e8. The tests check EM against it.
 ROUNDING_FALL = 1e-11
 # A covariance with condition number c loses c * eps of its thinnest direction to rounding, which lowers the bound by
 # the square of that: up to 1e-7 for c = 1e12. A larger fall is a wrong M-step.

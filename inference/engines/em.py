@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from ...models import Rows, SupportsEM
+from ...models import Rows
 from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left
-from .em_steps import EMSteps
+from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
-STRIDE = (
-    8  # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
-)
+# passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
+STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,7 @@ class EM:
 
     def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> EMSteps | SquaremSteps:
         """The passes of EM over these rows, as `Engine.passes` describes them."""
-        if not isinstance(model, SupportsEM):
-            raise TypeError(
-                f"EM needs expect() and maximize(), which {type(model).__name__} does not have: fit it with SVI()"
-            )
+        require_em(model, "EM")
         if self.dtype != "float64" and "dtype" not in inspect.signature(model.expect).parameters:
             raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
         single = None if self.dtype == "float64" else torch.float32

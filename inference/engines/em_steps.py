@@ -11,11 +11,27 @@ import torch
 from torch import Tensor
 
 from ...models import Rows, Statistics, SupportsEM
+from ...models.contract import lacking
 from .convergence import ROUNDING_FALL
 from .data_bound import expectation
 
 SMALL_GAIN = 1e-5  # relative to 1 + |bound|: below this gain the rounding of float32 hides too much of it
 SHORTEST_STEP = 1e-6  # the fraction of a step that is still tried
+
+
+def require_em(model: Any, engine: str) -> None:
+    """Raise TypeError, naming what is missing, if a model has no E-step or M-step."""
+    if isinstance(model, SupportsEM):
+        return
+    name, lacks = type(model).__name__, lacking(model, SupportsEM)
+    if {"expect", "maximize"} <= {*lacks}:
+        raise TypeError(f"{engine} needs expect() and maximize(), which {name} does not have: fit it with SVI()")
+    renamed = " (carry is now called remeasure)" if "remeasure" in lacks and "carry" in dir(model) else ""
+    raise TypeError(
+        f"{engine} needs the members of SupportsEM, and {name} lacks {', '.join(lacks)}{renamed}: write them, or "
+        "fit it with SVI()"
+    )
+
 
 Evaluate = Callable[[], tuple[Statistics, Tensor]]
 

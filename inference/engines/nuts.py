@@ -36,15 +36,15 @@ class NUTS:
     unless priors or labels tell the components apart. With stick-breaking weights all chains use the order of sticks
     of the first.
 
-    A run has two passes: `Fit.bounds` holds the bound at the start and, at the end, an estimate of a lower bound of
-    log p(x) by 2000 draws of a Gaussian with the mean and covariance of the posterior draws, in unconstrained
-    coordinates. `fit(..., patience=...)` is refused. The run counts as converged if the largest R-hat, of the log joint
+    A run has two passes: `Fit.bounds` holds the bound at the start and, at the end, an estimate of a lower bound of log
+    p(x) by 2000 draws of a Gaussian with the mean and covariance of the posterior draws, in unconstrained coordinates.
+    `fit(..., patience=...)` raises ValueError. The run counts as converged if the largest R-hat, of the log joint
     density and of all parameters, is at most 1.05. Otherwise the chains disagree.
 
     Args:
         draws: Draws of each chain that are kept.
         warmup: Steps of each chain before them, in which it adapts its step size and mass matrix.
-        chains: How many chains, each from a start of its own.
+        chains: How many chains, each from its own start.
         target_accept: The acceptance probability that the step size is adapted to.
 
     Raises:

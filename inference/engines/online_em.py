@@ -14,6 +14,7 @@ from ...models import Rows, Statistics, SupportsEM
 from .contract import require_batch_size
 from .convergence import NO_PROGRESS
 from .data_bound import expectation
+from .em_steps import require_em
 
 # Any length below 1 makes a generalized M-step the plain EM step, the only kind that averaged statistics allow.
 EM_STEP = 0.5
@@ -27,9 +28,9 @@ class OnlineEM:
     """Stochastic approximation EM: s <- (1 - g) s + g s_t after batch t, then theta <- M-step of s.
 
     s_t are the expected statistics of the batch, per row, and g = (t + 2)^-exponent. The bound of a pass needs the
-    E-step of all rows; the pass begins with the statistics of that E-step, so that noise does not add up over passes.
-    A run therefore converges to the optimum of EM, as closely as its last steps are short. `KMeans` and `FamilyOf` are
-    refused, since their statistics cannot be averaged.
+    E-step of all rows; the pass begins with the statistics of that E-step, so that noise does not add up over passes. A
+    run therefore converges to the optimum of EM, as closely as its last steps are short. `KMeans` and `FamilyOf` raise
+    TypeError, since their statistics cannot be averaged.
 
     Args:
         batch_size: Rows for each M-step; in a job of several processes, rows of each process.
@@ -70,7 +71,7 @@ class OnlineEM:
 
     def passes(self, model: Any, rows: Rows, max_passes: int, generator: torch.Generator) -> OnlineEMSteps:
         """The passes of online EM over these rows, as `Engine.passes` describes them."""
-        _require_em(model)
+        require_em(model, "OnlineEM")
         require_batch_size(self, rows)
         return OnlineEMSteps(self, model, rows, generator)
 
@@ -106,7 +107,7 @@ class OnlineEM:
             >>> round(bounds[-1], 2)
             -1.58
         """
-        _require_em(model)
+        require_em(model, "OnlineEM")
         mean = _scaled(drawn := model.expect(model.sample(FIRST_ROWS, seed=0)), 1 / FIRST_ROWS)
         model.remeasure(drawn)  # raises TypeError if statistics cannot be averaged
         rows = 0
@@ -179,11 +180,3 @@ class OnlineEMSteps:
 def _scaled(statistics: Statistics, factor: float) -> Statistics:
     """The sums times a number."""
     return replace(statistics, **{f.name: factor * vars(statistics)[f.name] for f in fields(Statistics)})
-
-
-def _require_em(model: Any) -> None:
-    if not isinstance(model, SupportsEM):
-        raise TypeError(
-            f"OnlineEM needs expect(), maximize() and remeasure(), which {type(model).__name__} does not have: fit it "
-            "with SVI()"
-        )

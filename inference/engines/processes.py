@@ -1,7 +1,7 @@
 """The processes of a job that share one fit, as `torchrun --nproc-per-node 2 script.py` starts them.
 
-Which of them this one is, how many there are, and how they connect by `torch.distributed`. What they compute together
-is in `collectives`.
+The rank of this process, the number of processes, and how they connect by `torch.distributed`. What they compute
+together is in `collectives`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 PROCESS_LOST = (
-    "another process of this job ended or cannot be reached: run the same command again, which goes on from the "
-    "checkpoint if it has one"
+    "another process of this job ended or cannot be reached: run the same command again; it resumes from "
+    "its checkpoint, if it has one"
 )
 
 

@@ -25,7 +25,7 @@ class SquaremSteps:
     The points are expected statistics, from which an M-step gives a model, and its E-step gives the next point. Where
     the M-step is only a step uphill (`generalized`), the statistics do not determine the iteration, and the points are
     the unconstrained parameters. An extrapolation that is impossible or would lower the bound is rejected: that pass
-    changes nothing, and EM goes on from s2.
+    changes nothing, and EM continues from s2.
     """
 
     def __init__(self, plain: EMSteps):

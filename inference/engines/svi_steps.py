@@ -42,8 +42,9 @@ class SVISteps:
         self.model, self.rows, self.generator, self.loss_of_pass = model, rows, generator, loss_of_pass
         self.batch_size, self.rate, self.decay = batch_size, rate, decay
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        if isinstance(model, torch.nn.Module):
-            model.train()  # dropout and batch normalization must be in training mode
+        if is_module(model):
+            # dropout and batch normalization must be in training mode
+            model.train()  # type: ignore[reportAttributeAccessIssue]
         for parameter in self.parameters:  # probabilities of 0 or 1, rates of 0: no gradient moves an infinite value
             parameter.data = torch.where(parameter.isinf(), LIFTED * parameter.sign(), parameter).detach()
         self.optimizer = torch.optim.Adam([{"params": self.parameters}], lr=self.rate, fused=True)

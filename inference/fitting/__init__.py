@@ -6,7 +6,7 @@ A checkpoint (`checkpoint.py`, `checkpoint_state.py`, `checkpoint_identity.py`) 
 `rebuild_from_calls.py`) are files of one format (`file_format.py`). `distributed_rows.py` divides
 the rows among several processes.
 
-What is new here must hold for every model and engine by their contracts, and read the saved files and checkpoints of
+New code here must work for every model and engine by their contracts, and read the saved files and checkpoints of
 earlier versions.
 
 May import: `lowerbound.inference.engines`, `lowerbound.models` and `lowerbound.data`.

@@ -1,4 +1,4 @@
-"""Checkpoints: a run of `fit` on disk after every pass. A killed run goes on from it and ends in the same bits."""
+"""Checkpoints: a run of `fit` on disk after every pass. A killed run resumes from it and gives the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identifies a run of `fit`: a checkpoint stores it, and is refused by a run that differs in any of it."""
+"""What identifies a run of `fit`: a checkpoint stores it, and a run that differs in any of it raises an error."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
         )
     if found != kind:
         raise ValueError(
-            f"{path} is a checkpoint, not a saved fit: go on with its run by fit(..., checkpoint={str(path)!r})"
+            f"{path} is a checkpoint, not a saved fit: resume its run by fit(..., checkpoint={str(path)!r})"
             if found == CHECKPOINT
             else f"{path} is a saved {found}, not a checkpoint: choose another file for the checkpoint"
         )

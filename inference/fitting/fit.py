@@ -21,7 +21,14 @@ from ..engines.processes import is_first
 from .checkpoint import Checkpoint
 from .checkpoint_identity import describe_run
 from .distributed_rows import rows_for_fit
-from .fit_arguments import require_consistent, require_counts, require_engine, require_model, validation_rows
+from .fit_arguments import (
+    require_consistent,
+    require_counts,
+    require_engine,
+    require_model,
+    require_state,
+    validation_rows,
+)
 from .fit_result import Fit, Model, Optimum
 from .one_restart import RestartRunner, RestartsSoFar
 from .progress import progress_bar
@@ -55,9 +62,9 @@ def fit(
     EM then finds the same parameters as one process, up to rounding.
 
     Args:
-        model: What to fit. It is not changed. If its parameters are set, the first restart begins there.
+        model: The model to fit. It is not changed. If its parameters are set, the first restart begins there.
         x: (n, d) rows: a tensor, numpy or memory-mapped array, DataFrame, Dataset, DataLoader, `Rows` or `Local`.
-        engine: `EM()`, `OnlineEM()`, `SVI()`, `NUTS()`, or an engine of your own (`Engine`).
+        engine: `EM()`, `OnlineEM()`, `SVI()`, `NUTS()`, or your own engine (`Engine`).
         weights: (n,) finite and not negative; a row of weight 2 counts as two rows.
         labels: (n,) known components, -1 where unknown.
         restarts: Independent starts; the run with the best bound is returned. All starts after the first are drawn from
@@ -70,11 +77,11 @@ def fit(
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
             and changes nothing else.
         patience: Stop when the held-out bound has not risen above its best for this many passes, and return the model
-            of the best pass; of several restarts the one with the best held-out bound. None to leave it out.
-        checkpoint: A file that is written anew after every pass. If a run was killed, the same call goes on from it and
-            ends in the same bits, provided that rows and random numbers come from torch's random state. A call whose
-            checkpoint is of a completed run returns at once. The file is yours to delete. Unless the engine takes
-            batches, another number of processes may go on with it.
+            of the best pass; with several restarts, the one with the best held-out bound. None to leave it out.
+        checkpoint: A file that is rewritten after every pass. If a run was killed, the same call resumes from it
+            and gives the same bits, provided that rows and random numbers come from torch's random state. A call whose
+            checkpoint is of a completed run returns at once. Delete the file when you no longer need it. Unless the
+            engine takes batches, another number of processes may resume it.
         short_passes: Make this many passes of every restart first, and then only the best of them to its end (if it
             collapses, the next best, and so on): Biernacki, Celeux & Govaert, Computational Statistics & Data Analysis
             41 (2003), 561-575. `Fit.optima` then counts the long run, and the restarts that collapsed. None makes all
@@ -85,7 +92,7 @@ def fit(
 
     Raises:
         TypeError: The model, the engine or the table is of the wrong kind, or the engine cannot fit this model.
-        ValueError: An argument or a cell is out of its range, or the checkpoint is of another run.
+        ValueError: An argument or a value of the table is out of its range, or the checkpoint is of another run.
         FileNotFoundError: The folder of the checkpoint does not exist.
         Collapse: Every restart ended in a singularity of the likelihood.
         ArithmeticError: A bound is not a finite number, or fell under EM.
@@ -105,6 +112,8 @@ def fit(
     require_counts(restarts=restarts, max_passes=max_passes, patience=patience, short_passes=short_passes)
     require_engine(engine)
     require_model(model)
+    if checkpoint is not None or patience is not None:
+        require_state(model, "a checkpoint" if checkpoint is not None else "patience")
     require_consistent(seed, patience, validation, short_passes, checkpoint)
     file = None if checkpoint is None else Checkpoint(checkpoint)
     rows = rows_for_fit(x, weights, labels, model)

@@ -6,6 +6,8 @@ from numbers import Integral
 from typing import Any
 
 from ...models import LatentModel, Rows
+from ...models.abilities import HasState
+from ...models.contract import lacking
 from ..engines.contract import Engine
 from .distributed_rows import rows_for_fit
 from .fit_result import Fit
@@ -18,11 +20,18 @@ def require_model(model: Any) -> None:
         cure = f"{model.__name__}(...)" if isinstance(model, type) else "its .model"
         raise TypeError(f"got {what} as the model, expected a model: pass {cure}")
     if not isinstance(model, LatentModel):
-        own = dir(model)
-        lacks = [name for name in dir(LatentModel) if not name.startswith("_") and name not in own]
         raise TypeError(
             f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2): it lacks "
-            + ", ".join(lacks)
+            + ", ".join(lacking(model, LatentModel))
+        )
+
+
+def require_state(model: Any, purpose: str) -> None:
+    """Raise TypeError unless the state of a model can be stored and put back."""
+    if not isinstance(model, HasState):
+        raise TypeError(
+            f"{type(model).__name__} has no state_dict() and load_state_dict(), expected them for {purpose}: derive it "
+            f"from torch.nn.Module, or leave {purpose} out"
         )
 
 

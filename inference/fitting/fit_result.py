@@ -42,7 +42,7 @@ class Fit(Generic[Model]):
 
     Args:
         model: The fitted copy of the model.
-        engine: What it was fitted by.
+        engine: The engine that fitted it.
         bounds: (passes,) float64, nats per row. bounds[t] is the bound at the parameters before the update of pass t;
             bounds[-1] is that of `model`.
         times: (passes,) seconds from the start of the run to each bound.
@@ -54,7 +54,7 @@ class Fit(Generic[Model]):
         gradient_norm: The norm of the gradient of the bound at `model`, in nats per row and unconstrained parameters
             in units of the data: 0 at an optimum.
         held_out: (all passes,) float64, nats per row of the validation rows, without the log prior, at the same
-            parameters as bounds[t]; None without validation rows. With patience a run goes on after its best pass, so
+            parameters as bounds[t]; None without validation rows. With patience a run continues after its best pass, so
             that held_out is longer than bounds and shows the decline.
 
     Example:
@@ -91,10 +91,10 @@ class Fit(Generic[Model]):
 
     def __getattr__(self, name: str) -> Any:
         """Raise AttributeError for a name that a fit does not have, and say so if its model has it."""
+        # vars: while a fit is copied it has no model yet, and this method would call itself
         model = vars(self).get("model")
-        # hasattr: the name may be any that a user types
         hint = (
-            # any attribute of any model, to say where it is
+            # hasattr: the name may be any that a user types
             f": it belongs to the model, fit.model.{name}" if not name.startswith("_") and hasattr(model, name) else ""
         )
         raise AttributeError(f"a Fit has no {name!r}{hint}")

@@ -89,7 +89,7 @@ class RestartRunner:
 
         on_pass: called after each pass. save: called after each pass but the last, with the run, the steps and the
         generator; the last pass and the check of the model are always made by one process. resumed: the `SavedRun` to
-        go on from. passes: the number of passes of a short run, whose model is not checked.
+        resume. passes: the number of passes of a short run, whose model is not checked.
         """
         model, generator = self.begin(restart)
         run = RestartRun(model) if resumed is None else resumed.run(model)
@@ -147,7 +147,7 @@ class RestartRunner:
         return run.bounds[-1] if self.patience is None else max(run.held_out)
 
     def reason_of(self, run: RestartRun) -> str:
-        """Why a run ended, and from which pass its model is, if not from the last."""
+        """Why a run ended, and the pass of its model, if that is not the last."""
         if run.outcome is not None:
             return run.outcome[1]
         reason = run.reason or f"stopped at max_passes={self.max_passes} before it converged"
@@ -160,7 +160,8 @@ class RestartRunner:
 
     def _evaluate_held_out(self, run: RestartRun, validation: Rows) -> None:
         """Add the held-out bound of a pass; with patience keep the model of the best pass."""
-        with random_state_kept(gpus(run.model)):  # a table that draws its rows must not change the run's numbers
+        # a table that draws its rows must not change the run's random numbers
+        with random_state_kept(gpus(run.model)):
             try:
                 bound = float(held_out_bound(run.model, validation))
             except ValueError as error:

@@ -1,4 +1,4 @@
-"""Models and priors as JSON: the calls of the constructors that make them anew, and back.
+"""Models and priors as JSON: the calls of the constructors that make them again, and back.
 
 `describe` turns an object into JSON, `rebuild` calls the constructors again. A saved fit holds the description of its
 model, and a checkpoint compares descriptions.
@@ -40,6 +40,7 @@ def describe(value: Any) -> Any:
         return {"class": type(value).__name__, "positional": [], "named": fields}
     if isinstance(value, models.PosteriorDraws):
         return {"class": "PosteriorDraws", "positional": [value.chains, value.draws], "named": {}}
+    # vars: the names in a module of Pyro's
     if isinstance(value, type) and vars(autoguide).get(value.__name__) is value:
         return {"guide": value.__name__}
     if isinstance(value, type):
@@ -47,11 +48,8 @@ def describe(value: Any) -> Any:
         return {kind: value.__name__, **({} if _is_known(value) else {"positional": [], "named": {}})}
     if isinstance(value, torch.distributions.Distribution):
         if not _is_known(type(value)):
-            return {
-                "class": type(value).__name__,
-                "positional": [],
-                "named": {},
-            }  # only `load(path, into=model)` can make it
+            # only `load(path, into=model)` can make it
+            return {"class": type(value).__name__, "positional": [], "named": {}}
         names = list(type(value).arg_constraints)  # type: ignore[reportGeneralTypeIssues]
         own = [name for name in names if name in vars(value)] or names  # of probs and logits the one given
         # a parameter of a distribution may be computed when it is first asked for
@@ -80,6 +78,7 @@ def frozen_parameters(model: Any) -> list[str]:
 
 def _is_known(kind: type) -> bool:
     """Whether a distribution can be made again from its parameters: those of torch and Pyro can."""
+    # vars: the names in a module of Pyro's
     return vars(dist).get(kind.__name__) in (kind, *kind.__subclasses__()) and kind.__name__ != "Independent"
 
 

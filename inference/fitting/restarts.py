@@ -52,9 +52,8 @@ def short_runs_then_best(
             yield restart, result
         else:
             scores[restart] = runner.score(result)
-    for restart in sorted(
-        scores, key=scores.__getitem__, reverse=True
-    ):  # from its start again: the same up to rounding
+    # the long run begins at the start of the restart again: the same parameters up to rounding
+    for restart in sorted(scores, key=scores.__getitem__, reverse=True):
         for _, result in run_restarts(runner, [restart], on_pass):
             yield restart, result
             if isinstance(result, RestartRun):

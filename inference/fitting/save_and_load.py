@@ -55,7 +55,7 @@ def load(path: str | Path, into: Any = None) -> Fit:
             or a part of it, is of a class that lowerbound does not have.
 
     Returns:
-        The fit. Its engine is an `EM`, `OnlineEM`, `SVI` or `NUTS`; of another engine, a dict of its class and
+        The fit. Its engine is an `EM`, `OnlineEM`, `SVI` or `NUTS`; for another engine, a dict of its class and
         settings.
 
     Raises:

@@ -19,12 +19,12 @@ def require_writable(folder: Path, complaint: str) -> None:
 
 
 def replace_files(out: Path, files: Mapping[str, bytes], names: Sequence[str]) -> None:
-    """Write these files to a folder; of an earlier report's `names`, those that are not in `files` are deleted.
+    """Write these files to a folder, and delete those of an earlier report's `names` that are not in `files`.
 
     All files are first written to a scratch folder and then moved, in the order of `names`. A failure while writing
     leaves the earlier files as they were.
     """
-    # the scratch folder is inside `out` if that exists, because `out` may be a file system of its own
+    # the scratch folder is inside `out` if that exists, because `out` may be on another file system
     scratch = (out if out.is_dir() else out.parent) / f".{out.name}.{uuid.uuid4().hex[:8]}"
     scratch.mkdir(parents=True)
     try:

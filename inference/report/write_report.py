@@ -39,15 +39,15 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     files there are kept.
 
     Args:
-        comparison: what `compare` returns.
-        out: path of the folder, which is made if it does not exist.
-        title: heading of the page.
+        comparison: What `compare` returns.
+        out: Path of the folder, which is made if it does not exist.
+        title: Heading of the page.
 
     Returns:
         The path of index.html.
 
     Raises:
-        OSError: if `out` cannot be written, or holds files of these names that do not belong to a report.
+        OSError: `out` cannot be written, or holds files of these names that do not belong to a report.
 
     Example:
         >>> import tempfile

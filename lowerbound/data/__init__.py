@@ -1,13 +1,13 @@
 """Reading of tables: arrays, DataFrames, files, Datasets and streams become rows, read a chunk at a time.
 
-`Rows` is what engines and models read; `as_rows` and `as_table` accept whatever a user passes. Behind them stands
+`Rows` is what engines and models read; `as_rows` and `as_table` accept what a user passes. They use
 `Table` (table.py), with one short class for each kind of source (array_tables.py, dataframe_table.py, parquet.py,
 torch_tables.py) and for views of a table (table_views.py). A new kind of source derives from `Table`, writes
 `__len__`, `features`, `read` and `part`, and is added to `as_table` in open_table.py. input_checks.py checks values,
 weights and labels; table_statistics.py computes means, covariances and counts of missing values.
 
-Modules here import each other, `lowerbound.datasets` and libraries. They import neither models nor inference: what
-they ask of a model are the two protocols in model_abilities.py.
+Modules here import each other, `lowerbound.datasets` and libraries. They import neither models nor inference;
+model_abilities.py has the two abilities of a model that they use.
 """
 
 from .binarized import Binarized

@@ -1,4 +1,4 @@
-"""Binary pixels drawn from grey ones, anew at each reading."""
+"""Binary pixels drawn from grey ones, again at each reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .input_checks import as_tensor
 
 
 class Binarized(Dataset):
-    """A Dataset of binary pixels: x[i] ~ Bernoulli(grey[i]), drawn anew each time a row is read.
+    """A Dataset of binary pixels: x[i] ~ Bernoulli(grey[i]), drawn again each time a row is read.
 
     This is the "dynamic binarization" of digits. `fit`, and everything else that takes a table, takes it. The draws use
     torch's global random state, so that a fit with one seed sees the same draws each time.
@@ -22,7 +22,7 @@ class Binarized(Dataset):
         grey: (n, d) probabilities of a 1, in [0, 1]: tensor, NumPy array or DataFrame.
 
     Raises:
-        ValueError: some value is outside [0, 1].
+        ValueError: Some value is outside [0, 1].
 
     Example:
         >>> from lowerbound.data import Binarized
@@ -47,7 +47,7 @@ class Binarized(Dataset):
         return len(self.grey)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The row or rows at an index, drawn anew."""
+        """The row or rows at an index, with a new draw."""
         return torch.bernoulli(self.grey[index])
 
     def __getitems__(self, index: Any) -> list[Tensor]:

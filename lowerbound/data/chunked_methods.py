@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .model_abilities import RefusesValues
 from .open_table import as_table
 from .row_reader import CHUNK_ROWS
 from .rows import EVALUATION_ROWS, as_rows
@@ -21,8 +22,6 @@ def by_chunks(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     Args:
         method: `method(self, x)` or `method(self, x, labels)`, where x is (n, d) and the returned tensor has n rows.
-            The model (`self`) has `_require_supported(x, columns, numbers)`, which raises ValueError for values that it
-            does not support.
 
     Returns:
         The method with the same arguments, for tables of any kind and size.
@@ -45,7 +44,8 @@ def by_chunks(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return method(self, x, *(() if labels is None else (labels,)))
         parts, rows = [], as_rows(table, None, labels, self)
         for chunk in rows.chunks(EVALUATION_ROWS):
-            self._require_supported(chunk.x, rows.columns, chunk.row_numbers)
+            if isinstance(self, RefusesValues):
+                self._require_supported(chunk.x, rows.columns, chunk.row_numbers)
             parts.append(method(self, chunk.x, *(() if labels is None else (chunk.labels,))))
         return torch.cat(parts)
 

@@ -16,7 +16,7 @@ CACHED_CELLS = 1 << 20  # a DataFrame of at most so many values is converted onc
 
 
 class DataFrameTable(Table):
-    """A DataFrame. Of category columns the codes are read, in the order of `.cat.categories`."""
+    """A DataFrame. Category columns are read as codes, in the order of `.cat.categories`."""
 
     def __init__(self, x: pd.DataFrame, first_row: int = 0):
         self.x, self.first_row = x, first_row

@@ -35,10 +35,9 @@ def split(table: Any, share: float, seed: int) -> tuple[Any, Any]:
         >>> len(training), len(held_out)
         (204, 68)
     """
-    held = round(share * len(table))
-    if not 0 < held < len(table):
+    if not 0 < share < 1 or not 0 < round(share * len(table)) < len(table):
         raise ValueError(
-            f"--held-out is {share!r} of {len(table)} rows, expected a share that leaves rows on both sides"
+            f"share is {share!r} of {len(table)} rows, expected a number between 0 and 1 that leaves rows on both sides"
         )
     opened = as_table(table)
     # each window is drawn on its own, so that no mask of all rows is held

@@ -28,13 +28,13 @@ def as_tensor(
     """A table as a tensor (n, d) of finite numbers.
 
     Args:
-        x: (n, d) tensor, array, nested list or DataFrame. Of category columns the codes 0 .. levels - 1 are taken, in
+        x: (n, d) tensor, array, nested list or DataFrame. Category columns are read as codes 0 .. levels - 1, in
             the order of `.cat.categories`.
-        features: the expected number of columns, or None for any.
-        dtype: of the returned tensor.
+        features: The expected number of columns, or None for any.
+        dtype: The dtype of the returned tensor.
         numbers: (n,) row numbers for error messages; None: from 0.
-        finite: whether to raise for values that are not finite. False where they were checked before.
-        missing: whether NaN stands for a missing value, which is then no error.
+        finite: Whether to raise for values that are not finite. False where they were checked before.
+        missing: Whether NaN stands for a missing value, which is then no error.
         columns: (d,) column names for error messages; None: those of the DataFrame, if x is one.
 
     Returns:
@@ -43,7 +43,7 @@ def as_tensor(
 
     Raises:
         TypeError: x is not a table of real numbers.
-        ValueError: the shape is wrong, or a value is NaN or infinite (the error names its row and column).
+        ValueError: The shape is wrong, or a value is NaN or infinite (the error names its row and column).
     """
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]

@@ -1,4 +1,4 @@
-"""What the reading of a table asks of a model: two optional abilities. `models/abilities.py` lists all of them."""
+"""Optional abilities of a model that the table readers use. `models/abilities.py` lists all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ class TakesMissingValues(Protocol):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether this very model takes them: a mixture does if its family does."""
+        """Whether this model takes them: a mixture does if its family does."""
+        ...
+
+
+@runtime_checkable
+class RefusesValues(Protocol):
+    """A model that refuses some values, such as negative counts, by an error that names the row in the whole table."""
+
+    def _require_supported(self, x: Any, columns: Any, numbers: Any = None) -> None:
+        """Raise ValueError for the first value that it does not support. numbers: of the rows in the table."""
         ...
 
 

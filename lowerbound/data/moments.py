@@ -1,4 +1,4 @@
-"""What is computed of a table before a fit: means, variances, covariances, and how many values are missing."""
+"""What is computed from a table before a fit: means, variances, covariances, and how many values are missing."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class MissingValues:
     """How many values of a table are missing. Counts of several parts of a table add with `+`.
 
     Args:
-        cells: how many values are missing.
-        rows: how many rows have at least one missing value.
-        first: the first missing value in words, such as "row 3, column 1 ('age') is missing".
+        cells: How many values are missing.
+        rows: How many rows have at least one missing value.
+        first: The first missing value in words, such as "row 3, column 1 ('age') is missing".
 
     Example:
         >>> from lowerbound.data import Rows

@@ -1,4 +1,4 @@
-"""Which kind of table something is: an object that a user passes, or a file."""
+"""Opening a table: the `Table` of an object that a user passes, or of a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_table(x: Any) -> Table:
     Raises:
         TypeError: x is an iterable-style dataset, or no table of numbers.
         ValueError: x has another shape than (n, d), or the file is of another kind.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: There is no such file.
 
     Example:
         >>> from lowerbound.data import as_table

@@ -22,7 +22,7 @@ def read(data: str) -> Any:
     column names if one of its entries is not a number.
 
     Args:
-        data: the name of a data set of `lowerbound.datasets`, or the path of a .csv, .parquet or .npy file or of a
+        data: The name of a data set of `lowerbound.datasets`, or the path of a .csv, .parquet or .npy file or of a
             folder of .parquet files.
 
     Returns:
@@ -30,9 +30,9 @@ def read(data: str) -> Any:
         `Table` that is read as it is needed. `fit` takes each of them.
 
     Raises:
-        FileNotFoundError: there is no such file or data set.
-        ValueError: the file is damaged, empty or of another kind.
-        TypeError: a column holds neither numbers nor words.
+        FileNotFoundError: There is no such file or data set.
+        ValueError: The file is damaged, empty or of another kind.
+        TypeError: A column holds neither numbers nor words.
 
     Example:
         >>> from lowerbound.data import read

@@ -117,7 +117,7 @@ class RowReader:
     def sample(self, generator: torch.Generator, size: int | None = None) -> Chunk:
         """`size` rows of positive weight, drawn uniformly without replacement, or all of them if there are fewer.
 
-        size: 32,768 by default. Of a DataLoader the rows that come first are taken.
+        size: 32,768 by default. From a DataLoader, the first rows are taken.
         """
         size = SAMPLE_ROWS if size is None else size
         if self.in_batches is not None:

@@ -22,7 +22,7 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) 
         x: (n, d) any table that `Rows` takes, or `Rows`, which then bring their own weights and labels.
         weights: (n,) row weights, or None for ones.
         labels: (n,) known components, -1 where unknown, or None.
-        model: a model that may remember column names and may take missing values, or None.
+        model: A model that may remember column names and may take missing values, or None.
 
     Returns:
         The rows; `x` itself where nothing needs to be changed.
@@ -47,17 +47,17 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) 
 class Rows(TableStatistics):
     """A table with row weights and labels that is read chunk by chunk: what the engines loop over.
 
-    Only one chunk at a time is converted, so memory does not grow with the number of rows. Of a file, a thread reads
+    Only one chunk at a time is converted, so memory does not grow with the number of rows. For a file, a thread reads
     the next chunk while the present one is used.
 
     Args:
-        x: (n, d) the table: tensor, NumPy or memory-mapped array, nested list, DataFrame (of category columns the codes
-            are read, in the order of `.cat.categories`), Dataset, DataLoader (its batches are then the chunks), or the
+        x: (n, d) the table: tensor, NumPy or memory-mapped array, nested list, DataFrame (category columns are read as
+            codes, in the order of `.cat.categories`), Dataset, DataLoader (its batches are then the chunks), or the
             path of a .npy file, a Parquet file or a folder of Parquet files.
         weights: (n,) row weights, at least 0, or None for ones. A row of weight 2 counts as two rows.
         labels: (n,) known components 0, 1, ..., -1 where unknown, or None.
-        dtype: of the chunks.
-        missing: whether NaN stands for a missing value. Otherwise NaN is an error.
+        dtype: The dtype of the chunks.
+        missing: Whether NaN stands for a missing value. Otherwise NaN is an error.
 
     Raises:
         TypeError: x is not a table of real numbers.

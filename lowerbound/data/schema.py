@@ -60,7 +60,7 @@ class Schema:
             `x` itself if it already has this schema, else a reordered copy.
 
         Raises:
-            ValueError: some columns or categories are not in this schema, or a column of numbers holds categories.
+            ValueError: Some columns or categories are not in this schema, or a column of numbers holds categories.
         """
         new = Schema.of(x)
         if new == self:

@@ -19,7 +19,7 @@ def shuffled_windows(
     """The numbers of all rows of positive weight, once each, in random order.
 
     They come a window at a time, and a window holds whole batches of `size` rows. A table of one window is shuffled
-    as a whole. Of a larger one the `runs` are put in random order, and the rows of each window are shuffled.
+    as a whole. The `runs` of a larger one are put in random order, and the rows of each window are shuffled.
     """
     n, most = len(table), max(size, table.window_rows // size * size)
     if n <= table.window_rows:

@@ -1,4 +1,4 @@
-"""The interface behind which every kind of table is read."""
+"""The interface through which every kind of table is read."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .table_views import RowRange
 
 
 class DatasetTable(Table):
-    """A map-style Dataset. Of items (x, y) the x is read."""
+    """A map-style Dataset. Only x is read from items (x, y)."""
 
     in_memory = is_fixed = False
 

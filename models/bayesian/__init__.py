@@ -5,8 +5,8 @@
 `exchangeable_labels.py` (which components may swap labels) and `mixture_with_posterior.py` (what these share). It
 rests on two kinds of parts:
 
-- The prior of the parameters, with its conjugate posterior if there is one: of the weights `dirichlet_weights.py` and
-  `stick_breaking_weights.py`; of theta `conjugate_posterior.py` (Gamma, Beta or Dirichlet, for families with the
+- The prior of the parameters, with its conjugate posterior if there is one: for the weights `dirichlet_weights.py` and
+  `stick_breaking_weights.py`; for theta `conjugate_posterior.py` (Gamma, Beta or Dirichlet, for families with the
   ability `Conjugate`), `gaussian_posterior.py` (normal-inverse-Wishart), `product_posterior.py` (of each group of
   columns), `named_priors.py` (any priors, no posterior).
 - The joint posterior q(weights, theta): `closed_form_posterior.py`, `guide_posterior.py` (a guide of Pyro's) or

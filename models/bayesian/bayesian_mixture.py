@@ -53,7 +53,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     degrees_of_freedom_ `beliefs.dof`, covariances_ `family.scale_tril @ family.scale_tril.mT`. For other families
     they are called `beliefs.rate_concentration`, `beliefs.rate_rate` and so on.
 
-    Missing values are latent variables of the conjugate q, with a mean-field distribution of their own. Therefore q is
+    Missing values are latent variables of the conjugate q, with their own mean-field distribution. Therefore q is
     about as narrow as if they had been observed, and its bound is lower than that of the Pyro pair, of a guide or of
     `NUTS()`, which integrate missing values out exactly. Where many values are missing, use those for intervals.
 
@@ -66,16 +66,16 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             the same for every number of components, so that bounds compare. Or a `NormalInverseWishart`, `Gamma`,
             `Beta` or `Dirichlet`, as the family takes it (concentrations below 1 are allowed here); for a `Product` a
             list; with a guide also {parameter: distribution}.
-        concentration: of the Dirichlet prior of the weights, above 0; a small one such as 0.01 empties superfluous
-            components. With `stick_breaking`, the concentration of the Dirichlet process.
-        stick_breaking: a Dirichlet process, truncated at k components, as the prior of the weights.
+        concentration: The concentration of the Dirichlet prior of the weights, above 0; a small one such as 0.01
+            empties superfluous components. With `stick_breaking`, the concentration of the Dirichlet process.
+        stick_breaking: A Dirichlet process, truncated at k components, as the prior of the weights.
         guide: None for the posterior in closed form; or a class of Pyro's guides, such as AutoNormal,
             AutoMultivariateNormal or AutoDelta (or a function of a Pyro program and init_loc_fn that makes one), over
             weights and theta, with z summed out. `SVI()` fits it; `EM()` fits an AutoDelta: maximum a posteriori under
             any prior. A `PosteriorDraws` is how a sampler's result is saved.
 
     Raises:
-        TypeError: family is no `Family` or has no conjugate prior, or guide is not one of these.
+        TypeError: family is no `Family` or has no conjugate prior, or guide is not one of those above.
         ValueError: concentration is not positive, there are sticks for one component, or the prior does not fit.
 
     Example:
@@ -119,7 +119,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
             if not (isinstance(prior, Mapping) and conjugate):
                 raise
             raise ValueError(
-                f"{error}; of other priors by name there is no posterior in closed form: pass a guide, such as "
+                f"{error}; other priors by name have no posterior in closed form: pass a guide, such as "
                 "guide=AutoNormal"
             ) from error
         kind = StickBreakingWeights if stick_breaking else DirichletWeights
@@ -131,8 +131,8 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("weights", "family"):
             raise AttributeError(
-                f"the {name} of a BayesianMixture are those at the mean of q, expected them to be read only: give a "
-                "prior, or set those of a Mixture such as .centre()"
+                f"the {name} of a BayesianMixture cannot be set, because they are the mean of q: give a prior, or set "
+                f"the {name} of a Mixture such as .centre()"
             )
         super().__setattr__(name, value)
 
@@ -186,10 +186,10 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     # what the pair implies
 
     def posterior(self, x: Any, labels: Any = None) -> dist.Categorical:
-        """q(z = k | x) as a Categorical with batch shape (n,); of draws of theta the mean of p(z | x, theta).
+        """q(z = k | x) as a Categorical with batch shape (n,); for draws of theta, the mean of p(z | x, theta).
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             labels: (n,) known components, -1 where unknown, or None.
 
         Example:
@@ -203,11 +203,11 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The part of each row in the bound of log p(all rows), in nats: `objective` without gradient.
 
-        It is an expectation of log densities, where `evidence` is the log of an expectation. The other part of the
+        It is an expectation of log densities, while `evidence` is the log of an expectation. The other part of the
         bound is `global_term`.
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             labels: (n,) known components, -1 where unknown, or None.
 
         Example:
@@ -222,7 +222,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
         """The part of each row in the bound, in nats, differentiable in the parameters of q and in x.
 
-        log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) of the conjugate q; of others E_q[log p(x | theta)], a
+        log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) for the conjugate q; for others E_q[log p(x | theta)], a
         mean over draws. Arguments as in `bound`.
         """
         x = self._checked_table(x)
@@ -230,7 +230,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         return torch.logsumexp(joint, -1).mean(0)
 
     def global_term(self) -> Float[Tensor, ""]:
-        """-KL(q(weights, theta) || p(weights, theta)) in nats; of an AutoDelta log p(weights, theta)."""
+        """-KL(q(weights, theta) || p(weights, theta)) in nats; for an AutoDelta, log p(weights, theta)."""
         return self.q.global_term()
 
     def summary(self, *args: Any, **kwargs: Any) -> pd.DataFrame:

@@ -27,10 +27,10 @@ class ConjugatePosterior(PriorAndPosterior):
     are called `{parameter}_{hyperparameter}`, such as `rate_concentration` of a Poisson.
 
     Args:
-        family: a family with the ability `Conjugate`.
+        family: A family with the ability `Conjugate`.
         prior: None for the family's own, or "weak" if it has none; "weak" for the family's `weak_belief`, the same for
             any number of components; a distribution; or {parameter: distribution}.
-        conjugate: whether there is to be a posterior in closed form.
+        conjugate: Whether q has a closed form.
     """
 
     def __init__(self, family: Any, prior: Any = None, conjugate: bool = True):

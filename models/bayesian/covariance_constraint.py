@@ -18,7 +18,7 @@ class Covariances(constraints.Constraint):
     Gaussian guides need a bijection.
 
     Args:
-        family: one with a buffer `unit` (d,), the units in which rows and columns are measured; None for units of 1.
+        family: One with a buffer `unit` (d,), the units in which rows and columns are measured; None for units of 1.
     """
 
     event_dim = 2

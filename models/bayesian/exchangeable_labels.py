@@ -45,8 +45,8 @@ class ExchangeableLabels(MixtureWithPosterior):
         """The log of the number of relabellings of q that are as good as q and do not overlap with it.
 
         That is log K! - log M!, for K exchangeable components of which M are empty. A component is empty if it has less
-        than one row, or, where q does not count rows, a weight below 0.01. A bound of log p(all rows) that holds for
-        one labelling gains so much by the mixture of them all.
+        than one row, or, where q does not count rows, a weight below 0.01. The bound of log p(all rows) counts one
+        labelling. The bound of the mixture over all labellings is higher by this number.
 
         Args:
             labels: (n,), the known components of rows, -1 where unknown; None for no known ones.

@@ -136,7 +136,7 @@ class GaussianPosterior(PriorAndPosterior):
     def expected(self) -> tuple[Family, Float[Tensor, " k"]]:
         """Gaussians with the expected precision, and (E log |precision| - log |E precision| - d / location_weight) / 2.
 
-        The second, which is negative, is the price of not knowing Sigma and loc.
+        The second corrects for the uncertainty of Sigma and loc; it is negative.
         """
         d, half = self.likelihood.features, 0.5 * self.dof
         own = digammas(half, d) if self.likelihood.shape is Full else d * half.digamma()
@@ -166,7 +166,7 @@ class GaussianPosterior(PriorAndPosterior):
         return location.sum() + covariance_divergence(self._posterior_of_covariance(), self._prior_of_covariance(prior))
 
     def predictive(self, z: Any = ...) -> Distribution:
-        """Student's t: multivariate, or one for each column if each has a variance of its own."""
+        """Student's t: multivariate, or one for each column if each has its own variance."""
         return student_t(self.likelihood, *self._degrees_and_scales(), z)
 
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:

@@ -30,7 +30,7 @@ def degrees_and_scales(made: Gaussian, dof: Tensor, location_weight: Tensor) -> 
 
 
 def student_t(made: Gaussian, dof: Float[Tensor, " k"], scales: Tensor, z: Any) -> Distribution:
-    """The t distributions of components z: multivariate, or one for each column if each has a variance of its own."""
+    """The t distributions of components z: multivariate, or one for each column if each has its own variance."""
     loc = made.loc[z]
     if made.shape.scale_dims == 1:
         return dist.StudentT(dof[z].unsqueeze(-1), loc, scales[z]).to_event(1)

@@ -49,7 +49,7 @@ def location_distribution(made: Gaussian, spread: Tensor, loc: Tensor, weight: F
 
 
 def covariance_divergence(q: Any, p: Any) -> Float[Tensor, ""]:
-    """KL(q || p) of two distributions of Sigma in nats; of inverse gammas by the gammas of the precisions."""
+    """KL(q || p) of two distributions of Sigma in nats; for inverse gammas, by the gammas of the precisions."""
     while isinstance(q, Independent):
         q, p = q.base_dist, p.base_dist
     if isinstance(q, InverseWishart):

@@ -37,9 +37,9 @@ class GuidePosterior(MonteCarloPosterior):
     """q is a guide of Pyro's over the sites of the parameters. Each start of a fit makes a new one.
 
     Args:
-        shares: the prior of the weights.
-        beliefs: the prior of theta.
-        make: a class of guides, or a function, that takes a Pyro program and `init_loc_fn`.
+        shares: The prior of the weights.
+        beliefs: The prior of theta.
+        make: A class of guides, or a function, that takes a Pyro program and `init_loc_fn`.
     """
 
     order: Tensor
@@ -152,7 +152,7 @@ class GuidePosterior(MonteCarloPosterior):
                 auto = self.make(self._program, init_loc_fn=begin)
                 with self._beginning(begin):
                     auto()  # sets up its parameters
-                poutine.trace(auto).get_trace().log_prob_sum()  # all that is asked of it later on
+                poutine.trace(auto).get_trace().log_prob_sum()  # all that a fit calls later
                 if _has_median(auto):
                     auto.median()
                 copy.deepcopy(copy.deepcopy(auto))  # twice: some guides can be copied, but their copies cannot
@@ -160,8 +160,9 @@ class GuidePosterior(MonteCarloPosterior):
             called = self.make.__name__ if isinstance(self.make, type | FunctionType) else repr(self.make)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TypeError(
-                f"{called} makes no guide that can be drawn from and copied, of a Pyro program of continuous values "
-                f"and init_loc_fn ({reason}), expected one such as AutoNormal, AutoMultivariateNormal or AutoDelta"
+                f"{called} makes no guide that can be drawn from and copied when it is called with a Pyro program of "
+                f"continuous values and init_loc_fn ({reason}), expected one such as AutoNormal, "
+                "AutoMultivariateNormal or AutoDelta"
             ) from error
         return auto
 
@@ -203,7 +204,7 @@ class GuidePosterior(MonteCarloPosterior):
 
 
 def _has_median(guide: Any) -> bool:
-    """Whether a guide has a median: those of Pyro have, guides by a function of a user's own need not."""
+    """Whether a guide has a median. Pyro's guides have one; a guide made by a user's function may not."""
     return hasattr(guide, "median")  # an ability of others' classes, which have no common base with `median`
 
 

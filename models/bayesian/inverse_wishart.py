@@ -21,7 +21,7 @@ class InverseWishart(TorchDistribution):
     Args:
         df: (...), degrees of freedom, above d - 1.
         scale_tril: (..., d, d), the Cholesky factor of the scale matrix.
-        validate_args: whether arguments and values are checked, as in torch.
+        validate_args: Whether arguments and values are checked, as in torch.
 
     Raises:
         ValueError: df is d - 1 or less.

@@ -27,9 +27,9 @@ class MixtureWithPosterior(Mixture):
     """What all parts of `BayesianMixture` share: q(weights, theta) in one of its forms, and what is read at its mean.
 
     Attributes:
-        q: the posterior: in closed form, by a guide of Pyro's, or as the draws of a sampler.
-        shares: the prior of the weights, and q(weights) if it is in closed form.
-        beliefs: the prior of theta, and q(theta) if it is in closed form.
+        q: The posterior: in closed form, by a guide of Pyro's, or as the draws of a sampler.
+        shares: The prior of the weights, and q(weights) if it is in closed form.
+        beliefs: The prior of theta, and q(theta) if it is in closed form.
     """
 
     q: Any
@@ -89,16 +89,16 @@ class MixtureWithPosterior(Mixture):
         return self.q.is_set
 
     def set_draws(self, theta: Theta, size: PosteriorDraws, term: Float[Tensor, ""]) -> None:
-        """Replace q by the draws of a sampler. `NUTS` calls it; so may a sampler of your own.
+        """Replace q by the draws of a sampler. `NUTS` calls it. Your own sampler may call it, too.
 
         Args:
-            theta: the draws, one chain after the other: {"weights": (chains * draws, k), ...}, as in `draw`.
-            size: the number of chains and of draws of each.
-            term: the `global_term` of the model, (): the bound of log p(all rows) less the sum of `bound` over rows.
+            theta: The draws, one chain after the other: {"weights": (chains * draws, k), ...}, as in `draw`.
+            size: The number of chains and of draws of each.
+            term: The `global_term` of the model, (): the bound of log p(all rows) less the sum of `bound` over rows.
         """
         positional, named = self.arguments
         vars(self)["arguments"] = (positional[:4], {**named, "guide": size})  # a saved model is made again like this
-        for part in (self.beliefs, self.shares):  # they have no posterior of their own any more
+        for part in (self.beliefs, self.shares):  # they no longer have their own posterior
             part.bare()
             for inner in part.modules():
                 if isinstance(inner, PriorAndPosterior | DirichletWeights | StickBreakingWeights):
@@ -142,7 +142,8 @@ class MixtureWithPosterior(Mixture):
         return made
 
     def _collapsed_components(self) -> Bool[Tensor, " k"]:
-        with torch.enable_grad():  # a parameter without gradient would count as frozen, which may be as thin as it is
+        # a parameter without gradient would count as frozen, and a frozen scale is never a collapse
+        with torch.enable_grad():
             family, log_weights = self.q.views()[0]
         return family.collapsed(log_weights.detach().exp())
 

@@ -21,7 +21,7 @@ EMPTY_WEIGHT = 0.01  # a component of a smaller weight counts as empty, where no
 class MonteCarloPosterior(torch.nn.Module):
     """q(weights, theta) with expectations that are means over draws of the parameters.
 
-    Not a PyroModule, because a Pyro guide may be inside, which must have a context of its own.
+    Not a PyroModule, because a Pyro guide may be inside, which must have its own context.
     """
 
     shares: MixtureWeights
@@ -44,8 +44,8 @@ class MonteCarloPosterior(torch.nn.Module):
     def e_step_view(self) -> View:
         """Raise TypeError: an E-step needs expectations in closed form."""
         raise TypeError(
-            "EM() needs the conjugate posterior or an AutoDelta, of which it has all expectations: fit this guide "
-            "by SVI()"
+            "EM() needs expectations in closed form, which only the conjugate posterior and AutoDelta have: fit this "
+            "guide by SVI()"
         )
 
     def empty_components(self) -> Bool[Tensor, " k"]:

@@ -28,8 +28,8 @@ class NamedPriors(PriorAndPosterior):
     or matrices, if it is a distribution of those).
 
     Args:
-        family: any family.
-        prior: one of Pyro's distributions for each of its parameters.
+        family: Any family.
+        prior: One of Pyro's distributions for each of its parameters.
     """
 
     conjugate = False

@@ -27,8 +27,8 @@ class ParameterDraws(MixtureWithPosterior):
         """Draws of the parameters from q, for posterior means, intervals and plots.
 
         Args:
-            draws: how many, at least 1.
-            seed: the same draws for the same seed; None for torch's own random state.
+            draws: How many, at least 1.
+            seed: The same draws for the same seed; None for torch's own random state.
 
         Returns:
             The parameters by name, with the draw on dim 0: {"weights": (draws, k), "loc": (draws, k, d), ...}. With
@@ -49,15 +49,15 @@ class ParameterDraws(MixtureWithPosterior):
         """The same draws, and log q of each.
 
         Args:
-            draws: how many, at least 1.
-            seed: the same draws for the same seed; None for torch's own random state.
+            draws: How many, at least 1.
+            seed: The same draws for the same seed; None for torch's own random state.
 
         Returns:
             The parameters as in `draw`, and their log densities (draws,) in nats, over the weights (or sticks) and
             theta; NaN for the draws of a sampler.
 
         Raises:
-            ValueError: as in `draw`.
+            ValueError: As in `draw`.
 
         Example:
             >>> from lowerbound.models import BayesianMixture, Poisson, seed
@@ -77,9 +77,9 @@ class ParameterDraws(MixtureWithPosterior):
         """Draws of the component of each row: z ~ p(z | x, weights, theta), at a new draw of the parameters each time.
 
         Args:
-            x: rows (n, d).
-            draws: how many, at least 1.
-            seed: the same draws for the same seed; None for torch's own random state.
+            x: Rows (n, d).
+            draws: How many, at least 1.
+            seed: The same draws for the same seed; None for torch's own random state.
 
         Returns:
             Components 0 .. k - 1, (draws, n).
@@ -102,8 +102,8 @@ class ParameterDraws(MixtureWithPosterior):
         """log p(x | weights, theta) of each draw and row in nats, with z summed out.
 
         Args:
-            theta: draws of the parameters, as `draw` returns them.
-            x: rows (n, d).
+            theta: Draws of the parameters, as `draw` returns them.
+            x: Rows (n, d).
 
         Returns:
             (draws, n).
@@ -123,7 +123,7 @@ class ParameterDraws(MixtureWithPosterior):
         """log p(weights, theta) of each draw in nats; with `stick_breaking`, the density over sticks.
 
         Args:
-            theta: draws of the parameters, as `draw` returns them.
+            theta: Draws of the parameters, as `draw` returns them.
 
         Returns:
             (draws,).
@@ -140,7 +140,7 @@ class ParameterDraws(MixtureWithPosterior):
         """The family and the log weights (k,) at each draw, to read, not to train.
 
         Args:
-            theta: draws of the parameters, as `draw` returns them.
+            theta: Draws of the parameters, as `draw` returns them.
 
         Returns:
             A pair for each draw.
@@ -163,7 +163,7 @@ class ParameterDraws(MixtureWithPosterior):
         """The plain `Mixture` with the parameters of one draw.
 
         Args:
-            theta: one draw, without the dimension of draws: {"weights": (k,), ...}.
+            theta: One draw, without the dimension of draws: {"weights": (k,), ...}.
 
         Example:
             >>> from lowerbound.models import BayesianMixture, Poisson, seed

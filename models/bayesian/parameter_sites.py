@@ -55,6 +55,6 @@ def stack_draws(draws: list[Theta]) -> Theta:
 
 
 def value_inside(constraint: Any, shape: torch.Size) -> Tensor:
-    """Some value of this shape that satisfies the constraint: that of all unconstrained coordinates at 0."""
+    """A value of this shape that satisfies the constraint: the point whose unconstrained coordinates are 0."""
     to = biject_to(constraint)
     return torch.as_tensor(to(torch.zeros(to.inverse_shape(shape), dtype=torch.float64)))

@@ -30,12 +30,12 @@ def posterior_for_family(family: Family, prior: Any, conjugate: bool = True) -> 
     """The prior of a family's parameters and, if `conjugate`, the posterior of the same kind.
 
     Args:
-        family: any family.
+        family: Any family.
         prior: None for the family's own, "weak", a distribution of the conjugate kind, or {parameter: distribution}.
-        conjugate: whether a posterior in closed form is wanted. Without it a guide or a sampler finds the posterior.
+        conjugate: Whether a posterior in closed form is wanted. Without it a guide or a sampler finds the posterior.
 
     Raises:
-        TypeError: the family has no conjugate prior, and `prior` does not give one for each parameter by name.
+        TypeError: The family has no conjugate prior, and `prior` does not give one for each parameter by name.
     """
     if isinstance(prior, Mapping) and not conjugate:
         return NamedPriors(family, prior)

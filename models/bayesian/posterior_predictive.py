@@ -25,7 +25,7 @@ class PosteriorPredictive(ParameterDraws):
         In closed form for the conjugate q, else a mean over draws.
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
 
         Example:
             >>> from lowerbound.models import BayesianMixture, Poisson, seed
@@ -41,9 +41,9 @@ class PosteriorPredictive(ParameterDraws):
         """Rows from the posterior predictive distribution.
 
         Args:
-            n: how many rows, at least 1.
-            seed: the same rows for the same seed; None for torch's own random state.
-            labels: whether to return the components, too.
+            n: How many rows, at least 1.
+            seed: The same rows for the same seed; None for torch's own random state.
+            labels: Whether to return the components, too.
 
         Returns:
             Rows (n, d); with labels=True a pair of these and their components (n,).
@@ -75,9 +75,9 @@ class PosteriorPredictive(ParameterDraws):
         Each table has parameters drawn from q, and missing values drawn given these and the observed values of the row.
 
         Args:
-            x: rows (n, d), with NaN where a value is missing.
-            draws: the number of tables, at least 1.
-            seed: the same draws for the same seed; None for torch's own random state.
+            x: Rows (n, d), with NaN where a value is missing.
+            draws: The number of tables, at least 1.
+            seed: The same draws for the same seed; None for torch's own random state.
 
         Returns:
             The tables (draws, n, d).

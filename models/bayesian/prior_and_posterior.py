@@ -23,9 +23,9 @@ class PriorAndPosterior(Recorded):
     writes the second group as well.
 
     Attributes:
-        likelihood: the family. Its parameters do not matter, unless a subclass says that it keeps q's in them.
-        conjugate: whether this object has a posterior.
-        shared: names of sites with one value for all components. Others have the component on dim 0.
+        likelihood: The family. Its parameters do not matter, unless a subclass says that it keeps q's in them.
+        conjugate: Whether this object has a posterior.
+        shared: Names of sites with one value for all components. Others have the component on dim 0.
     """
 
     likelihood: Family
@@ -93,7 +93,7 @@ class PriorAndPosterior(Recorded):
         raise NotImplementedError
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
-        """`total` of before the last `maximize`, as the family would compute it now (about new origins)."""
+        """`total` from before the last `maximize`, as the family would compute it now (about new origins)."""
         return total
 
     def divergence(self) -> Float[Tensor, ""]:

@@ -23,9 +23,9 @@ class ProductPosterior(PriorAndPosterior):
     """Independent priors and posteriors of the parameters of each group of columns; the sites of group g end in _g.
 
     Args:
-        product: the family.
-        made: the prior and posterior of each group.
-        conjugate: whether all groups have posteriors in closed form.
+        product: The family.
+        made: The prior and posterior of each group.
+        conjugate: Whether all groups have posteriors in closed form.
     """
 
     def __init__(self, product: Any, made: Sequence[PriorAndPosterior], conjugate: bool = True):
@@ -100,7 +100,7 @@ class ProductPosterior(PriorAndPosterior):
             part.maximize(weight, own)
 
     def remeasure(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"]) -> Float[Tensor, "k s"]:
-        """The sums of each group, computed anew."""
+        """The sums of each group, as its family remeasures them."""
         return torch.cat([part.remeasure(weight, own) for part, own in self._split(total)], -1)
 
     def divergence(self) -> Float[Tensor, ""]:

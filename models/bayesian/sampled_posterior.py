@@ -26,8 +26,8 @@ class PosteriorDraws:
     `NUTS` makes it and fills the model with draws; a saved model is made again by it.
 
     Args:
-        chains: the number of chains.
-        draws: the number of draws of each chain, after warmup.
+        chains: The number of chains.
+        draws: The number of draws of each chain, after warmup.
 
     Example:
         >>> from lowerbound.models import BayesianMixture, Poisson, PosteriorDraws
@@ -66,8 +66,8 @@ class SampledPosterior(MonteCarloPosterior):
         return not bool(self.term.isnan())
 
     def start_at(self, theta: Theta) -> None:
-        """Raise ValueError: a sample of draws is not fitted."""
-        raise ValueError("this model holds the draws of a sampler, expected one to be fitted: BayesianMixture(family)")
+        """Raise ValueError: a sample of draws cannot be fitted."""
+        raise ValueError("this model holds the draws of a sampler, which cannot be fitted: make a new BayesianMixture")
 
     def set_draws(self, theta: Theta, term: Tensor) -> None:
         """Take these draws, and the `global_term` that belongs to them."""
@@ -109,7 +109,7 @@ class SampledPosterior(MonteCarloPosterior):
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:
-        """Random ones of the draws, and NaN for their log densities, which are not known."""
+        """A random sample of the draws; their log densities are unknown (NaN)."""
         index = torch.randint(len(self.theta["weights"]), (draws,))
         return {name: value[index] for name, value in self.theta.items()}, torch.full((draws,), torch.nan).double()
 

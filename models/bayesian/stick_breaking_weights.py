@@ -21,7 +21,7 @@ class StickBreakingWeights(Recorded):
     a Dirichlet process truncated at k components.
 
     Each component takes a share, its stick, of the weight that the components before it left. The prior prefers large
-    components first, so components have an order of their own: component j is number `place[j]` (k,) in it. Site:
+    components first, so components have their own order: component j is number `place[j]` (k,) in it. Site:
     `sticks` (k - 1,), in that order. Hyperparameters of q, if the model is conjugate: `taken` and `left` (k - 1,), of
     Beta distributions. Blei & Jordan, Bayesian Analysis 1 (2006), 121-144.
     """
@@ -113,7 +113,7 @@ class StickBreakingWeights(Recorded):
         return {"weights": self.log_weights(theta).exp()[order], "sticks": theta["sticks"]}
 
     def stick_positions(self, theta: Theta) -> Int[Tensor, " k"]:
-        """The position of each relabelled component in the stick-breaking order: that whose sticks give its weight."""
+        """The position of each relabelled component in the stick-breaking order, whose sticks give its weight."""
         place = torch.empty_like(self.place)
         place[theta["weights"].argsort()] = self.place[self.log_weights(theta).argsort()]
         return place

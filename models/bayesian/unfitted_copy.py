@@ -13,7 +13,7 @@ from ..families.product import Product
 
 def fresh_family(family: Family, **changes: Any) -> Family:
     """A new family as the constructor made this one, with some arguments changed. Its parameters are not set."""
-    if isinstance(family, Product):  # its parts are made anew, too: one family must not be part of two products
+    if isinstance(family, Product):  # its parts are copied, too: one family must not be part of two products
         return type(family)(*map(fresh_family, family.parts), columns=family.columns)  # type: ignore[reportArgumentType]
     positional, named = family.arguments
     bound = inspect.signature(type(family)).bind(*positional, **named)

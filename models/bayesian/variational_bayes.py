@@ -22,7 +22,7 @@ class VariationalBayes(MixtureWithPosterior):
         """The E-step of variational Bayes: that of EM at the expected natural parameters and expected log weights.
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             weights: (n,) row weights, or None.
             labels: (n,) known components, -1 where unknown, or None.
             dtype: torch.float32 computes in it, where the family can, and sums in float64.
@@ -31,7 +31,7 @@ class VariationalBayes(MixtureWithPosterior):
             The statistics of these rows, and their bound.
 
         Raises:
-            ArithmeticError: a row has probability zero under every component.
+            ArithmeticError: A row has probability zero under every component.
             TypeError: q is neither in closed form nor a point.
         """
         rows, weights, labels = self._rows_to_sum(x, weights, labels)
@@ -46,14 +46,14 @@ class VariationalBayes(MixtureWithPosterior):
         An AutoDelta goes to the maximum of the expected log joint density (MAP), in closed form or by gradients.
 
         Args:
-            statistics: of all rows, as `expect` returns them.
-            length: not used, because no step is too long.
+            statistics: Of all rows, as `expect` returns them.
+            length: Not used, because no step is too long.
         """
         self.q.maximize(statistics)
 
     @torch.no_grad()
     def remeasure(self, statistics: Statistics) -> Statistics:
-        """Statistics of before the last M-step, as the family would compute them now."""
+        """Statistics from before the last M-step, as the family would compute them now."""
         return replace(statistics, total=self.beliefs.remeasure(statistics.weight, statistics.total))
 
     @property
@@ -75,22 +75,22 @@ class VariationalBayes(MixtureWithPosterior):
         an M-step.
 
         Args:
-            x: rows (n, d), as `fit` takes them.
+            x: Rows (n, d), as `fit` takes them.
             weights: (n,) row weights, or None.
-            generator: the source of random numbers.
+            generator: The source of random numbers.
             redraw: False leaves a q that was started before as it is: the same distribution. The coordinates of a guide
                 stay those of the data it was started at.
 
         Raises:
-            TypeError: a parameter of q is frozen.
+            TypeError: A parameter of q is frozen.
             ValueError: x has other columns, fewer rows than components or fewer distinct ones, or values that the
                 family excludes; or q consists of the draws of a sampler.
         """
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
         if frozen:
             raise TypeError(
-                f"{frozen[0].removesuffix('_unconstrained')} is frozen, expected a q that can move: give what is known "
-                "a narrow prior, or fit a Mixture"
+                f"{frozen[0].removesuffix('_unconstrained')} is frozen, expected parameters of q that can change: "
+                "give known parameters a narrow prior, or fit a Mixture"
             )
         rows, moments = self._rows_to_fit(x, weights)
         if self.q.is_sampled:

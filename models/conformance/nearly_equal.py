@@ -28,6 +28,11 @@ def same_for(model: Any) -> Same:
     return partial(same, close=SINGLE if single else CLOSE)
 
 
+def rounding_for(model: Any) -> float:
+    """How far two numbers of nats may differ by rounding, relative to 1 + their size."""
+    return SINGLE if any(parameter.dtype == torch.float32 for parameter in model.parameters()) else 1e-6
+
+
 def difference(a: Tensor, b: Tensor) -> str:
     """The largest difference in words, or the shapes if these differ."""
     a, b = a.detach(), b.detach()

@@ -5,5 +5,5 @@ of the bound; the models `PPCA` and `VAE`; encoders q(z | x) and decoders p(x | 
 
 A new model derives from `ContinuousLatent`, whose docstring lists the methods to write. A new encoder or decoder is any
 torch.nn.Module that returns a distribution of `pyro.distributions`; one that derives from `Network` can learn the units
-of the data. Modules here import `lowerbound.data`, `models.contract`, `models.module` and each other.
+of the data. Imports: what is below `continuous` in the layers of pyproject.toml.
 """

@@ -26,17 +26,17 @@ RAREST = 1e-3  # starting probability of a pixel that is never on; 1 minus it fo
 class BernoulliDecoder(Network):
     """x | z ~ Bernoulli(p(z)): columns of 0 and 1, independent given z.
 
-    Grey pixels between 0 and 1 have no Bernoulli likelihood: draw 0 and 1 from them anew at each reading (`Binarized`),
+    Grey pixels between 0 and 1 have no Bernoulli likelihood: draw 0 and 1 from them at each reading (`Binarized`),
     or take a `ContinuousBernoulliDecoder`.
 
     Args:
         latent: q, the number of latent dimensions.
         features: d, the number of columns.
-        hidden: sizes of the hidden layers; () makes the network linear in z.
+        hidden: Sizes of the hidden layers; () makes the network linear in z.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or activation is another word.
+        ValueError: A size is not a whole number of at least 1, or activation is another word.
 
     Example:
         >>> import torch
@@ -87,11 +87,11 @@ class ContinuousBernoulliDecoder(BernoulliDecoder):
     Args:
         latent: q, the number of latent dimensions.
         features: d, the number of columns.
-        hidden: sizes of the hidden layers; () makes the network linear in z.
+        hidden: Sizes of the hidden layers; () makes the network linear in z.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or activation is another word.
+        ValueError: A size is not a whole number of at least 1, or activation is another word.
 
     Example:
         >>> import torch

@@ -19,12 +19,12 @@ class CategoricalDecoder(Network):
 
     Args:
         latent: q, the number of latent dimensions.
-        levels: the number of categories of each column.
-        hidden: sizes of the hidden layers; () makes the network linear in z.
+        levels: The number of categories of each column.
+        hidden: Sizes of the hidden layers; () makes the network linear in z.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or activation is another word.
+        ValueError: A size is not a whole number of at least 1, or activation is another word.
 
     Example:
         >>> import torch

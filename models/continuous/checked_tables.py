@@ -34,10 +34,10 @@ class ChecksTables(Recorded):
     def checked(self, x: Any, labels: Any = None) -> Float[Tensor, "n d"]:
         """x as a tensor (n, d) in the precision and on the device of the model.
 
-        Call it first in an `objective` or `evidence` of your own.
+        Call it first in your own `objective` or `evidence`.
 
         Args:
-            x: rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
+            x: Rows, as tensor, array or DataFrame. The columns of a DataFrame are matched by name.
             labels: None: a continuous z has no labels.
 
         Raises:

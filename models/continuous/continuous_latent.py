@@ -52,8 +52,8 @@ class ContinuousLatent(ChecksTables):
     Attributes:
         latent: q, the number of latent dimensions.
         features: d, the number of columns.
-        schema: names of columns of the table it was fitted to; None before a fit, or if they have no names.
-        has_exact_bound: whether `bound` is in closed form, without draws of z.
+        schema: Names of columns of the table it was fitted to; None before a fit, or if they have no names.
+        has_exact_bound: Whether `bound` is in closed form, without draws of z.
 
     Example:
         One latent dimension, noise of standard deviation 1, and a fixed encoder:
@@ -86,7 +86,7 @@ class ContinuousLatent(ChecksTables):
         """p(x | z).
 
         Args:
-            z: latent variables, (..., latent): any leading dimensions.
+            z: Latent variables, (..., latent): any leading dimensions.
 
         Returns:
             A distribution of `pyro.distributions` with the batch shape (...) of z and event shape (features,).
@@ -100,7 +100,7 @@ class ContinuousLatent(ChecksTables):
         noise.
 
         Args:
-            x: rows, (n, features).
+            x: Rows, (n, features).
 
         Returns:
             A distribution of `pyro.distributions` with batch shape (n,), event shape (latent,) and `rsample`.
@@ -112,7 +112,7 @@ class ContinuousLatent(ChecksTables):
 
         Args:
             data: `mean` and `variance` of each column, (d,) in float64.
-            generator: the source of random numbers. Restarts differ by it.
+            generator: The source of random numbers. Restarts differ by it.
 
         Returns:
             A value for each `PyroParam` of this module.
@@ -137,13 +137,13 @@ class ContinuousLatent(ChecksTables):
         """Learn the names of the columns, then set the parameters to `starting_values`.
 
         Args:
-            x: the table, as `fit` takes it.
-            weights: row weights (n,), or None.
-            generator: the source of random numbers.
+            x: The table, as `fit` takes it.
+            weights: Row weights (n,), or None.
+            generator: The source of random numbers.
             redraw: False keeps parameters that are already set. Frozen parameters are always kept.
 
         Raises:
-            ValueError: the table has labels or another number of columns, or a frozen parameter was never set.
+            ValueError: The table has labels or another number of columns, or a frozen parameter was never set.
         """
         rows = self._learn_table(x, weights)
         self.require_frozen_set()
@@ -160,9 +160,9 @@ class ContinuousLatent(ChecksTables):
 
         Args:
             x: rows (n, d).
-            weights: row weights (n,), or None for weights of 1.
+            weights: Row weights (n,), or None for weights of 1.
             labels: None: a continuous z has no labels.
-            rows: how many rows x stands for, None for n. The terms of a minibatch are scaled by rows / n.
+            rows: How many rows x stands for, None for n. The terms of a minibatch are scaled by rows / n.
 
         Returns:
             The draw of z, (n, latent).
@@ -187,9 +187,9 @@ class ContinuousLatent(ChecksTables):
         """Draws of z from q for each row, and log p(x | z) of each draw; gradients pass through them.
 
         Args:
-            x: rows (n, d).
-            samples: the number of draws s.
-            q: the distribution to draw from, batch (n,), event (latent,); None for encode(x).
+            x: Rows (n, d).
+            samples: The number of draws s.
+            q: The distribution to draw from, batch (n,), event (latent,); None for encode(x).
             trusted: x is a tensor that was checked before, as in a fit: skip the checks.
 
         Returns:
@@ -215,7 +215,7 @@ class ContinuousLatent(ChecksTables):
         """The lower bound of log p(x) of each row: E_q[log p(x | z)] - KL(q(z | x) || N(0, I)). No gradient.
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             labels: None: a continuous z has no labels.
 
         Returns:
@@ -232,7 +232,7 @@ class ContinuousLatent(ChecksTables):
         time (`row_noise`). `lowerbound.inference.evidence` takes more draws.
 
         Args:
-            x: rows (n, d).
+            x: Rows (n, d).
             labels: None: a continuous z has no labels.
 
         Returns:
@@ -269,8 +269,8 @@ class ContinuousLatent(ChecksTables):
         """Rows drawn from the model: z from its prior, then x given z.
 
         Args:
-            n: the number of rows.
-            seed: the same seed gives the same rows; None draws from torch's random state.
+            n: The number of rows.
+            seed: The same seed gives the same rows; None draws from torch's random state.
 
         Returns:
             (n, d), in the precision of the parameters.

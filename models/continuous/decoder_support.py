@@ -18,7 +18,7 @@ from ...data.traced_rows import plain_rows
 CURES: dict[type, tuple[str, str]] = {
     type(constraints.boolean): (
         "0 or 1",
-        ": binarise grey pixels, best anew at each reading (Binarized(x), x in [0, 1]), or take a "
+        ": binarise grey pixels, best with Binarized(x), which draws them at each reading, or take a "
         "ContinuousBernoulliDecoder for them",
     ),
     type(constraints.unit_interval): ("numbers in [0, 1]", ": divide pixels by their largest value, such as 255"),
@@ -38,8 +38,9 @@ def fixed_support(one: Distribution, other: Distribution) -> Any:
     while isinstance(support, constraints.independent):
         support, beside = support.base_constraint, beside.base_constraint
     for name in ("lower_bound", "upper_bound"):
-        bound = vars(support).get(name, 0.0)
-        if not torch.equal(torch.as_tensor(bound), torch.as_tensor(vars(beside).get(name, 0.0))):
+        # torch has no common class of constraints with a bound
+        bound, other_bound = getattr(support, name, 0.0), getattr(beside, name, 0.0)
+        if not torch.equal(torch.as_tensor(bound), torch.as_tensor(other_bound)):
             return None
         if isinstance(bound, Tensor) and bound.ndim:
             if not (bound == bound.flatten()[0]).all():

@@ -37,6 +37,6 @@ def rebuilt(q: Distribution, parameters: Mapping[str, Tensor]) -> Distribution:
 
 
 def mean_or_mode(distribution: Distribution) -> Tensor:
-    """The mean; of categories, which have no mean, the most probable one."""
+    """The mean; for categories, which have no mean, the most probable one."""
     mean = distribution.mean
     return distribution.mode.to(mean.dtype) if torch.isnan(mean).any() else mean

@@ -14,8 +14,8 @@ class Draws:
     """Draws of z from q(z | x) for each row, with log p(x | z); gradients pass through the draws (reparameterization).
 
     Attributes:
-        q: the distribution drawn from: batch (n,), event (latent,).
-        z: the draws, (s, n, latent).
+        q: The distribution drawn from: batch (n,), event (latent,).
+        z: The draws, (s, n, latent).
         log_likelihood: log p(x | z) of each draw, (s, n), in nats.
 
     Example:

@@ -71,12 +71,12 @@ class MLPEncoder(Encoder):
     Args:
         features: d, the number of columns.
         latent: q, the number of latent dimensions.
-        hidden: sizes of the hidden layers; () makes a linear encoder.
-        covariance: of q, "diag" (the dimensions of z are independent given x) or "full".
+        hidden: Sizes of the hidden layers; () makes a linear encoder.
+        covariance: The covariance of q, "diag" (the dimensions of z are independent given x) or "full".
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or a word is not one of those above.
+        ValueError: A size is not a whole number of at least 1, or a word is not one of those above.
 
     Example:
         >>> import torch
@@ -112,17 +112,16 @@ class ConvEncoder(Encoder):
 
     Args:
         shape: (height, width) or (channels, height, width) of the picture in a row of channels * height * width
-        columns.
+            columns.
         latent: q, the number of latent dimensions.
-        channels: of the convolutions in turn.
-        hidden: the size of the layer after them.
-        covariance: of q, "diag" (the dimensions of z are independent given x) or "full".
+        channels: The channels of the convolutions in turn.
+        hidden: The size of the layer after them.
+        covariance: The covariance of q, "diag" (the dimensions of z are independent given x) or "full".
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
         ValueError: shape has another length, channels is empty, a size is not a whole number of at least 1, or a word
-        is
-            not one of those above.
+            is not one of those above.
 
     Example:
         >>> import torch

@@ -32,22 +32,18 @@ class GaussianDecoder(Network):
     Args:
         latent: q, the number of latent dimensions.
         features: d, the number of columns.
-        hidden: sizes of the hidden layers; () makes the network linear in z.
+        hidden: Sizes of the hidden layers; () makes the network linear in z.
         variance: "learned": the network gives a standard deviation for each column and row. "shared": one standard
-        deviation
-            for all, the property `scale`; its best value is the root mean square error of the reconstructions (Rybkin,
-            Daniilidis & Levine 2021, "sigma-VAE"). With few columns, a learned variance may explain as noise what z
-            should
-            explain, and stop at a lower optimum: then try "shared".
-        variance_floor: added to every variance, in squared units of the data. Without it the likelihood has no upper
-        bound if
-            a column is constant or the network can reproduce some values exactly.
+            deviation for all, the property `scale`; its best value is the root mean square error of the reconstructions
+            (Rybkin, Daniilidis & Levine 2021, "sigma-VAE"). With few columns, a learned variance may explain as noise
+            what z should explain, and stop at a lower optimum: then try "shared".
+        variance_floor: Added to every variance, in squared units of the data. Without it the likelihood has no upper
+            bound if a column is constant or the network can reproduce some values exactly.
         activation: "tanh", "relu", "silu" or "gelu".
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, variance or activation is another word, or
-        variance_floor is
-            negative or infinite.
+        ValueError: A size is not a whole number of at least 1, variance or activation is another word, or
+            variance_floor is negative or infinite.
 
     Example:
         >>> import torch
@@ -90,7 +86,7 @@ class GaussianDecoder(Network):
         """Measure from the mean of the data, in the standard deviation of each column (of an average column if shared).
 
         Raises:
-            ValueError: a column is constant, its variance is learned and there is no floor.
+            ValueError: A column is constant, its variance is learned and there is no floor.
         """
         deviation = data.variance.sqrt()
         constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
@@ -116,7 +112,7 @@ class GaussianDecoder(Network):
         """Raise `Collapse` if a shared scale is almost 0 in units of the data: some columns follow from others."""
         if self.variance == "shared" and self.scale < SINGULAR * self.unit[0]:
             raise Collapse(
-                "the shared variance of the decoder is all but 0: some columns follow from others",
+                "the shared variance of the decoder is almost 0: some columns follow from others",
                 cure="give it a variance_floor, or take fewer latent dimensions",
             )
 

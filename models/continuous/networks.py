@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...data.moments import Spread
 from ..module import constructor_call, require_size
+from ..old_names import HasOldNames
 from ..random_state import fixed_seed
 from .linear_gaussian import LinearGaussian
 
@@ -36,8 +37,8 @@ class Resettable(Protocol):
         ...
 
 
-class Network(nn.Module):
-    """Base class of encoders and decoders that can answer questions of a VAE.
+class Network(HasOldNames, nn.Module):
+    """Base class of encoders and decoders with optional methods that a VAE calls.
 
     Any torch.nn.Module can be an encoder or decoder. One that derives from `Network` also remembers its constructor's
     arguments, so that a saved model can be made again. As a decoder it is called with z of any leading dimensions. It
@@ -68,6 +69,7 @@ class Network(nn.Module):
 
     arguments: tuple[tuple, dict[str, Any]]
     is_linear = False
+    old_names: ClassVar[Mapping[str, str]] = {"anchor": "set_units"}
 
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -41,7 +42,7 @@ class PPCA(ContinuousLatent):
         scale: (), the standard deviation of the noise, in units of the data.
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or latent is not less than features.
+        ValueError: A size is not a whole number of at least 1, or latent is not less than features.
 
     Example:
         >>> from lowerbound.datasets import load
@@ -62,6 +63,7 @@ class PPCA(ContinuousLatent):
     loading: Tensor
     scale: Tensor
     has_exact_bound = True
+    old_names: ClassVar[Mapping[str, str]] = {"carry": "remeasure"}
     generalized = False
 
     def __init__(self, features: int, latent: int):
@@ -89,16 +91,16 @@ class PPCA(ContinuousLatent):
         scale^2 is the mean of the d - q smallest eigenvalues; loading = U diag(sqrt(l - scale^2)) of the q largest.
 
         Args:
-            x: the table, as `fit` takes it.
+            x: The table, as `fit` takes it.
             latent: q, the number of latent dimensions.
-            weights: row weights (n,), or None.
+            weights: Row weights (n,), or None.
 
         Returns:
             A `PPCA` whose loading is turned to the principal axes.
 
         Raises:
-            ValueError: the table has fewer than latent + 1 columns.
-            Collapse: no variance remains for the noise.
+            ValueError: The table has fewer than latent + 1 columns.
+            Collapse: No variance remains for the noise.
 
         Example:
             >>> from lowerbound.datasets import load
@@ -153,8 +155,8 @@ class PPCA(ContinuousLatent):
         """E-step: sums over rows, about `origin`, of x, E[z], x E[z]', E[z z'] and x'x, in this order in `total`.
 
         Args:
-            x: rows (n, d).
-            weights: row weights (n,), or None.
+            x: Rows (n, d).
+            weights: Row weights (n,), or None.
             labels: None: a continuous z has no labels.
 
         Returns:
@@ -175,8 +177,8 @@ class PPCA(ContinuousLatent):
         """M-step: least squares of x on (z, 1), and the mean square of the residuals. Frozen parameters do not change.
 
         Args:
-            statistics: the result of `expect`, added over all rows.
-            length: not used: the M-step goes to the maximum.
+            statistics: The result of `expect`, added over all rows.
+            length: Not used: the M-step goes to the maximum.
         """
         q = self.latent
         current = torch.cat([self.loading, (self.unit * self.loc_unconstrained)[:, None]], 1).detach()
@@ -203,9 +205,9 @@ class PPCA(ContinuousLatent):
         They are the mean of the data, a random loading, and a noise of half the mean variance of a column.
 
         Args:
-            x: the table, as `fit` takes it.
-            weights: row weights (n,), or None.
-            generator: the source of random numbers.
+            x: The table, as `fit` takes it.
+            weights: Row weights (n,), or None.
+            generator: The source of random numbers.
             redraw: False keeps parameters that are already set. Frozen parameters are always kept.
         """
         rows = self._learn_table(x, weights)

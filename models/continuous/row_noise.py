@@ -11,7 +11,7 @@ FIRST, SECOND = -4658895280553007687, -7723592293110705685  # the multipliers of
 
 
 def row_noise(x: Float[Tensor, "n d"], size: int) -> Float[Tensor, "n q"]:
-    """(n, size) numbers that behave like draws from N(0, 1), the same for the same row wherever it stands.
+    """(n, size) numbers that behave like draws from N(0, 1), the same for the same row at any position in the table.
 
     The bits of each row are hashed to 64 bits, which seed a counter-based generator (splitmix64; Steele, Lea & Flood,
     OOPSLA 2014). Its uniform numbers go through the normal quantile function. Torch's random state does not change.

@@ -28,21 +28,21 @@ class VAE(ContinuousLatent):
 
     The bound of a row is E_q[log p(x | z)] - KL(q(z | x) || N(0, I)) in nats, summed over its columns. Precision and
     device are those of the parameters: float32 on the CPU, unless you call model.double() or model.to("cuda"). The
-    ready-made parts measure in the units of the data. Modules of your own see z and rows as they are: standardize the
+    ready-made parts measure in the units of the data. Your own modules get z and rows unchanged: standardize the
     columns, or learn units in `Network.set_units`.
 
     Args:
-        encoder: a module from rows (n, d) to a distribution with batch shape (n,) and event shape (latent,), such as
+        encoder: A module from rows (n, d) to a distribution with batch shape (n,) and event shape (latent,), such as
             `MLPEncoder` or `ConvEncoder`.
-        decoder: a module from z (n, latent) to a distribution with batch shape (n,) and event shape (d,), such as
+        decoder: A module from z (n, latent) to a distribution with batch shape (n,) and event shape (d,), such as
             `GaussianDecoder`, `BernoulliDecoder`, `ContinuousBernoulliDecoder` or `CategoricalDecoder`. Both return
             distributions of `pyro.distributions`.
         latent: q, the number of latent dimensions, at most d.
 
     Raises:
         TypeError: encoder or decoder is not a torch.nn.Module, or does not return a distribution of
-        `pyro.distributions`.
-        ValueError: shapes do not fit each other, or latent is larger than d.
+            `pyro.distributions`.
+        ValueError: Shapes do not fit each other, or latent is larger than d.
 
     Example:
         >>> from lowerbound.datasets import load
@@ -120,14 +120,14 @@ class VAE(ContinuousLatent):
         """Learn the names of the columns and, at the first fit, the units of the data; then draw new weights.
 
         Args:
-            x: the table, as `fit` takes it.
-            weights: row weights (n,), or None.
-            generator: the source of random numbers.
+            x: The table, as `fit` takes it.
+            weights: Row weights (n,), or None.
+            generator: The source of random numbers.
             redraw: True draws new weights for every layer with `reset_parameters`, but keeps frozen ones. False keeps
-            all.
+                all.
 
         Raises:
-            ValueError: the decoder cannot give some value, or float32 has too few digits for a column.
+            ValueError: The decoder cannot give some value, or float32 has too few digits for a column.
         """
         rows = self._learn_table(x, weights)
         spread = rows.spread  # first, because it says which value is not a number
@@ -183,13 +183,13 @@ def linear_vae(features: int, latent: int, covariance: str = "diag") -> VAE:
     Args:
         features: d, the number of columns.
         latent: q, the number of latent dimensions, at most d.
-        covariance: of q(z | x), "diag" or "full".
+        covariance: The covariance of q(z | x), "diag" or "full".
 
     Returns:
         A `VAE` of `MLPEncoder` and `GaussianDecoder` without hidden layers.
 
     Raises:
-        ValueError: a size is not a whole number of at least 1, or covariance is another word.
+        ValueError: A size is not a whole number of at least 1, or covariance is another word.
 
     Example:
         >>> from lowerbound.models import linear_vae

@@ -1,4 +1,4 @@
-"""What a VAE refuses: encoders and decoders of wrong shapes, and columns that its precision cannot tell apart."""
+"""Checks of a VAE: the shapes of encoder and decoder, and whether its precision resolves the columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def call_part(
     if made.batch_shape != batch or len(made.event_shape) != 1 or event not in (None, tuple(made.event_shape)):
         want, cure = f"({latent},)" if event else "(columns,)", "end it by .to_event(1)"
         if len(made.event_shape) > 1:
-            cure = "flatten what it gives to (n, columns), and end it by .to_event(1)"
+            cure = "flatten its output to (n, columns), and end it by .to_event(1)"
         elif event and made.batch_shape == batch:
             cure = f"make the VAE with latent={made.event_shape[0]}, or the encoder with {latent}"
         raise ValueError(

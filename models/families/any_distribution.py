@@ -21,7 +21,7 @@ from .family import Family
 class AnyDistribution(Family):
     """k distributions of one class of Pyro: its parameters as those of a family.
 
-    A distribution of single numbers applies to each column separately. One of rows is `is_joint`. Unconstrained
+    A distribution of single numbers applies to each column separately. One of whole rows is `is_joint`. Unconstrained
     parameters come in blocks (k, b, q): b = d blocks, one for each column, or b = 1 if joint; q numbers in each.
     """
 

@@ -37,7 +37,7 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             Beta(1 + 1 / 2k, 1 + 1 / 2k), which adds 1 / k row with half a one in each column.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

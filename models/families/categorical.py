@@ -36,12 +36,12 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     Args:
         components: k, the number of components.
-        levels: the number of categories of each column, d whole numbers.
+        levels: The number of categories of each column, d whole numbers.
         prior: None for maximum likelihood; a `torch.distributions.Dirichlet` over the L levels, of which each column
             uses its own; or "weak", which adds 1 / k row, spread evenly over the levels.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

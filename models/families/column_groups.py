@@ -1,4 +1,4 @@
-"""A table whose columns are in groups, each with a family of its own: how rows and statistics are split and joined."""
+"""A table whose columns are in groups, each with its own family: how rows and statistics are split and joined."""
 
 from __future__ import annotations
 

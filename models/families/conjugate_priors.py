@@ -20,12 +20,12 @@ class Priors(nn.Module):
         prior: None; "weak", which the family sets itself, from data if it needs them (NaN until then); a distribution,
             if there is one parameter; or distributions by parameter name, where the other parameters have no prior.
             Hyperparameters are broadcast to their shape.
-        kinds: the class of each parameter's prior and the shape of its hyperparameters: {"rate": (Gamma, (d,))}.
-        proper: accept every proper density, for a posterior of the parameters. Otherwise, for a maximum a posteriori,
+        kinds: The class of each parameter's prior and the shape of its hyperparameters: {"rate": (Gamma, (d,))}.
+        proper: Accept every proper density, for a posterior of the parameters. Otherwise, for a maximum a posteriori,
             concentrations must be at least 1: below, the density is infinite at the boundary.
 
     Raises:
-        ValueError: if the prior is none of these, or a concentration is too small.
+        ValueError: The prior has another value than those above, or a concentration is too small.
     """
 
     def __init__(self, prior: Prior, kinds: Mapping[str, tuple[Any, tuple[int, ...]]], proper: bool = False):

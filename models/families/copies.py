@@ -24,13 +24,13 @@ def repeat(family: Family, copies: int) -> Family:
 
 
 def set_copies(family: Family, copies: int) -> None:
-    """Say how many copies a family, and each family inside it, holds."""
+    """Set the number of copies in a family and in each family inside it."""
     for part in _families_inside(family):
         part.copies = copies
 
 
 def own_tensors(family: Family) -> list[Tensor]:
-    """The tensors that each copy has for itself: all parameters, and the buffers that are not `shared`."""
+    """The tensors that are stored once per copy: all parameters, and the buffers that are not `shared`."""
     return [tensor for part in _families_inside(family) for tensor in _own_tensors_of(part)]
 
 

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 @runtime_checkable
 class CountsFreeNumbers(Protocol):
-    """A constraint of our own that says how many numbers of a parameter are free."""
+    """A constraint of this package that says how many numbers of a parameter are free."""
 
     def free_numbers(self, parameter: Tensor) -> int: ...
 

@@ -27,8 +27,8 @@ def parameter_constraint(distribution: type[Distribution], name: str) -> Any:
 def default_parameters(distribution: type[Distribution], fixed: Mapping[str, Any]) -> list[str]:
     """The parameters that a fit estimates by default.
 
-    They are the arguments with a constraint that are required or have a number as default. Of arguments whose default
-    is None, such as probs and logits, which stand for each other, it is one.
+    They are the arguments with a constraint that are required or have a number as default. Of alternatives with default
+    None, such as probs and logits, the first is used.
     """
     table: Any = distribution.arg_constraints
     if not isinstance(table, Mapping):

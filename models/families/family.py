@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from ..precision import KeepsFloat64
 from .count_free_parameters import free_numbers
 from .hooks.description import Description, Profile
 from .hooks.start import Start
-from .renamed_hooks import accept_old_names
+from .renamed_hooks import HOOKS, adopt_abilities
 
 __all__ = ["Family", "Profile"]
 
@@ -21,8 +24,7 @@ class Family(KeepsFloat64, Start, Description):
     line, by the abilities `TakesMissing`, `SideBySide`, `AllowsFrozen`, `HasExpectedLogProb` and `Conjugate`.
 
     Parameters are `PyroParam`s in float64, which `.float()` leaves as they are, with the component on dim 0, except
-    those named in `shared`, which all components share. A family never sees a mixture: the weights of the components
-    are not its business.
+    those named in `shared`, which all components share. The weights of the components belong to the mixture.
 
     Example:
         >>> import torch
@@ -47,9 +49,11 @@ class Family(KeepsFloat64, Start, Description):
         0.25
     """
 
+    old_names: ClassVar[Mapping[str, str]] = HOOKS
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        accept_old_names(cls, Family)
+        adopt_abilities(cls, Family)
 
     def permute(self, order: Tensor) -> None:
         """Relabel the components in place: component j becomes the former component order[j]."""

@@ -16,7 +16,7 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
     """Components of any distribution of Pyro: x | z = k ~ distribution(parameters[k]).
 
     A distribution of single numbers, such as Laplace, applies to each column separately, with parameters (k, d). One of
-    rows, such as MultivariateStudentT, has parameters with the component on dim 0. Rows may have missing values
+    whole rows, such as MultivariateStudentT, has parameters with the component on dim 0. Rows may have missing values
     in the first case.
 
     Parameters: those of the distribution, under their names there, each inside its constraint.
@@ -25,17 +25,17 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
     the bound (generalized EM: Dempster, Laird & Rubin 1977), so that a fit ends where the gradient is zero.
 
     Args:
-        distribution: a class of `pyro.distributions`.
+        distribution: A class of `pyro.distributions`.
         components: k, the number of components.
         features: d, the number of columns of x.
-        parameters: names of the parameters to fit. By default those that the constructor requires, or has numbers for.
-        fixed: arguments that are not fitted, by name, such as {"total_count": 10}.
+        parameters: Names of the parameters to fit. By default those that the constructor requires, or has numbers for.
+        fixed: Arguments that are not fitted, by name, such as {"total_count": 10}.
         prior: None for maximum likelihood; distributions by parameter name; or "weak": a k-th of the information of a
             row, around the fit of one component to all rows.
 
     Raises:
-        TypeError: if distribution is not a class of `pyro.distributions`.
-        ValueError: if it cannot be made of these parameters, or gives rows of another shape than (features,).
+        TypeError: distribution is not a class of `pyro.distributions`.
+        ValueError: It cannot be made of these parameters, or gives rows of another shape than (features,).
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         found = []
         for name in self.names:
             value = self.value(name).detach()
-            if value.ndim == 3:  # a matrix: its lower half says all
+            if value.ndim == 3:  # a matrix: its lower triangle has all free numbers
                 found += [
                     Profile(f"{name}[{i},{j}]", value[:, i, j : j + 1], [-1])
                     for i in range(value.shape[1])

@@ -44,7 +44,7 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
             onto a few rows.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

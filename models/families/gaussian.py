@@ -38,11 +38,11 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
             "tied-spherical": all components share one.
         prior: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007, scaled by the data), or a
             `NormalInverseWishart`.
-        variance_floor: the least variance, in squared units of the data, for structures without correlations. EM then
+        variance_floor: The least variance, in squared units of the data, for structures without correlations. EM then
             finds the maximum likelihood under this constraint, also where a column is constant in a component.
 
     Raises:
-        ValueError: if an argument is none of these, or variance_floor is given for "full" or "tied".
+        ValueError: An argument has another value than those above, or variance_floor is given for "full" or "tied".
 
     Example:
         >>> import torch

@@ -37,10 +37,10 @@ class GaussianMStep(GaussianParameters):
         """M-step: means and covariances from the sums, with the pseudo-rows of the prior added.
 
         Args:
-            weight: sums of responsibilities, in rows.
-            total: sums of r T(x - origin).
-            length: always 1.
-            scatter_weight: what the scatter is divided by, where that is not `weight`.
+            weight: Sums of responsibilities, in rows.
+            total: Sums of r T(x - origin).
+            length: Always 1.
+            scatter_weight: What the scatter is divided by, where that is not `weight`.
         """
         self._set_from_sums(weight, total, self.conjugate_prior(), scatter_weight)
 
@@ -103,7 +103,7 @@ class GaussianMStep(GaussianParameters):
             scale, definite = shape.scale(covariance + floor, d)
             if not (definite | unchanged).all():
                 raise _collapse(None if self.tied else int((~(definite | unchanged)).nonzero()[0]))
-        self.blurred = self.per_component(blurred).contiguous()  # its own memory: a state is put back into it
+        self.blurred = self.per_component(blurred).contiguous()  # own memory, because `load_state_dict` copies into it
         if self.variance_floor:
             scale = scale.clamp(min=self._scale_floor)  # to the last bit
         if unchanged.any():

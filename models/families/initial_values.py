@@ -26,12 +26,12 @@ def best_initial_values(
     each column separately where `make` gives distributions of single numbers.
 
     Args:
-        make: a function from parameters by name to a distribution.
-        kinds: the constraint of each parameter.
-        shapes: the shape of each parameter.
-        x: some rows.
-        responsibilities: the share of each component in them.
-        known: parameters that are not to be chosen, by name.
+        make: A function from parameters by name to a distribution.
+        kinds: The constraint of each parameter.
+        shapes: The shape of each parameter.
+        x: Some rows.
+        responsibilities: The share of each component in them.
+        known: Parameters that are not to be chosen, by name.
     """
     has_rows = responsibilities.sum(0) > 0  # a component without rows starts from all of them
     responsibilities = torch.where(has_rows, responsibilities, responsibilities.sum(1, keepdim=True))

@@ -1,4 +1,4 @@
-"""The joint distribution of groups of columns, each with a distribution of its own."""
+"""The joint distribution of groups of columns, each with its own distribution."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def log_prob_and_sums(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float
     incomplete = x.isnan().any(1)
     if not incomplete.any():
         return family.log_prob(x), lambda r: family.summarize(x, r)
-    takes_missing: Any = family
-    log_prob_incomplete, sums_incomplete = takes_missing.visit_missing(x[incomplete])
+    family_with_missing: Any = family
+    log_prob_incomplete, sums_incomplete = family_with_missing.visit_missing(x[incomplete])
     if incomplete.all():
         return log_prob_incomplete, sums_incomplete
     complete = ~incomplete
@@ -61,7 +61,7 @@ def observed_log_prob(component: Any, x: Float[Tensor, "n d"]) -> Float[Tensor, 
     missing = x.isnan()
     # a legal value in place of a missing one: NaN would spoil the gradient of the values beside it
     if column.support.is_discrete:
-        legal = vars(column.support).get("lower_bound", 0.0)
+        legal = getattr(column.support, "lower_bound", 0.0)  # torch has no common class of constraints with a bound
     else:
         legal = transform_to(column.support)(x.new_zeros(()))
     log_prob = column.log_prob(torch.where(missing.unsqueeze(-2), legal, x.unsqueeze(-2)))

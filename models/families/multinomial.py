@@ -33,13 +33,13 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
     Args:
         components: k, the number of components.
         features: d, the number of categories, at least 2.
-        trials: the sum of rows that are drawn, and that `moments` describes. None takes the average sum of the data,
+        trials: The sum of rows that are drawn, and that `moments` describes. None takes the average sum of the data,
             rounded.
         prior: None for maximum likelihood; a `torch.distributions.Dirichlet`; or "weak", which adds 1 / k count, spread
             evenly.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

@@ -11,7 +11,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, Gamma, constraints
 
-from ..kernels.special_functions import digamma_deficit, log1p_deficit, log_factorial, log_gamma_ratio
+from ..kernels.special_functions import NOISE, digamma_deficit, log1p_deficit, log_factorial, log_gamma_ratio
 from ..module import require_size
 from .abilities import AllowsFrozen, TakesMissing
 from .conjugate_priors import Prior, Priors
@@ -21,7 +21,6 @@ from .gamma import WEAK_RATE
 
 LEAST = 1e-8  # smallest concentration
 POISSON = 1e8  # largest concentration, times a mean above 1: the variance is then the mean to 1e-8
-NOISE = 1e-14  # slopes in nats below which there is nothing but rounding
 
 
 class NegativeBinomial(AllowsFrozen, TakesMissing):
@@ -44,11 +43,11 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: of the concentration: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak":
+        prior: The prior of the concentration: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak":
             Gamma(1, 0.01).
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

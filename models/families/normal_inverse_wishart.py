@@ -24,9 +24,9 @@ class NormalInverseWishart:
 
     Args:
         location: (d,) the prior mean of mu, in the units of the data.
-        location_weight: how many rows this mean counts for, above 0.
-        dof: degrees of freedom, above d - 1; for diagonal and spherical covariances above 0.
-        scale: in squared units of the data: (d, d) positive definite for full and tied covariances, (d,) for diagonal
+        location_weight: How many rows this mean counts for, above 0.
+        dof: Degrees of freedom, above d - 1; for diagonal and spherical covariances above 0.
+        scale: In squared units of the data: (d, d) positive definite for full and tied covariances, (d,) for diagonal
             ones, a number for spherical ones.
 
     Example:
@@ -111,9 +111,9 @@ class ConjugatePrior:
         variances), without a Jacobian.
 
         Args:
-            loc: locations of the components.
-            scales: the scale of each component.
-            scale: the scale parameter. Tied components share it, and its prior counts once.
+            loc: Locations of the components.
+            scales: The scale of each component.
+            scale: The scale parameter. Tied components share it, and its prior counts once.
         """
         d, dof, kappa = len(self.location), self.dof, self.location_weight
         log_det = self.shape.log_det(scales, d)

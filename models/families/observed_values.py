@@ -12,7 +12,7 @@ from .missing_values import ReadsRows, log_prob_of_rows
 
 
 class ObservedValues(TorchDistribution):
-    """p(observed values of a row | z), for rows with NaN where a value is missing: what `component(z)` is to complete
+    """p(observed values of a row | z), for rows with NaN where a value is missing: as `component(z)` is for complete
     rows."""
 
     arg_constraints = {}  # type: ignore[reportIncompatibleMethodOverride,reportAssignmentType]  # noqa: RUF012

@@ -34,7 +34,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             with the mean of the data.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

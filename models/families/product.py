@@ -100,17 +100,19 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Means and variances of each value, from the family of its group."""
-        means = x.new_empty(len(x), self.components, self.features)
-        variances = torch.empty_like(means)
+        means = x.unsqueeze(1).repeat(1, self.components, 1)
+        variances = torch.zeros_like(means)
         for (family, y), group in zip(self.split_rows(x), self.columns, strict=True):
-            means[..., list(group)], variances[..., list(group)] = family.moments_given(y)
+            if family.takes_missing:  # else all values of the group are observed
+                means[..., list(group)], variances[..., list(group)] = family.moments_given(y)
         return means, variances
 
     def draw_missing(self, x: Float[Tensor, "n d"], z: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
         """x with its missing values drawn, each group by its family."""
         drawn = x.clone()
         for (family, y), group in zip(self.split_rows(x), self.columns, strict=True):
-            drawn[:, list(group)] = family.draw_missing(y, z)
+            if family.takes_missing:
+                drawn[:, list(group)] = family.draw_missing(y, z)
         return drawn
 
     def visit(self) -> Visit:

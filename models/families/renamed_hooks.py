@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ..old_names import warn_of_old_name
+
 HOOKS = {  # of a family: the old name, and the new one
     "anchor": "set_units",
     "carry": "remeasure",
@@ -13,29 +15,45 @@ HOOKS = {  # of a family: the old name, and the new one
     "places": "fixed_location",
     "place": "location_parameter",
     "conditional": "allows_frozen",
+    "require_conditional": "require_allows_frozen",
+    "per_copy": "sum_per_copy",
 }
 FLAGS = {"takes_missing": "TakesMissing", "repeatable": "SideBySide", "allows_frozen": "AllowsFrozen"}
-WRITTEN = {"expected_log_prob": "HasExpectedLogProb", "gain": "Conjugate"}  # hooks of families with an ability
+WRITTEN = {  # hooks of families with an ability, which may also set its flag in __init__
+    "expected_log_prob": "HasExpectedLogProb",
+    "gain": "Conjugate",
+    "expected_statistics": "TakesMissing",
+    "visit_missing": "TakesMissing",
+}
 
 
-def accept_old_names(kind: Any, base: Any) -> None:
-    """Give a subclass of `base` that uses old names the new ones, with a DeprecationWarning for each."""
-    own = vars(kind)
-    for old, new in HOOKS.items():
-        if old in own and new not in own:
-            _warn(f"{kind.__name__}.{old} is now called {new}")
-            setattr(kind, new, own[old])
-    if kind.__module__.startswith(__package__):
+def adopt_abilities(kind: Any, base: Any) -> None:
+    """Give a subclass of `base` the abilities that its flags and hooks claim, with a DeprecationWarning for each."""
+    own, ours = vars(kind), __package__ or ""
+    if kind.__module__.startswith(ours):
         return
-    abilities = {ability.__name__: ability for ability in base.__subclasses__()}
+    abilities = {each.__name__: each for each in base.__subclasses__() if each.__module__.startswith(ours)}
     for flag, name in FLAGS.items():
         if own.get(flag) is True and not issubclass(kind, abilities[name]):
-            _warn(f"{kind.__name__} has {flag} = True, now said by its class line: class {kind.__name__}(..., {name})")
+            _tell(f"{kind.__name__} has {flag} = True", kind, name)
             _adopt(kind, base, abilities[name])
     for hook, name in WRITTEN.items():
         if hook in own and not issubclass(kind, abilities[name]):
-            _warn(f"{kind.__name__} writes {hook}(), now said by its class line: class {kind.__name__}(..., {name})")
+            if name == "TakesMissing" and kind.takes_missing:
+                continue  # already adopted
+            _tell(f"{kind.__name__} writes {hook}()", kind, name)
             _adopt(kind, base, abilities[name])
+    if "beliefs" in own:
+        warnings.warn(
+            f"{kind.__name__} writes beliefs(), which is no longer called, expected the hooks of the ability "
+            "Conjugate: weak_belief, gain, expected and predictive (tutorials/add_a_family.md)",
+            FutureWarning,
+            stacklevel=3,
+        )
+
+
+def _tell(what: str, kind: Any, name: str) -> None:
+    warn_of_old_name(f"{what}, now said by its class line: class {kind.__name__}(..., {name})")
 
 
 def _adopt(kind: Any, base: Any, ability: Any) -> None:
@@ -47,7 +65,3 @@ def _adopt(kind: Any, base: Any, ability: Any) -> None:
             setattr(kind, name, hook)
     kind.has_expected_log_prob |= ability.has_expected_log_prob
     kind.is_conjugate |= ability.is_conjugate
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, DeprecationWarning, stacklevel=4)

@@ -41,13 +41,13 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        dof: degrees of freedom that are known: one positive number for all components, or one for each. None
+        dof: Degrees of freedom that are known: one positive number for all components, or one for each. None
             estimates them.
-        covariance: the structure of the scale matrix Sigma, as in `Gaussian`.
-        prior: of loc and Sigma, as in `Gaussian`.
+        covariance: The structure of the scale matrix Sigma, as in `Gaussian`.
+        prior: The prior of loc and Sigma, as in `Gaussian`.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The latent scale u of each row under a Student t: its density, its posterior, and what it says of the dof.
+"""The latent scale u of a row under a Student t: density, posterior and statistics for the degrees of freedom.
 
 x | u ~ N(loc, Sigma / u) with u ~ Gamma(dof / 2, dof / 2) is a t distribution. Given the row, u is
 Gamma((dof + d) / 2, (dof + squared Mahalanobis distance) / 2): small for an outlier.
@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..kernels.special_functions import gamma_shape, log_gamma_ratio, log_minus_digamma
+from ..kernels.special_functions import NOISE, gamma_shape, log_gamma_ratio, log_minus_digamma
 
 LARGEST_DOF = 1e8  # from here on a t distribution is Gaussian to 1e-8
 SMALLEST_DOF = 1e-3
-NOISE = 1e-14  # slopes in nats below which there is nothing but rounding
 
 
 def t_log_prob(

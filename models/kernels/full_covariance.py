@@ -92,9 +92,8 @@ class Full:
     @staticmethod
     def coefficients(scale: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients of y and of S(y) in y' P y - 2 y' P m, with P = inv(Sigma): (k, d) and (k, s)."""
-        precision = torch.cholesky_inverse(
-            scale
-        )  # an inverse, because its entries are coefficients of the matrix product
+        # an inverse, because its entries are coefficients of the matrix product
+        precision = torch.cholesky_inverse(scale)
         doubled = 2 * precision - torch.diag_embed(precision.diagonal(dim1=-2, dim2=-1))
         return -2 * (precision @ m.unsqueeze(-1)).squeeze(-1), Full.pack(doubled)
 

@@ -24,10 +24,10 @@ class ColumnPairs:
     """Which two entries of (1, y) each statistic of a row y is the product of.
 
     Attributes:
-        left, right: the numbers of the two factors, 0 for the 1. First come the statistics whose coefficients differ by
+        left, right: The numbers of the two factors, 0 for the 1. First come the statistics whose coefficients differ by
             component, then those that all components share. Both groups are padded to full tiles with 1 x 1.
-        own: how many statistics of the first group are not padding.
-        shared: how many of the second group are not padding.
+        own: How many statistics of the first group are not padding.
+        shared: How many of the second group are not padding.
     """
 
     left: Int[np.ndarray, " m"]
@@ -64,13 +64,13 @@ class CompiledLinearPass:
 
     Attributes:
         centre: (f,).
-        pairs: which products make T and C.
+        pairs: Which products make T and C.
         coefficients: (k, p), in the precision to compute in.
-        collect: turns the sums (k, p) of responsibilities times T, and (q,) of row weights times C, into the statistics
+        collect: Turns the sums (k, p) of responsibilities times T, and (q,) of row weights times C, into the statistics
             (k, s) of `Family.summarize`, or into others that lead to the same M-step.
         common: (copies, q) coefficients of C, for a family of several copies side by side; None without C.
-        numbers: rows (n, d) to (n, f); None if they are the rows themselves.
-        carrier: rows (n, d) to their log base measure (n,), or a number.
+        numbers: Rows (n, d) to (n, f); None if they are the rows themselves.
+        carrier: Rows (n, d) to their log base measure (n,), or a number.
     """
 
     centre: Float[Tensor, " f"]
@@ -96,7 +96,7 @@ class CompiledLinearPass:
         """Sum over rows on the CPU, as `CompiledPass.sum`.
 
         Raises:
-            ValueError: the parts of this pass do not fit each other.
+            ValueError: The parts of this pass do not fit each other.
         """
         from .compiled.linear_e_step import linear_e_step  # here: numba is slow to import
 

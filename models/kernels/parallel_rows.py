@@ -48,17 +48,17 @@ def run_in_parts(
     """Run a kernel over the rows, part by part, on as many threads as torch has.
 
     Calls kernel(rows, weights, labels, *given, scratch memory, *sums) for each part. Kernels check nothing: the caller
-    answers for shapes that fit each other.
+    checks that the shapes fit each other.
 
     Args:
-        kernel: a compiled function that adds to its last arguments, the sums.
-        x: rows (n, f), float64.
-        weights: row weights (n,), or None.
-        labels: known components (n,), -1 where unknown, or None.
-        given: further arguments of the kernel, the same for all parts.
-        memory: rows and type of the scratch memory for a block: (rows, ROWS) numbers.
-        sums: shape and type of each sum that the kernel adds to.
-        cost: products of numbers per row, from which the size of parts follows.
+        kernel: A compiled function that adds to its last arguments, the sums.
+        x: Rows (n, f), float64.
+        weights: Row weights (n,), or None.
+        labels: Known components (n,), -1 where unknown, or None.
+        given: Further arguments of the kernel, the same for all parts.
+        memory: Rows and type of the scratch memory for a block: (rows, ROWS) numbers.
+        sums: Shape and type of each sum that the kernel adds to.
+        cost: Products of numbers per row, from which the size of parts follows.
 
     Returns:
         The first row and the sums of each part.
@@ -85,7 +85,7 @@ def run_in_parts(
 
 
 class PartRunner:
-    """Runs a kernel on one part of `size` rows after another, in scratch memory of its own."""
+    """Runs a kernel on one part of `size` rows after another, in its own scratch memory."""
 
     def __init__(self, kernel: Callable[..., None], rows: Any, given: Any, memory: Any, sums: Any, size: int):
         self.kernel, self.rows, self.given, self.sums, self.size = kernel, rows, given, sums, size
@@ -113,9 +113,8 @@ _helpers = 0
 def run_on_threads(worker: Callable[[], Callable[[int], Part]], starts: Sequence[int]) -> list[Part]:
     """Call visit(start) for each start on as many threads as torch has, and return the results in order.
 
-    Each thread makes a `visit` of its own by calling `worker`, and takes the next start until none is left. `visit`
-    must
-    not hold Python's lock for long. An exception is raised once all threads have stopped.
+    Each thread makes its own `visit` by calling `worker`, and takes the next start until none is left. `visit`
+    must not hold Python's lock for long. An exception is raised once all threads have stopped.
     """
     results: list[Part | None] = [None] * len(starts)
     left = iter(enumerate(starts))

@@ -12,6 +12,7 @@ from ...data.traced_rows import plain_rows
 LOG2_E = 1 / math.log(2)
 LARGE = 64.0  # above this, Stirling's series with the terms below is exact to rounding
 TABLE = 1 << 16  # log factorials below this are looked up
+NOISE = 1e-14  # a slope in nats below this is rounding alone
 
 
 def log_factorial(x: Tensor) -> Tensor:
@@ -82,9 +83,9 @@ def gamma_shape(
 
     Args:
         gap: log of the mean minus mean of the log, >= 0.
-        slope: rate of a gamma prior on a, divided by the weight of the rows.
-        pull: shape - 1 of that prior, divided by the weight of the rows.
-        extra: shape - 1 of a gamma prior on the rate, divided by the weight of the rows.
+        slope: Rate of a gamma prior on a, divided by the weight of the rows.
+        pull: Shape - 1 of that prior, divided by the weight of the rows.
+        extra: Shape - 1 of a gamma prior on the rate, divided by the weight of the rows.
 
     Returns:
         The root; infinity if the right side is 0 to rounding.

@@ -28,10 +28,10 @@ class CompiledPass(Protocol):
         """Sum over the rows.
 
         Args:
-            x: rows (n, d), float64, on the CPU.
+            x: Rows (n, d), float64, on the CPU.
             log_weights: log mixture weights (k,), or (copies, k) of several models side by side.
-            weights: row weights (n,), or None for weights of 1.
-            labels: known components (n,), -1 where unknown, or None.
+            weights: Row weights (n,), or None for weights of 1.
+            labels: Known components (n,), -1 where unknown, or None.
 
         Returns:
             The weight of each component (copies * k,), its statistics (copies * k, s) or others that lead to the same
@@ -46,18 +46,16 @@ class Visit:
     """How the E-step reads rows, at the current parameters of a family.
 
     The E-step calls `block` for each block of rows, turns its log densities into responsibilities, sums the statistics
-    of
-    the block with them, and adds these sums over blocks. `collect` turns the total into the statistics of the family.
+    of the block with them, and adds these sums over blocks. `collect` turns the total into the statistics of the
+    family.
 
     Attributes:
-        block: called without gradients, with rows (n, d). Returns log_prob (n, k), NaN if some values are unsupported,
-        and
-            a function from responsibilities (n, k) to sums (k, ...) that add up over blocks. Both can share T(x).
-        collect: turns the added sums into the statistics (k, s) of `Family.summarize`, or into others that lead to the
-        same
-            M-step. By default the sums are the statistics.
-        compiled: makes an object that does all of this in compiled code for rows on the CPU; None if there is no such
-        code.
+        block: Called without gradients, with rows (n, d). Returns log_prob (n, k), NaN if some values are unsupported,
+            and a function from responsibilities (n, k) to sums (k, ...) that add up over blocks. Both can share T(x).
+        collect: Turns the added sums into the statistics (k, s) of `Family.summarize`, or into others that lead to the
+            same M-step. By default the sums are the statistics.
+        compiled: Makes an object that does all of this in compiled code for rows on the CPU; None if there is no such
+            code.
     """
 
     block: BlockFunction

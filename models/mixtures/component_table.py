@@ -1,4 +1,4 @@
-"""The components of a mixture as one table: weights, and what the family says of each column."""
+"""The components of a mixture as one table: weights, and the parameters of each column."""
 
 from __future__ import annotations
 

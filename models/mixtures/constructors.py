@@ -37,10 +37,10 @@ def GaussianMixture(
         features: d, the number of columns of x.
         covariance: "full", "diag" or "spherical": each component has its own covariance; "tied", "tied-diag" or
             "tied-spherical": all components share one.
-        prior: of loc and Sigma: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007, scaled by the
-            data), or a `NormalInverseWishart`.
+        prior: The prior of loc and Sigma: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007,
+            scaled by the data), or a `NormalInverseWishart`.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
-        variance_floor: the least variance, in squared units of the data, for structures without correlations.
+        variance_floor: The least variance, in squared units of the data, for structures without correlations.
 
     Returns:
         A `Mixture`. Its parameters are `weights` (k,), on the simplex; `family.loc` (k, d), in the units of the data;
@@ -50,7 +50,7 @@ def GaussianMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these, or variance_floor is given for "full" or "tied".
+        ValueError: An argument has another value than those above, or variance_floor is given for "full" or "tied".
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -81,10 +81,10 @@ def StudentTMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        dof: degrees of freedom that are known: one positive number for all components, or one for each. None
+        dof: Degrees of freedom that are known: one positive number for all components, or one for each. None
             estimates them.
-        covariance: the structure of the scale matrix Sigma, as in `GaussianMixture`.
-        prior: of loc and Sigma, as in `GaussianMixture`.
+        covariance: The structure of the scale matrix Sigma, as in `GaussianMixture`.
+        prior: The prior of loc and Sigma, as in `GaussianMixture`.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -94,7 +94,7 @@ def StudentTMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -119,9 +119,10 @@ def CategoricalMixture(
 
     Args:
         components: k, the number of components (latent classes).
-        levels: the number of categories of each column, d whole numbers.
-        prior: of probs: None for maximum likelihood; a `torch.distributions.Dirichlet` over the largest number of
-            levels, of which each column uses its own; or "weak", which adds 1 / k row, spread evenly over the levels.
+        levels: The number of categories of each column, d whole numbers.
+        prior: The prior of probs: None for maximum likelihood; a `torch.distributions.Dirichlet` over the largest
+            number of levels, of which each column uses its own; or "weak", which adds 1 / k row, spread evenly over the
+            levels.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -130,7 +131,7 @@ def CategoricalMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -157,8 +158,8 @@ def BernoulliMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: of probs: None for maximum likelihood; a `torch.distributions.Beta`; or "weak", which adds 1 / k row with
-            half a one in each column.
+        prior: The prior of probs: None for maximum likelihood; a `torch.distributions.Beta`; or "weak", which adds 1 /
+            k row with half a one in each column.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -167,7 +168,7 @@ def BernoulliMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -191,8 +192,8 @@ def PoissonMixture(components: int, features: int, prior: Prior = None, concentr
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 / k row with
-            the mean of the data.
+        prior: The prior of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 /
+            k row with the mean of the data.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -200,7 +201,7 @@ def PoissonMixture(components: int, features: int, prior: Prior = None, concentr
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -226,8 +227,8 @@ def NegativeBinomialMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: of the concentration of the family: None for maximum likelihood; a `torch.distributions.Gamma`; or
-            "weak": Gamma(1, 0.01).
+        prior: The prior of the concentration of the family: None for maximum likelihood; a `torch.distributions.Gamma`;
+            or "weak": Gamma(1, 0.01).
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP). This is not
             the concentration of the family.
 
@@ -237,7 +238,7 @@ def NegativeBinomialMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -264,9 +265,9 @@ def MultinomialMixture(
     Args:
         components: k, the number of components.
         features: d, the number of categories, at least 2.
-        trials: the sum of the rows that `sample` draws. None takes the average sum of the data, rounded.
-        prior: of probs: None for maximum likelihood; a `torch.distributions.Dirichlet`; or "weak", which adds 1 / k
-            count, spread evenly.
+        trials: The sum of the rows that `sample` draws. None takes the average sum of the data, rounded.
+        prior: The prior of probs: None for maximum likelihood; a `torch.distributions.Dirichlet`; or "weak", which adds
+            1 / k count, spread evenly.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -275,7 +276,7 @@ def MultinomialMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -301,8 +302,8 @@ def ExponentialMixture(
     Args:
         components: k, the number of components.
         features: d, the number of columns of x.
-        prior: of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 / k row with
-            the mean of the data.
+        prior: The prior of rate: None for maximum likelihood; a `torch.distributions.Gamma`; or "weak", which adds 1 /
+            k row with the mean of the data.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Returns:
@@ -311,7 +312,7 @@ def ExponentialMixture(
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit
@@ -348,7 +349,7 @@ def GammaMixture(components: int, features: int, prior: Prior = None, concentrat
 
     Raises:
         TypeError: concentration is not a number.
-        ValueError: an argument is none of these.
+        ValueError: An argument has another value than those above.
 
     Example:
         >>> from lowerbound.inference import EM, fit

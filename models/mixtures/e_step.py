@@ -30,15 +30,15 @@ def sum_blocks(
     support.
 
     Args:
-        family: the components, at their present parameters. It may hold several copies side by side.
+        family: The components, at their present parameters. It may hold several copies side by side.
         log_weights: (k,) log weights of the mixture; (copies, k) for a family of several copies.
         x: (n, d) rows, with NaN where a value is missing.
         weights: (n,) row weights, or None for ones.
         labels: (n,) known components, -1 where unknown, or None.
-        dtype: the precision to compute in, if the family can; sums are in float64 in any case.
+        dtype: The precision to compute in, if the family can; sums are in float64 in any case.
 
     Returns:
-        `Statistics`. Of several copies, those of each copy side by side: weight (copies * k,), total (copies * k, s),
+        `Statistics`. For several copies, those of each copy side by side: weight (copies * k,), total (copies * k, s),
         bound (copies,).
     """
     return _sum(family, family.visit() if dtype is None else family.visit_in(dtype), log_weights, x, weights, labels)

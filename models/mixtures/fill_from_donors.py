@@ -22,10 +22,10 @@ def fill_from_cluster(
         x: (n, d) rows with NaN where a value is missing.
         cluster: (n,) the cluster of each row.
         mass: (n,) row weights; a value is drawn with probability proportional to the weight of its row.
-        generator: what the values are drawn from.
+        generator: What the values are drawn from.
 
     Raises:
-        ValueError: a column has no value in any row of positive weight.
+        ValueError: A column has no value in any row of positive weight.
     """
     filled = x.clone()
     for column in x.isnan().any(0).nonzero().squeeze(1).tolist():

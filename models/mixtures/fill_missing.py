@@ -38,7 +38,7 @@ class FillsMissing(ChecksRows):
             filled with the most likely one.
 
         Raises:
-            ValueError: the mean of a column does not exist under the family.
+            ValueError: The mean of a column does not exist under the family.
         """
         rows = self._checked_table(x)
         names = self.schema or Schema.plain(rows.shape[1])
@@ -55,7 +55,7 @@ class FillsMissing(ChecksRows):
         Args:
             x: (n, d) rows with NaN where a value is missing.
             draws: m, how many tables.
-            seed: the same seed gives the same draws. None draws from torch's own random state.
+            seed: The same seed gives the same draws. None draws from torch's own random state.
 
         Returns:
             (m, n, d).
@@ -77,8 +77,10 @@ def impute_rows(
 ) -> Imputed:
     """The missing values of rows by the components' conditional means, mixed by the responsibilities.
 
-    family: one with the ability `TakesMissing`; table: the same rows with names.
+    family: one with the ability `TakesMissing`, unless no value is missing; table: the same rows with names.
     """
+    if not x.isnan().any():
+        return Imputed(x, torch.zeros_like(x), table)
     values, uncertainty = torch.empty_like(x), torch.empty_like(x)
     for start in range(0, len(x), family.block_rows):
         rows = slice(start, start + family.block_rows)

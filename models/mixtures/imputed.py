@@ -21,7 +21,7 @@ class Imputed:
         values: (n, d) the posterior mean of each missing value; for categories and 0/1 columns the most likely code.
         uncertainty: (n, d) its posterior standard deviation, in units of the column; for codes the probability of any
             other code; 0 for observed values.
-        table: the rows as they came, with the names and categories of the fit.
+        table: The original rows, with the names and categories of the fit.
 
     Example:
         >>> import torch

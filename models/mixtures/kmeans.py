@@ -136,7 +136,7 @@ class KMeans(Mixture):
             x: (n, d) rows.
             weights: (n,) row weights, or None for ones.
             labels: (n,) known components, -1 where unknown, or None.
-            dtype: has no effect: nearly equal distances are told apart only in float64.
+            dtype: Has no effect: nearly equal distances are told apart only in float64.
 
         Returns:
             `HardStatistics`: the sums of each cluster, the distortion, the bound in nats and the rows furthest from
@@ -166,11 +166,11 @@ class KMeans(Mixture):
         the only one there. Frozen parameters stay.
 
         Args:
-            statistics: what `expect` returns, summed over all rows.
-            length: has no effect: the step is exact.
+            statistics: What `expect` returns, summed over all rows.
+            length: Has no effect: the step is exact.
 
         Raises:
-            TypeError: the statistics are not those of `KMeans.expect`.
+            TypeError: The statistics are not those of `KMeans.expect`.
         """
         if not isinstance(statistics, HardStatistics):
             raise TypeError(f"got {type(statistics).__name__}, expected what KMeans.expect returns")
@@ -214,8 +214,8 @@ class KMeans(Mixture):
         """One row per centre: its mean of each column, and the standard deviation that all components share.
 
         Args:
-            columns: names of the columns; by default those of the table it was fitted to.
-            levels: as in `Mixture.summary`.
+            columns: Names of the columns; by default those of the table it was fitted to.
+            levels: As in `Mixture.summary`.
 
         Returns:
             A DataFrame in the order of the first column. Its index is the number of the component, as in `predict`.

@@ -34,12 +34,12 @@ from .mixture_em import FitsByEM
 class Mixture(FitsByEM):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
-    Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any loop of Pyro's. Its parameters are `weights` (k,), on the
-    simplex, and those of `family`, such as `family.loc`. They stay float64 under `.float()` and `.to(dtype)`; rows may
-    come in any precision.
+    Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any training loop of Pyro. Its parameters are `weights` (k,), on
+    the simplex, and those of `family`, such as `family.loc`. They stay float64 under `.float()` and `.to(dtype)`; rows
+    may come in any precision.
 
     Args:
-        family: a `Family` of k components, such as `Gaussian(3, 2)`.
+        family: A `Family` of k components, such as `Gaussian(3, 2)`.
         concentration: None, or the parameter >= 1 of a symmetric Dirichlet prior on the weights (MAP).
 
     Raises:
@@ -97,7 +97,7 @@ class Mixture(FitsByEM):
             x: (n, d) rows.
             weights: (n,) row weights, or None for ones.
             labels: (n,) known components, -1 where unknown, or None.
-            rows: how many rows x stands for, by default n. The terms of a minibatch are scaled by rows / n; the log
+            rows: How many rows x stands for, by default n. The terms of a minibatch are scaled by rows / n; the log
                 prior enters once, outside the plate.
 
         Returns:
@@ -191,9 +191,9 @@ class Mixture(FitsByEM):
         """Rows drawn from the mixture.
 
         Args:
-            n: how many rows.
-            seed: the same seed gives the same rows. None draws from torch's own random state.
-            labels: whether to return the components, too.
+            n: How many rows.
+            seed: The same seed gives the same rows. None draws from torch's own random state.
+            labels: Whether to return the components, too.
 
         Returns:
             x (n, d) in float64; with labels=True the pair x, z, where z (n,) are the components.
@@ -220,7 +220,7 @@ class Mixture(FitsByEM):
         collapsed = self._collapsed_components()
         if collapsed.any():
             j = int(collapsed.nonzero()[0])
-            raise Collapse(f"component {j} has collapsed: its covariance is all but singular", j)
+            raise Collapse(f"component {j} has collapsed: its covariance is almost singular", j)
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
@@ -238,11 +238,11 @@ class Mixture(FitsByEM):
     def summary(
         self, columns: Iterable[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:
-        """One row per component: its weight, and what the family says of each column, in the units of the data.
+        """One row per component: its weight and its parameters, in the units of the data.
 
         Args:
-            columns: names of the columns; by default those of the table it was fitted to.
-            levels: for each column the names of its categories, or None for their codes; by default those of the table.
+            columns: Names of the columns; by default those of the table it was fitted to.
+            levels: For each column the names of its categories, or None for their codes; by default those of the table.
 
         Returns:
             A DataFrame in `canonical_order`. Its index is the number of the component, as in `weights` and
@@ -261,7 +261,8 @@ class Mixture(FitsByEM):
         return self.family.collapsed(self.weights.detach())
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
-        """log q(z = k | x) up to a constant per row. An impossible row says nothing: it gets the log weights."""
+        """log q(z = k | x) up to a constant per row. A row of probability 0 under every
+        component gets the log weights."""
         joint = self._log_joint(x, labels)
         return torch.where(joint.amax(-1, keepdim=True) > -torch.inf, joint, self.weights.detach().log())
 

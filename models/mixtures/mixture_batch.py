@@ -43,8 +43,8 @@ class Batch:
     A new start is the one that `Mixture.initialize` draws from the same generator, and raises the same errors.
 
     Args:
-        mixture: number 0, with parameters that are set.
-        rows: a small table.
+        mixture: Number 0, with parameters that are set.
+        rows: A small table.
         generators: R - 1 generators, one for each new start.
     """
 
@@ -126,7 +126,7 @@ class Batch:
         mixture.weights = self.weights[i]
 
     def copy_of(self, i: int) -> Any:
-        """Mixture number i, as a model of its own."""
+        """Mixture number i, as a separate model."""
         single = copy.deepcopy(self.mixture)
         self.copy_into(i, single)
         return single

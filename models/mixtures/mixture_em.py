@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -27,6 +27,7 @@ from .starts import draw_start
 class FitsByEM(FillsMissing):
     """Weights and a family, fitted by EM: `initialize`, `expect`, `maximize`."""
 
+    old_names: ClassVar[Mapping[str, str]] = {"carry": "remeasure"}
     weights: Tensor
     weights_unconstrained: Tensor
     concentration: float | None
@@ -43,11 +44,11 @@ class FitsByEM(FillsMissing):
         Args:
             x: (n, d) rows, as `fit` takes them.
             weights: (n,) row weights, or None for ones.
-            generator: what the start is drawn from.
+            generator: What the start is drawn from.
             redraw: False keeps parameters that are already set.
 
         Raises:
-            ValueError: another number of columns than the model has, fewer (distinct) rows than components, values
+            ValueError: Another number of columns than the model has, fewer (distinct) rows than components, values
                 that the family does not support, or a frozen parameter that was never set.
         """
         rows, moments = self._rows_to_fit(x, weights)
@@ -90,7 +91,7 @@ class FitsByEM(FillsMissing):
             `Statistics`: weight (k,), total (k, s), the bound in nats and the total weight.
 
         Raises:
-            ArithmeticError: a row has probability zero under every component.
+            ArithmeticError: A row has probability zero under every component.
         """
         rows, weights, labels = self._rows_to_sum(x, weights, labels)
         return self._require_possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
@@ -103,11 +104,11 @@ class FitsByEM(FillsMissing):
         (1993), 267-278).
 
         Args:
-            statistics: what `expect` returns, summed over all rows.
-            length: the fraction of its step that a `generalized` family takes; 1 for all others.
+            statistics: What `expect` returns, summed over all rows.
+            length: The fraction of its step that a `generalized` family takes; 1 for all others.
 
         Raises:
-            TypeError: a parameter is frozen, and the family has no M-step for the others alone.
+            TypeError: A parameter is frozen, and the family has no M-step for the others alone.
         """
         self.family.require_allows_frozen()
         with restore_frozen(self.family), threads_for(statistics.total.numel()):
@@ -157,14 +158,14 @@ class FitsByEM(FillsMissing):
         """This mixture, already started, and one new start from each generator, side by side in one tensor.
 
         Args:
-            rows: a small table.
-            generators: one for each new start.
+            rows: A small table.
+            generators: One for each new start.
 
         Returns:
             The `Batch`, or None if the family or the table does not allow it.
         """
         frozen = any(not parameter.requires_grad for parameter in self.parameters())
-        # with missing values each start has rows of its own; on a GPU a batch is not faster
+        # with missing values each start has its own rows; on a GPU a batch is not faster
         alone = frozen or rows.gaps.cells or device_of(self).type != "cpu"
         if not self.family.repeatable or self.generalized or alone:
             return None

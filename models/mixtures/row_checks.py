@@ -65,10 +65,10 @@ class ChecksRows(KeepsFloat64, Recorded):
         columns: names for the message; numbers: the row numbers of x in the table.
         """
         x = plain_rows(x)
-        refused = self._row_family.unsupported(x)
-        if refused is not None and refused.any():
+        unsupported = self._row_family.unsupported(x)
+        if unsupported is not None and unsupported.any():
             raise ValueError(
-                f"{describe_first_value(refused, x, columns, numbers)}, expected {self._row_family.expects}"
+                f"{describe_first_value(unsupported, x, columns, numbers)}, expected {self._row_family.expects}"
             )
 
     def _checked_labels(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:

@@ -23,12 +23,12 @@ Model = TypeVar("Model", bound=LatentModel)
 def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
     """Draw starting parameters of a model from the data, in place. This is what `fit` does first.
 
-    Use it before a training loop of your own.
+    Use it before your own training loop.
 
     Args:
-        model: any latent variable model. Its frozen parameters stay.
+        model: Any latent variable model. Its frozen parameters stay.
         x: (n, d) rows, as `fit` takes them.
-        seed: the same seed gives the same parameters.
+        seed: The same seed gives the same parameters.
         weights: (n,) row weights, or None for ones.
 
     Returns:
@@ -65,8 +65,8 @@ def kmeans_plus_plus(
         x: (n, d) rows, without missing values.
         weights: (n,) row weights, or None for ones.
         components: k, the number of centres.
-        generators: one for each start.
-        known: centres that are given, (d,) each, by the number of their component. The others are drawn.
+        generators: One for each start.
+        known: Centres that are given, (d,) each, by the number of their component. The others are drawn.
 
     Raises:
         ValueError: x has fewer than k distinct rows of positive weight, or their squared distances underflow.
@@ -138,19 +138,19 @@ def draw_start(
 ) -> Start:
     """Centres by k-means++, and the soft responsibilities of the rows.
 
-    Of a large table a sample of the rows is used. A row with a label belongs to that component alone, and the mean of
+    For a large table, a sample of its rows is used. A row with a label belongs to that component alone, and the mean of
     these rows is its centre. Missing values are filled in for the start only.
 
     Args:
-        rows: the table.
+        rows: The table.
         components: k, the number of components.
-        generators: one for each start. With several, the table must be small enough to need no sample.
-        coordinates: maps rows (n, d) to points (n, c), whose distances k-means++ uses.
-        softness: the share of each row that is spread evenly over all components.
+        generators: One for each start. With several, the table must be small enough to need no sample.
+        coordinates: Maps rows (n, d) to points (n, c), whose distances k-means++ uses.
+        softness: The share of each row that is spread evenly over all components.
         locations: (k, d) the locations of the components if they are known; they replace the k-means++ centres.
 
     Raises:
-        ValueError: fewer distinct rows than components, or a column without any value.
+        ValueError: Fewer distinct rows than components, or a column without any value.
     """
     sample = rows.sample(generators[0])
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights

@@ -20,7 +20,7 @@ from .samples_figure import samples_figure
 def figures(comparison: Comparison) -> dict[str, Figure]:
     """Draw the figures of a comparison that make sense for its data and models.
 
-    The figures and when they are there:
+    The figures and when they are drawn:
 
     - "data": columns of numbers. One column has a histogram with the density of each fit; more columns have the rows as
       dots with the components of each fit outlined at 1 and 2 standard deviations. Columns of categories are left out.
@@ -36,11 +36,11 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     - "responsibilities": models with a categorical posterior. The component probabilities of the rows.
 
     `figure.get_suptitle()` is the title of a figure, `figure.get_label()` a caption that says how to read it. Figures
-    are made without pyplot: save one by `figure.savefig(path)`, or let it be the last line of a notebook cell. Of a
+    are made without pyplot: save one by `figure.savefig(path)`, or let it be the last line of a notebook cell. For a
     large table a sample of rows is drawn, the same each time.
 
     Args:
-        comparison: what `compare` returns.
+        comparison: What `compare` returns.
 
     Returns:
         The matplotlib figures by name, in the order above.

@@ -54,23 +54,23 @@ def latent_map(
 ) -> Figure:
     """Draw the rows of x in two latent dimensions: their posterior means, `model.transform(x)`.
 
-    Of a table with more than 2000 rows a sample of 2000 is drawn. Rows that are pictures are drawn as pictures where
+    From a table with more than 2000 rows, a sample of 2000 is drawn. Rows that are pictures are drawn as pictures where
     they do not overlap, unless colors are given. Grey circles are 1 and 2 standard deviations of the prior. A model
     with one latent dimension has a histogram.
 
     Args:
-        model: a fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
-        x: rows, as for `fit`.
+        model: A fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
+        x: Rows, as for `fit`.
         colors: (n,) a label of each row, with at most 20 different labels; dots are coloured by it.
-        dimensions: two latent dimensions, counted from 0; by default the two whose posterior means vary most.
+        dimensions: Two latent dimensions, counted from 0; by default the two whose posterior means vary most.
         shape: (height, width) of a picture; by default known if the columns are named pixel_0_0, pixel_0_1, ...
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        TypeError: if the model has no continuous latent variable.
-        ValueError: if colors, dimensions or shape do not match x and the model.
+        TypeError: The model has no continuous latent variable.
+        ValueError: colors, dimensions or shape do not match x and the model.
 
     Example:
         >>> from lowerbound import datasets

@@ -32,21 +32,21 @@ def latent_grid(
     All other latent dimensions are 0.
 
     Args:
-        model: a fitted model with a continuous latent variable of two or more dimensions, such as `PPCA` or `VAE`.
-        x: rows, as for `fit`, which tell the most active dimensions and the numbers that are drawn white and black;
+        model: A fitted model with a continuous latent variable of two or more dimensions, such as `PPCA` or `VAE`.
+        x: Rows, as for `fit`, which tell the most active dimensions and the numbers that are drawn white and black;
             without them, dimensions are ordered by how much they change the pictures.
-        dimensions: two latent dimensions, counted from 0, across and up; by default the two most active ones.
-        steps: number of pictures in each direction.
+        dimensions: Two latent dimensions, counted from 0, across and up; by default the two most active ones.
+        steps: Number of pictures in each direction.
         shape: (height, width) of a picture; by default known if the columns that the model was fitted to are named
             pixel_0_0, pixel_0_1, ...
-        extent: the grid goes from -extent to extent standard deviations of the prior.
+        extent: The grid goes from -extent to extent standard deviations of the prior.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        TypeError: if the model has no continuous latent variable.
-        ValueError: if the latent variable has one dimension (see `traversals`), if the shape is unknown, or if
+        TypeError: The model has no continuous latent variable.
+        ValueError: The latent variable has one dimension (see `traversals`), the shape is unknown, or
             dimensions, steps, shape or extent are not possible.
 
     Example:

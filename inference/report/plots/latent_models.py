@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....models.abilities import HasContinuousLatent
+from ....models.abilities import HasContinuousLatent, is_module
 from ....models.continuous.distribution_views import mean_or_mode
 from ....models.continuous.networks import evaluation_mode
 from .drawn_rows import to_numpy
@@ -17,7 +17,7 @@ from .drawn_rows import to_numpy
 
 def decode_distribution(model: HasContinuousLatent, z: Tensor) -> Any:
     """p(x | z), for z of any precision and device."""
-    own = next(model.parameters(), z) if isinstance(model, torch.nn.Module) else z
+    own = next(model.parameters(), z) if is_module(model) else z
     with torch.no_grad(), evaluation_mode(model):
         return model.decode(z.to(own.device, own.dtype))
 

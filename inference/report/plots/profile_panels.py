@@ -85,9 +85,8 @@ def _number_panels(
             continue
         index = [columns[i] for i in own]
         part, title = values[:, own], kind
-        if (
-            continuous and shape_from_names([comparison.x.columns[c] for c in index]) is None
-        ):  # pixels all have the same unit
+        # pixels all have the same unit
+        if continuous and shape_from_names([comparison.x.columns[c] for c in index]) is None:
             moments = comparison.x.moments
             deviation = moments.covariance.diagonal().sqrt()[index].numpy()
             part = (part - moments.mean[index].numpy()) / np.where(deviation > 0, deviation, 1)

@@ -47,16 +47,16 @@ def reconstructions(model: Any, x: Any, shape: Sequence[int] | None = None) -> F
     other columns has each column against its reconstruction. The errors in the title are those of at most 2000 rows.
 
     Args:
-        model: a fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
-        x: rows, as for `fit`.
+        model: A fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
+        x: Rows, as for `fit`.
         shape: (height, width) of a picture; by default known if the columns are named pixel_0_0, pixel_0_1, ...
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        TypeError: if the model has no continuous latent variable.
-        ValueError: if there are more than 4 columns and the shape is unknown, or if shape does not match the columns.
+        TypeError: The model has no continuous latent variable.
+        ValueError: There are more than 4 columns and the shape is unknown, or shape does not match the columns.
 
     Example:
         >>> from lowerbound import datasets

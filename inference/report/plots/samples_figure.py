@@ -38,17 +38,17 @@ def samples(model: Any, n: int = 48, shape: Sequence[int] | None = None, seed: i
     """Draw rows from a model, `model.sample(n, seed=seed)`, and show them as pictures.
 
     Args:
-        model: a fitted model of any kind.
-        n: number of rows.
+        model: A fitted model of any kind.
+        n: Number of rows.
         shape: (height, width) of a picture; by default known if the columns that the model was fitted to are named
             pixel_0_0, pixel_0_1, ...
-        seed: the same seed gives the same rows.
+        seed: The same seed gives the same rows.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        ValueError: if the shape is unknown or does not match the columns.
+        ValueError: The shape is unknown or does not match the columns.
 
     Example:
         >>> from lowerbound import datasets

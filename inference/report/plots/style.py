@@ -15,12 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # Okabe & Ito (2008), Color Universal Design
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-DASHES = (
-    "solid",
-    (0, (4, 3)),
-    (0, (1, 2)),
-    (0, (6, 2, 1, 2)),
-)  # later fits are drawn over earlier ones, which show in the gaps
+# later fits are drawn over earlier ones, which show in the gaps
+DASHES = ("solid", (0, (4, 3)), (0, (1, 2)), (0, (6, 2, 1, 2)))
 MARKERS = ("o", "X", "s", "D", "^", "v", "P", "*")
 GREY = "#8a8a8a"
 

@@ -40,22 +40,22 @@ def traversals(
     panel of lines for each dimension, with the columns across and their means up.
 
     Args:
-        model: a fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
-        x: rows, as for `fit`. They tell how active each dimension is (the variance of its posterior means) and the
+        model: A fitted model with a continuous latent variable, such as `PPCA` or `VAE`.
+        x: Rows, as for `fit`. They tell how active each dimension is (the variance of its posterior means) and the
             scale of the drawing: lines are in standard deviations of x. Without them, the activity of a dimension is
             how much it changes the means, and lines are in the units of the data.
-        dimensions: latent dimensions, counted from 0; by default the 10 most active ones, most active first.
-        steps: number of values of the dimension.
+        dimensions: Latent dimensions, counted from 0; by default the 10 most active ones, most active first.
+        steps: Number of values of the dimension.
         shape: (height, width) of a picture; by default known if the columns that the model was fitted to are named
             pixel_0_0, pixel_0_1, ...
-        extent: the dimension varies from -extent to extent standard deviations of the prior.
+        extent: The dimension varies from -extent to extent standard deviations of the prior.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        TypeError: if the model has no continuous latent variable.
-        ValueError: if there are more than 40 columns and the shape is unknown, or if dimensions, steps, shape or extent
+        TypeError: The model has no continuous latent variable.
+        ValueError: There are more than 40 columns and the shape is unknown, or dimensions, steps, shape or extent
             are not possible.
 
     Example:

@@ -17,8 +17,8 @@ from ..hooks.density import not_written
 class Conjugate(Family):
     """A family whose parameters have conjugate priors of the kinds that its `priors` names (Beta, Dirichlet, Gamma).
 
-    It writes the four hooks below. `BayesianMixture` then fits it by variational Bayes without a guide. A guide is the
-    family of posteriors that a fit by gradients needs.
+    It writes the four hooks below. `BayesianMixture` then fits it by variational Bayes without a guide. (A guide is the
+    Pyro program for q that `SVI` fits.)
 
     Example:
         >>> import torch
@@ -39,7 +39,7 @@ class Conjugate(Family):
         They must not depend on the number of components: bounds of log p(all rows) can then be compared.
 
         Args:
-            data: mean (d,) and covariance (d, d) of the rows.
+            data: Mean (d,) and covariance (d, d) of the rows.
         """
         raise not_written(self, "weak_belief", "for a conjugate posterior")
 
@@ -47,8 +47,8 @@ class Conjugate(Family):
         """What rows add to the hyperparameters of each parameter: posterior = prior + gain.
 
         Args:
-            weight: sums of responsibilities, in rows.
-            total: sums of r T(x).
+            weight: Sums of responsibilities, in rows.
+            total: Sums of r T(x).
 
         Returns:
             By parameter, and by hyperparameter, tensors with the component on dim 0.
@@ -61,7 +61,7 @@ class Conjugate(Family):
         E[log p(x | z = k)] is the log density of the first plus the second.
 
         Args:
-            beliefs: the distributions of the parameters, by name, with the component on dim 0.
+            beliefs: The distributions of the parameters, by name, with the component on dim 0.
         """
         raise not_written(self, "expected", "for a conjugate posterior")
 
@@ -69,6 +69,6 @@ class Conjugate(Family):
         """The posterior predictive distribution E[p(x | z = k)] of each component, of batch shape (k,).
 
         Args:
-            beliefs: the distributions of the parameters, by name, with the component on dim 0.
+            beliefs: The distributions of the parameters, by name, with the component on dim 0.
         """
         raise not_written(self, "predictive", "for a conjugate posterior")

@@ -31,8 +31,8 @@ class HasExpectedLogProb(Family):
         """sum over rows of r log p(x | z = k), up to terms that no parameter changes; differentiable.
 
         Args:
-            weight: sums of responsibilities, in rows.
-            total: sums of r T(x).
+            weight: Sums of responsibilities, in rows.
+            total: Sums of r T(x).
 
         Returns:
             (k,) in nats.

@@ -12,7 +12,7 @@ class SideBySide(Family):
 
     Example:
         >>> from lowerbound.models import FamilyOf, Poisson, SideBySide
-        >>> issubclass(Poisson, SideBySide), issubclass(FamilyOf, SideBySide)
+        >>> issubclass(Poisson, SideBySide), FamilyOf.repeatable
         (True, False)
     """
 

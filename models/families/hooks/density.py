@@ -22,7 +22,7 @@ class Density(Recorded):
         """p(x | z), written by every family.
 
         Args:
-            z: indices of components, of any shape; `...` stands for all k of them.
+            z: Indices of components, of any shape; `...` stands for all k of them.
 
         Returns:
             A distribution of `pyro.distributions` with the batch shape of `z` and event shape (d,).

@@ -15,10 +15,10 @@ from .density import Density
 
 @dataclass(frozen=True)
 class Profile:
-    """Numbers by which a reader knows the components: m numbers of one kind for each of k components.
+    """Numbers that describe the components: m numbers of one kind for each of k components.
 
     Args:
-        kind: what the numbers are, such as "rate".
+        kind: What the numbers are, such as "rate".
         values: (k, m) the numbers.
         columns: (m,) the column of the data that each number belongs to; -1 if it belongs to no single column.
         levels: (m,) the code whose probability each number is (kind "P"); None for other kinds.
@@ -45,7 +45,7 @@ class Description(Density):
         return Moments(component.mean.detach(), torch.diag_embed(component.variance.detach()))
 
     def profiles(self) -> list[Profile]:
-        """The numbers by which a reader knows the components. By default means and standard deviations."""
+        """The numbers that describe the components. By default means and standard deviations."""
         moments = self.moments()
         columns = range(moments.mean.shape[-1])
         deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()

@@ -35,9 +35,9 @@ class MStep(EStep):
         A component without any weight keeps its parameters.
 
         Args:
-            weight: sums of responsibilities, in rows.
-            total: sums of r T(x).
-            length: the fraction of its step that a `generalized` family takes. Other families always get 1.
+            weight: Sums of responsibilities, in rows.
+            total: Sums of r T(x).
+            length: The fraction of its step that a `generalized` family takes. Other families always get 1.
         """
         weight = weight.unsqueeze(-1)
         if (pseudo := self.pseudo_rows()) is not None:

@@ -27,8 +27,8 @@ class Start(MStep):
         """Learn the units of the data before a fit, without changing the distribution. By default nothing.
 
         Args:
-            centres: where the components start, or None: where they are now.
-            data: mean and covariance of all rows.
+            centres: Where the components start, or None: where they are now.
+            data: Mean and covariance of all rows.
         """
 
     def fixed_location(self) -> Float[Tensor, "k d"] | None:

@@ -7,5 +7,6 @@ call them do. The three passes are `linear_e_step`, `categorical_e_step` and `km
 of them in ten slow lines.
 
 A new kernel is decorated by `compile_kernel.fast`, comes with a test against a slow version, and imports only this
-folder and constants. Import these modules where they are called: they load numba, which is slow. `sizes` loads nothing.
+folder and constants. Import these modules where they are called: they load numba, which is slow.
+`block_sizes.py` loads nothing.
 """

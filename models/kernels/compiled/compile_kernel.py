@@ -38,11 +38,11 @@ SOURCES = sources(Path(__file__).parent)
 
 
 def _depend_on_all_files(compiled: Any) -> None:
-    """Compile anew when any file of this folder has changed.
+    """Compile again when any file of this folder has changed.
 
     numba itself compares only the file of the function, but the code on disk holds what it calls from the others, too.
     """
-    with suppress(AttributeError):  # numba's own attributes: should they change, a test says so
+    with suppress(AttributeError):  # numba's own attributes: if they change, a test fails
         file = compiled._cache._cache_file
         file._source_stamp = (file._source_stamp, SOURCES)
 

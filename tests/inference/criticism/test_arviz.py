@@ -48,7 +48,7 @@ def x():
 @pytest.fixture(scope="module")
 def fits(x):
     vb = fit(BayesianMixture(Gaussian(2, 2)), x, EM())
-    svi = fit(BayesianMixture(Gaussian(2, 2), guide=AutoNormal), x, SVI(), max_passes=30)
+    svi = fit(BayesianMixture(Gaussian(2, 2), guide=AutoNormal), x, SVI(), max_passes=12)
     em = fit(GaussianMixture(2, 2), x, EM())
     held = fit(BayesianMixture(Gaussian(2, 2)), x, EM()).model
     held.set_draws(held.draw(120, 1), PosteriorDraws(3, 40), torch.tensor(-10.0).double())

@@ -19,6 +19,8 @@ from lowerbound.models import (
     ExponentialMixture,
     GaussianMixture,
     KMeans,
+    Mixture,
+    Poisson,
     PoissonMixture,
     Rows,
     StudentTMixture,
@@ -329,3 +331,12 @@ def test_functions_without_a_gradient_are_refused():
         standard_errors(made, np.arange(9.0)[:, None], of={"first": lambda m: m.family.loc.detach()})
     found = standard_errors(made, np.arange(9.0)[:, None], of={"first": lambda m: m.family.loc[0]})
     np.testing.assert_allclose(found["first"], found["family.loc"][0])
+
+
+def test_resamples_of_a_model_without_permute_are_not_aligned():
+    class Fixed(Mixture):
+        permute = None
+
+    x = np.array([[0.0], [1.0], [2.0], [9.0], [11.0], [12.0]])
+    found = bootstrap(fit(Fixed(Poisson(2, 1)), x, EM()), x, repeats=3)
+    assert found.draws["family.rate"].shape == (3, 2, 1)

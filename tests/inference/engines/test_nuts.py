@@ -14,6 +14,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 from lowerbound.inference import EM, NUTS, SVI, compare, fit, load
+from lowerbound.inference.engines import unconstrained_posterior
 from lowerbound.inference.engines.nuts import NUTSSteps
 from lowerbound.inference.engines.unconstrained_posterior import LogJoint, gaussian_bound
 from lowerbound.models import (
@@ -31,6 +32,15 @@ from lowerbound.models import (
 
 RATES = dist.Gamma(2.0, 0.5)
 FREE = {"loc": dist.Normal(0.0, 10.0), "scale": dist.LogNormal(0.0, 2.0)}
+
+
+ALL_DRAWS = unconstrained_posterior.BOUND_DRAWS
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """For the bound of a fit, which few of these tests look at: each draw costs milliseconds."""
+    monkeypatch.setattr(unconstrained_posterior, "BOUND_DRAWS", 200)
 
 
 def reals(n, d, at=0):
@@ -178,13 +188,14 @@ def agree(draws, chains, mean, sd):
     assert ((squared.mean((0, 1)) - 1).abs() < 4.5 * error).all()
 
 
-def test_one_poisson_has_its_gamma_posterior_and_a_bound_just_below_the_evidence(as_users_run_it):
+def test_one_poisson_has_its_gamma_posterior_and_a_bound_just_below_the_evidence(as_users_run_it, monkeypatch):
+    monkeypatch.setattr(unconstrained_posterior, "BOUND_DRAWS", ALL_DRAWS)
     x, n = counts(20), 20
     total = float(x.sum())
-    found = fit(BayesianMixture(Poisson(1, 1), RATES), x, NUTS(draws=150, warmup=80, chains=2))
+    found = fit(BayesianMixture(Poisson(1, 1), RATES), x, NUTS(draws=100, warmup=60, chains=2))
     exact = stats.gamma(2 + total, scale=1 / (0.5 + n))
     agree(found.model.q.theta["rate"], 2, exact.mean(), exact.std())
-    assert found.converged and "2 chains of 150 draws" in found.reason
+    assert found.converged and "2 chains of 100 draws" in found.reason
     evidence = 2 * math.log(0.5) - gammaln(2) + gammaln(2 + total) - (2 + total) * math.log(0.5 + n)
     evidence -= float(gammaln(x.numpy() + 1).sum())
     # a normal distribution of the log rate is 0.001 nats from the posterior; log weights have an s.d. of about .05
@@ -195,7 +206,7 @@ def test_one_poisson_has_its_gamma_posterior_and_a_bound_just_below_the_evidence
 def test_one_gaussian_has_its_normal_inverse_gamma_posterior(as_users_run_it):
     x, n, location, weight, dof, scale = reals(30, 1), 30, 1.0, 2.0, 6.0, 3.0
     prior = NormalInverseWishart([location], weight, dof, [scale])
-    found = fit(BayesianMixture(Gaussian(1, 1, "diag"), prior), x, NUTS(draws=180, warmup=100, chains=1), seed=1)
+    found = fit(BayesianMixture(Gaussian(1, 1, "diag"), prior), x, NUTS(draws=120, warmup=60, chains=1), seed=1)
     centre = float(x.mean())
     scale += float((x - centre).square().sum()) + weight * n / (weight + n) * (centre - location) ** 2
     variance = stats.invgamma((dof + n) / 2, scale=scale / 2)
@@ -303,7 +314,7 @@ def test_models_without_a_posterior_are_refused(model):
 @pytest.mark.parametrize("engine", [EM(), SVI(), NUTS(4, 4, 1)])
 def test_draws_are_not_fitted_again(engine):
     model = drawn().model
-    with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, expected one to be fitted: "):
+    with pytest.raises(ValueError, match=r"^this model holds the draws of a sampler, which cannot be fitted: "):
         fit(model, counts(12), engine)
 
 
@@ -355,8 +366,9 @@ def test_the_two_passes_are_needed_and_no_other_is_the_best(as_users_run_it):
     assert fit(model, x, NUTS(4, 4, 1), validation=x).held_out.shape == (2,)
 
 
-def test_the_bound_of_a_gaussian_takes_finite_draws_and_leaves_out_what_has_no_density():
+def test_the_bound_of_a_gaussian_takes_finite_draws_and_leaves_out_what_has_no_density(monkeypatch):
     """log joint = -|u|^2 / 2 where u_1 > 0, else none: the bound is that of a half Gaussian, log(1/2) below."""
+    monkeypatch.setattr(unconstrained_posterior, "BOUND_DRAWS", ALL_DRAWS)
 
     class Half(LogJoint):
         def __init__(self):

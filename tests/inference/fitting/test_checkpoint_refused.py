@@ -147,7 +147,7 @@ def test_another_file_is_refused_and_left_alone(make, words, tmp_path):
 
 def test_load_says_what_to_do_with_a_checkpoint(of_another, tmp_path):
     (tmp_path / "run.ckpt").write_bytes(of_another)
-    with pytest.raises(ValueError, match=r"run\.ckpt is a checkpoint, not a saved fit: go on with its run by fit\("):
+    with pytest.raises(ValueError, match=r"run\.ckpt is a checkpoint, not a saved fit: resume its run by fit\("):
         load(tmp_path / "run.ckpt")
 
 

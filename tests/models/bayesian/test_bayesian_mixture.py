@@ -246,7 +246,7 @@ def test_draws_of_a_sampler_are_held(faithful, tmp_path):
     model.permute([1, 0])
     torch.testing.assert_close(model.weights, theta["weights"].mean(0)[[1, 0]])
     torch.testing.assert_close(model.bound(faithful), back.bound(faithful), rtol=1e-12, atol=0)
-    with pytest.raises(ValueError, match="holds the draws of a sampler, expected one to be fitted"):
+    with pytest.raises(ValueError, match="holds the draws of a sampler, which cannot be fitted"):
         fit(back, faithful, EM())
 
 
@@ -271,14 +271,14 @@ def test_a_joint_normal_guide_comes_close_to_the_evidence():
 
 def test_engines_refuse_or_take_what_they_say(faithful, tmp_path):
     guided = BayesianMixture(Gaussian(2, 2), guide=AutoNormal)
-    with pytest.raises(TypeError, match=r"conjugate posterior or an AutoDelta.* fit this guide by SVI"):
+    with pytest.raises(TypeError, match=r"conjugate posterior and AutoDelta have: fit this guide by SVI"):
         fit(guided, faithful, EM())
     with pytest.raises(TypeError, match="has no closed form"):
         fit(guided, faithful, SVI("exact"))
     with pytest.raises(ValueError, match="no posterior yet"):
         guided.bound(faithful)
     model = BayesianMixture(Gaussian(2, 2))
-    with pytest.raises(TypeError, match=r"is frozen, expected a q that can move"):
+    with pytest.raises(TypeError, match=r"is frozen, expected parameters of q that can change"):
         fit(copy.deepcopy(model).freeze("location_weight"), faithful, EM())
     long = fit(model, faithful, EM(), restarts=3, validation=faithful[:50], patience=5, max_passes=20)
     assert long.held_out is not None
@@ -441,7 +441,7 @@ def test_multiple_imputations_have_the_spread_of_the_parameters_too():
 @pytest.mark.parametrize("name", ["weights", "family"])
 def test_what_is_read_off_q_is_not_set(name, faithful):
     model = seed(BayesianMixture(Gaussian(2, 2)), faithful)
-    with pytest.raises(AttributeError, match=f"^the {name} of a BayesianMixture .* expected them to be read only: "):
+    with pytest.raises(AttributeError, match=f"^the {name} of a BayesianMixture cannot be set, because "):
         setattr(model, name, getattr(model.centre(), name))
 
 

@@ -372,3 +372,45 @@ def test_abilities_of_earlier_versions_are_adopted():
     assert Summed.has_expected_log_prob and Careless.allows_frozen and Copied.repeatable
     for kind in (Summed, Copied, Careless):
         check_family(kind(), COUNTS)
+
+
+def test_old_names_may_be_called_and_set():
+    """`super().anchor`, `self.per_copy`, flags set in __init__; and a class of the user's called like an ability."""
+    with pytest.warns(DeprecationWarning) as told:
+
+        class TakesMissing(Family):
+            pass
+
+        class Old(Own):
+            def __init__(self):
+                super().__init__()
+                self.takes_missing = True
+                self.conditional = True
+
+            def expected_statistics(self):
+                return self.rate
+
+            def anchor(self, centres, data):
+                super().anchor(centres, data)
+                self.units = data.mean
+
+            def log_prior(self):
+                return self.per_copy(self.rate * 0)
+
+        old = Old()
+        torn = COUNTS.copy()
+        torn[::7, 0] = np.nan
+        found = fit(Mixture(old), torn, EM())
+    words = {str(warning.message) for warning in told}
+    assert {
+        "Old.anchor is now called set_units",
+        "Old.per_copy is now called sum_per_copy",
+        "Old.conditional is now called allows_frozen",
+    } < words
+    assert old.allows_frozen and found.model.family.units is not None
+    torch.testing.assert_close(found.bounds, fit(Mixture(Poisson(2, 2)), torn, EM()).bounds)
+    with pytest.warns(FutureWarning, match=r"Believer writes beliefs\(\), which is no longer called"):
+
+        class Believer(Own):
+            def beliefs(self, prior):
+                return prior

@@ -1,6 +1,8 @@
 """check_model over every model of the collection, and over models that break one thing each."""
 
 import copy
+import dataclasses
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -8,6 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 
+from lowerbound.inference import EM, OnlineEM, fit
 from lowerbound.models import (
     PPCA,
     VAE,
@@ -32,8 +35,10 @@ from lowerbound.models import (
     PoissonMixture,
     Product,
     StudentTMixture,
+    SupportsEM,
     check_model,
     linear_vae,
+    seed,
 )
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -192,6 +197,45 @@ class WrongFisher(Faulty):
         return 2 * super().expected_log_joint(statistics)
 
 
+class EvidenceFarAboveTheBound(Faulty):
+    def evidence(self, x):
+        return super().evidence(x) + 100.0
+
+
+class ImputesOverObservedValues(Faulty):
+    def impute(self, x):
+        filled = super().impute(x)
+        return dataclasses.replace(filled, values=filled.values + 1.0)
+
+
+class EvidenceOff(PPCA):
+    def __init__(self, off):
+        super().__init__(3, 1)
+        self.off = off
+
+    def evidence(self, x):
+        return self.bound(x) + self.off
+
+
+class NoModule:
+    """A Gaussian mixture behind an object that is no torch.nn.Module and has no state_dict()."""
+
+    def __init__(self, without=()):
+        inner = GaussianMixture(2, 3)
+        for name in (n for n in dir(SupportsEM) if not n.startswith("_") and n not in without):
+            setattr(self, name, inner.generalized if name == "generalized" else Forwarded(inner, name))
+
+
+class Forwarded:
+    """A method of another object, which is copied with it."""
+
+    def __init__(self, inner, name):
+        self.inner, self.name = inner, name
+
+    def __call__(self, *args, **kwargs):
+        return getattr(self.inner, self.name)(*args, **kwargs)
+
+
 FAULTS = {
     StartsFromGlobalState: "initialize.. gives other parameters for the same generator",
     ForgetsToKeep: r"initialize\(redraw=False\) changes parameters",
@@ -201,6 +245,10 @@ FAULTS = {
     DetachedObjective: "carries no gradient, expected one",
     BoundOfNeighbours: "depends on the rows beside it",
     BoundAboveEvidence: r"above log p\(x\)",
+    EvidenceFarAboveTheBound: r"evidence\(x\) is above bound\(x\) by up to 100 nats",
+    partial(EvidenceOff, 100.0): r"evidence\(x\) is above bound\(x\) by up to 100 nats",
+    partial(EvidenceOff, -100.0): r"above log p\(x\) by up to 100 nats",
+    ImputesOverObservedValues: r"impute\(x\).values changes observed values",
     UnscaledPair: "weights",
     PriorInThePlate: "Trace_ELBO of the pair",
     SamplesFromGlobalState: r"sample\(n, seed\)",
@@ -214,7 +262,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda kind: str(getattr(kind, "__name__", getattr(kind, "args", kind))))
 def test_what_breaks_the_contract_is_named(fault):
     with pytest.raises(ValueError, match=FAULTS[fault]):
         check_model(fault(), NUMBERS)
@@ -223,3 +271,28 @@ def test_what_breaks_the_contract_is_named(fault):
 def test_missing_methods_are_listed():
     with pytest.raises(TypeError, match=r"object lacks bound, check, .* expected the methods of LatentModel"):
         check_model(object(), NUMBERS)
+
+
+def test_a_model_need_not_be_a_module(tmp_path):
+    """It fits and is checked; what needs its state says so."""
+    check_model(NoModule(), NUMBERS)
+    assert fit(NoModule(), NUMBERS, EM(), max_passes=2).bounds.isfinite().all()
+    with pytest.raises(TypeError, match=r"NoModule has no state_dict\(\) .*, expected them for a checkpoint"):
+        fit(NoModule(), NUMBERS, EM(), checkpoint=tmp_path / "run.ckpt")
+
+
+def test_em_names_the_members_that_are_missing():
+    old = NoModule(without=("remeasure", "generalized"))
+    old.carry = lambda statistics: statistics
+    with pytest.raises(TypeError, match=r"NoModule lacks generalized, remeasure \(carry is now called remeasure\)"):
+        fit(old, NUMBERS, EM())
+    with pytest.raises(TypeError, match=r"OnlineEM needs the members of SupportsEM, and NoModule lacks remeasure: "):
+        fit(NoModule(without=("remeasure",)), NUMBERS, OnlineEM(32))
+
+
+def test_carry_of_earlier_versions_works_with_a_warning():
+    model = GaussianMixture(2, 3)
+    seed(model, NUMBERS)
+    statistics = model.expect(NUMBERS)
+    with pytest.warns(DeprecationWarning, match="Mixture.carry is now called remeasure"):
+        assert torch.equal(model.carry(statistics).total, statistics.total)

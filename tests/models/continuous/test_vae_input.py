@@ -94,8 +94,8 @@ OUTSIDE = {
     "grey pixels": (
         "bernoulli",
         spoiled(BITS, 4, 2, 0.5),
-        r"row 4, column 2 holds 0\.5, expected 0 or 1: binarise grey pixels, best anew at each reading \(Binarized\(x\)"
-        r", x in \[0, 1\]\), or take a ContinuousBernoulliDecoder for them",
+        r"row 4, column 2 holds 0\.5, expected 0 or 1: binarise grey pixels, best with Binarized\(x\), which draws "
+        r"them at each reading, or take a ContinuousBernoulliDecoder for them",
     ),
     "bytes": ("bernoulli", spoiled(BITS, 0, 1, 255), "row 0, column 1 holds 255, expected 0 or 1"),
     "beyond 1": ("grey", spoiled(GREY, 5, 0, 1.5), r"row 5, column 0 holds 1\.5, expected numbers in \[0, 1\]: divide"),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lowerbound.inference import SVI, compare, evidence, fit, gap_report
-from lowerbound.models import VAE, BernoulliDecoder, Binarized, GaussianDecoder, MLPEncoder, Rows, linear_vae
+from lowerbound.models import VAE, BernoulliDecoder, Binarized, GaussianDecoder, MLPEncoder, Network, Rows, linear_vae
 
 X = np.random.default_rng(0).standard_normal((24, 16))
 
@@ -153,3 +153,23 @@ def test_making_a_network_leaves_all_random_states(monkeypatch):
     model.sample(3, seed=0)
     evidence(model, X[:, :3], 5)
     assert len(Rows(X)) == 24
+
+
+def test_anchor_of_earlier_versions_works_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="Anchored.anchor is now called set_units"):
+
+        class Anchored(Network):
+            unit = 1.0
+
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(1, 2)
+
+            def anchor(self, data):
+                self.unit = data.variance.sqrt().float()
+
+            def forward(self, z):
+                return dist.Normal(self.layer(z), self.unit).to_event(1)
+
+    result = fit(VAE(MLPEncoder(2, 1, (4,)), Anchored(), 1), X[:, :2] * 50, SVI("analytic"), max_passes=1)
+    np.testing.assert_allclose(result.model.decoder.unit, X[:, :2].std(0) * 50, rtol=1e-5)

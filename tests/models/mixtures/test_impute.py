@@ -1,5 +1,6 @@
 """Missing values are filled in: by their conditional means and draws; and which tables with gaps are refused."""
 
+import matplotlib.pyplot
 import numpy as np
 import pandas as pd
 import pyro.distributions as dist
@@ -14,8 +15,9 @@ from test_missing import FAITHFUL, IRIS, seen_log_density, torn
 from torch.distributions import constraints
 from torch.utils.data import DataLoader, TensorDataset
 
-from lowerbound.inference import EM, fit
+from lowerbound.inference import EM, compare, fit
 from lowerbound.models import (
+    BayesianMixture,
     Categorical,
     FamilyOf,
     Gamma,
@@ -29,6 +31,7 @@ from lowerbound.models import (
     StudentT,
     TakesMissing,
     check_family,
+    check_model,
     seed,
 )
 
@@ -191,14 +194,37 @@ def test_models_that_take_none_say_so(make, message):
         fit(make(), torn(np.ones((20, 2))), EM())
 
 
-def test_a_part_that_takes_none_says_so():
-    model = Mixture(Product(Gaussian(2, 1), Multinomial(2, 2)))
+@pytest.mark.parametrize("kind", [Mixture, BayesianMixture])
+def test_a_part_that_takes_none_says_so(kind):
+    """The other part is filled in as it would be by itself: here z is independent of it."""
+    model = kind(Product(Gaussian(2, 1), Multinomial(2, 2)))
     x = np.column_stack([np.arange(20.0), np.tile([3.0, 4.0], (20, 1))])
     x[3, 0] = np.nan
-    assert fit(model, x, EM(), max_passes=3).bounds.isfinite().all()
+    result = fit(model, x, EM(), max_passes=3)
+    assert result.bounds.isfinite().all()
+    filled, drawn = result.model.impute(x), result.model.draw_missing(x, 2, seed=0)
+    x_observed = np.delete(x, 3, 0)
+    for values in (filled.values, *drawn):
+        np.testing.assert_array_equal(np.delete(values.numpy(), 3, 0), x_observed)
+        assert values.isfinite().all()
+    expected = result.model.posterior(x[3:4]).probs @ result.model.family.moments().mean[:, 0]
+    torch.testing.assert_close(filled.values[3, 0], expected[0])
+    assert (filled.uncertainty[3] > 0).tolist() == [True, False, False]
+    assert compare(x, one=result).plot()
+    matplotlib.pyplot.close("all")
+    check_model(model, x)
     x[5, 2] = np.nan
     with pytest.raises(ValueError, match=r"row 5, column 2 holds nan, expected in column 0 .*; in columns 1, 2 counts"):
         fit(model, x, EM())
+
+
+def test_rows_without_gaps_come_back_as_they_are():
+    """Also from a family that takes no missing values."""
+    x = np.tile([3.0, 4.0], (5, 1))
+    filled = fit(Mixture(Multinomial(1, 2)), x, EM(), max_passes=2).model.impute(x)
+    np.testing.assert_array_equal(filled.values, x)
+    assert (filled.uncertainty == 0).all()
+    check_family(Product(Gaussian(1, 1), Multinomial(1, 2)), np.column_stack([np.arange(5.0), x]))
 
 
 def test_columns_without_any_value_and_infinite_cells():
