@@ -13,7 +13,7 @@ from torch._C import _functorch
 class ReadableValue(Tensor):
     """A tensor with its gradient, of which `np.asarray`, `pd.DataFrame` and `print` read the numbers.
 
-    As with `torch.nn.Parameter`, what torch computes from it is a plain tensor, and gradients flow.
+    So are its parts. As with `torch.nn.Parameter`, what torch computes from it is a plain tensor, and gradients flow.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[reportAttributeAccessIssue]
@@ -21,6 +21,9 @@ class ReadableValue(Tensor):
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The numbers, without the gradient."""
         return self.detach().numpy(force=force)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return readable(super().__getitem__(index))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.detach().cpu().numpy(), dtype=dtype, copy=copy)
