@@ -232,7 +232,8 @@ class Recorded(HasOldNames, PyroModule):
         if own is not None:
             return own
         value = super().__getattr__(name)
-        return readable(value) if name in vars(self).get("_pyro_params", {}) else value
+        # Pyro marks the value of a PyroParam so
+        return readable(value) if isinstance(value, torch.Tensor) and "unconstrained" in vars(value) else value
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:

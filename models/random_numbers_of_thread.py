@@ -69,7 +69,7 @@ def _overload_with_generator(func: Any) -> Any:
     """The overload of an operation with the same arguments and a generator; None if there is none."""
     same = _signature(func)
     packet = func.overloadpacket
-    overloads = [func, *(getattr(packet, name) for name in packet.overloads())]  # getattr: the names are torch's
+    overloads = [func, *map(packet.__getattr__, packet.overloads())]
     return next((o for o in overloads if _takes_generator(o) and _signature(o) == same), None)
 
 

@@ -34,7 +34,8 @@ class ReadableValue(Tensor):
 
 def readable(value: Tensor) -> Tensor:
     """The same values, with the same gradient, as `ReadableValue` if they need it."""
-    if not value.requires_grad or _functorch.is_functorch_wrapped_tensor(value):
+    plain = type(value) in (Tensor, torch.nn.Parameter) and not _functorch.is_functorch_wrapped_tensor(value)
+    if not plain or not value.requires_grad:  # others' subclasses, and tensors under torch.func, stay what they are
         return value
     made = value.as_subclass(ReadableValue)
     if "unconstrained" in vars(value):  # Pyro's reference to the parameter behind it
