@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ..kernels.visit import Summarize
+from .hooks.density import never_where_overflowed
 
 
 @runtime_checkable
@@ -50,7 +51,7 @@ def log_prob_of_rows(family: ReadsRows, x: Float[Tensor, "n d"]) -> Float[Tensor
     """log p(observed values | z = k) in nats, differentiable. Rows with missing values come in blocks, as all of them
     together might take much memory."""
     if not x.isnan().any():
-        return family.log_prob(x)
+        return never_where_overflowed(family.log_prob(x), x)
     return torch.cat([log_prob_and_sums(family, part)[0] for part in x.split(family.block_rows)])
 
 
