@@ -81,7 +81,7 @@ def test_any_distribution_and_online_em():
     loc, scale = model.family.loc.detach().clone(), model.family.scale.detach().clone()
     loc[1, 2], scale[1, 2] = 1000.0, 1e-6
     model.family.loc, model.family.scale = loc, scale
-    with pytest.raises(Collapse, match="component 1 .* 1000 in column 'survey_weight'"):
+    with pytest.raises(Collapse, match=r"component 1 .* 1000 in column 'survey_weight'"):
         model.check()
     with pytest.raises(Collapse, match="1 in column 'survey_weight'"):
         fit(GaussianMixture(2, 3), table(survey_weight=HALF), OnlineEM())
