@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ...data.input_checks import counted
 from ...data.model_abilities import remembered_schema
 from ...data.rows import as_rows
 from ...models import Rows
 from ...models.abilities import takes_missing
+from ...models.random_state import random_state_kept
 from ..fitting.fit_result import Fit
 from ..fitting.result_checks import require_made_by
 from .bayesian_scores import bayesian_scores
@@ -50,7 +50,7 @@ def compare(x: Any, *, weights: Any = None, held_out: Any = None, **fits: Fit) -
         >>> compare(x, **fits).frame()["log_likelihood"].round(2).to_dict()
         {'k1': -10.71, 'k2': -6.58}
     """
-    with torch.random.fork_rng(devices=[]):  # a table that draws its rows must not move the caller's random state
+    with random_state_kept():  # a table that draws its rows must not move the caller's random state
         return _compare(x, weights, held_out, fits)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ...data.rows import as_rows
 from ...data.seeds import require_seed
 from ...models import Collapse, LatentModel, Rows
 from ...models.abilities import takes_missing
+from ...models.random_state import random_state_kept
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit
@@ -103,7 +103,7 @@ def select(
     held_out: dict[str, np.ndarray] = {}
     measures: dict[str, list[str]] = {}
     impossible: Exception | None = None
-    with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
+    with random_state_kept(), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
             own: dict[str, Any] = options | ({"least_rows": least_rows} if counts_rows(model) else {})

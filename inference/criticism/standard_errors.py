@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data.rows import as_rows
 from ...models import LatentModel, Rows
 from ..engines.data_bound import EVALUATION_ROWS
+from ..engines.gradient_mode import gradients_enabled
 from ..fitting.fit_result import Fit
 from ..fitting.result_checks import require_made_by
 from .estimate_table import Of, estimate_table, require_estimates, require_known, require_level
@@ -78,6 +79,7 @@ class StandardErrors:
     __repr__ = __str__
 
 
+@gradients_enabled()
 def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, of: Of = None) -> StandardErrors:
     """sqrt(diag(J I^-1 J')): I is the observed information, J the Jacobian of the parameters.
 

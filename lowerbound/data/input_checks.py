@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .dense_tensors import regular_array, require_dense
+from .traced_rows import plain_rows
 
 DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")  # as pandas infers them
 COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
@@ -39,7 +40,8 @@ def as_tensor(
         columns: (d,) column names for error messages; None: those of the DataFrame, if x is one.
 
     Returns:
-        (n, d) the values; where no conversion is needed, they share memory with x.
+        (n, d) the values; where no conversion is needed, they share memory with x. Gradients flow to a tensor x where
+        they are enabled.
 
     Raises:
         TypeError: x is not a table of real numbers.
@@ -48,7 +50,11 @@ def as_tensor(
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
         x = _dataframe_values(x, columns)
-    tensor = require_dense(x).detach() if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    tensor = require_dense(x) if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    if not torch.is_grad_enabled():
+        tensor = tensor.detach()
+    elif tensor.is_inference():
+        tensor = tensor.clone()  # made under torch.inference_mode(), which gradients of parameters do not take
     if tensor.is_complex():
         raise TypeError(COMPLEX)
     if tensor.ndim != 2 and tensor.numel():
@@ -68,10 +74,11 @@ def as_tensor(
     tensor = tensor.to(dtype)
     # One fast sum tells whether all values are finite. If it is not finite itself (a bad value, or finite values whose
     # sum overflows), look for the value.
-    if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
+    values = plain_rows(tensor)
+    if finite and not torch.isfinite(values.sum()) and (bad := values.isinf() if missing else ~values.isfinite()).any():
         row, column = (int(i) for i in bad.nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns is not None else f"{column}"
-        number, is_nan = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
+        number, is_nan = row if numbers is None else int(numbers[row]), bool(values[row, column].isnan())
         raise ValueError(
             f"row {number}, column {name} holds {'NaN' if is_nan else 'an infinite value'}, expected finite numbers: "
             "drop or fill such values"

@@ -15,14 +15,16 @@ from ...data.moments import Moments
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
 from ...data.schema import Schema
+from ...data.traced_rows import plain_rows
 from ..contract import Statistics
 from ..families.family import Family
 from ..module import Recorded, device_of
+from ..precision import KeepsFloat64
 
 Made = TypeVar("Made", bound=Statistics)
 
 
-class ChecksRows(Recorded):
+class ChecksRows(KeepsFloat64, Recorded):
     """A mixture that checks x, weights and labels, and moves them to its device.
 
     Once it is fitted to a table with names, it matches the columns of a DataFrame by name.
@@ -73,6 +75,7 @@ class ChecksRows(Recorded):
 
         columns: names for the message; numbers: the row numbers of x in the table.
         """
+        x = plain_rows(x)
         unsupported = self._row_family.unsupported(x)
         if unsupported is not None and unsupported.any():
             raise ValueError(
