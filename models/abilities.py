@@ -92,6 +92,19 @@ class Summarizes(Protocol):
 
 
 @runtime_checkable
+class DoubtsComponents(Protocol):
+    """A model that knows how many rows its components hold, and whether its optimum may be spurious."""
+
+    def component_rows(self, rows: float) -> Tensor:
+        """(k,) how many of these rows each component holds."""
+        ...
+
+    def doubts(self, rows: float) -> list[str]:
+        """One sentence for each component that rests on few rows, or is thin beside the others."""
+        ...
+
+
+@runtime_checkable
 class HasContinuousLatent(LatentModel, Protocol):
     """A model whose latent variable is a vector: PPCA, factor analysis, the VAE."""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ..data.seeds import require_seed
+
 
 def gpus(model: Any) -> list[int]:
     """The indices of the GPUs that hold parameters of the model."""
@@ -27,7 +29,7 @@ def fixed_seed(seed: int | None, devices: Iterable[int] = ()) -> Iterator[None]:
     if seed is None:
         yield
         return
-    devices = list(devices)
+    seed, devices = require_seed(seed), list(devices)
     with torch.random.fork_rng(devices=devices):
         reseed(seed, devices)
         yield

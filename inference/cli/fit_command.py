@@ -26,6 +26,7 @@ from .common_options import (
     Kinds,
     Latent,
     LearningRate,
+    LeastRows,
     MaxPasses,
     Model,
     Prior,
@@ -61,6 +62,7 @@ def fit(
     learning_rate: LearningRate = None,
     device: Device = None,
     restarts: Restarts = 1,
+    least_rows: LeastRows = None,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
     checkpoint: Annotated[
@@ -96,6 +98,7 @@ def fit(
             fitted = run_fit(
                 model, unfitted, rows, chosen, engine_options,
                 restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
+                least_rows=least_rows,
             )  # fmt: skip
             if not is_first():
                 return

@@ -23,6 +23,7 @@ from ...models import (
     linear_vae,
     mixed,
 )
+from ...models.kernels.covariance_shapes import SHAPES
 from .column_kinds import category_counts
 from .models_for_columns import vae_for_columns
 from .name_options import join_with_or, look_up, parse_kinds
@@ -134,7 +135,10 @@ def model_options(
     variance_floor: float | None,
     kinds: str | None = None,
 ) -> ModelOptions:
-    """The options as the commands get them. Raises ValueError for an unknown prior or sizes that are no numbers."""
+    """The options as the commands get them. Raises ValueError for an unknown prior or covariance, and for sizes that
+    are no numbers."""
+    if covariance is not None:
+        look_up(covariance, SHAPES, "--covariance")
     sizes = None
     if hidden is not None:
         try:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ...data.write_files import require_writable, write_folder
+from ...models import Gaussian, Rows
 from ..criticism.select import select as select_models
 from ..report.png import png
-from .common_options import Data, Header, Kinds, MaxPasses, Models, Prior, Quiet, Seed
+from .common_options import Data, Header, Kinds, LeastRows, MaxPasses, Models, Prior, Quiet, Seed
 from .engines_by_name import ENGINES, model_for_engine
 from .error_lines import errors_as_one_line
-from .models_by_name import MODELS, PRIORS, build_model, require_model_options
+from .models_by_name import MODELS, PRIORS, ModelOptions, build_model, require_model_options
 from .name_options import look_up, parse_kinds, split_names
 from .output_files import require_not_input, starts_with
 from .read_rows import read_rows
@@ -52,6 +53,7 @@ def select(
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(ENGINES)}.")] = "em",
     folds: Annotated[int, typer.Option(help="Number of cross-validation folds; 0 for none.")] = 5,
     restarts: Annotated[int, typer.Option(min=1, help="Number of random starts of each fit; the best is kept.")] = 10,
+    least_rows: LeastRows = None,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for selection.csv and selection.png.")] = Path("report"),
@@ -76,14 +78,16 @@ def select(
         candidates = {
             label: model_for_engine(build_model(name, rows, own, None), name, engine)
             for name in models
-            for label, own in candidate_options(name, options, rows.features, len(models) > 1).items()
+            for label, own in candidate_options(
+                name, options, rows.features, len(models) > 1, _has_covariance(name, rows, options.kinds)
+            ).items()
         }
         require_not_input([out / name for name in FILES], data)
         require_selection_folder(out)
         typer.echo(str(read), nl=False)
         selection = select_models(
             rows, candidates, engine_built,
-            restarts=restarts, folds=folds or None, max_passes=max_passes, seed=seed,
+            restarts=restarts, folds=folds or None, max_passes=max_passes, seed=seed, least_rows=least_rows,
             progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
         files = {"selection.csv": selection.frame().to_csv(lineterminator="\n").encode()}
@@ -91,6 +95,16 @@ def select(
             files["selection.png"] = png(selection.plot())
         write_folder(out, files, FILES)
         typer.echo(f"{selection}\n\nwritten: {out / 'selection.csv'}{', selection.png' * ('selection.png' in files)}")
+
+
+def _has_covariance(name: str, rows: Rows, kinds: Any) -> bool:
+    """Whether the model of that name has a covariance on these rows: a mixed one needs a column of measurements."""
+    accepted = MODELS[name].options
+    if "covariance" not in accepted:
+        return False
+    own = ModelOptions(components=1, kinds=kinds if "kinds" in accepted else None)
+    model = build_model(name, rows, own, None)
+    return any(isinstance(part, Gaussian) for part in model.modules())
 
 
 def require_selection_folder(out: Path) -> None:

@@ -49,6 +49,7 @@ def save(fit: Fit, path: str | Path) -> None:
         "frozen": frozen_parameters(fit.model),
         "schema": dataclasses.asdict(schema) if schema else None,
         "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
+        "doubts": list(fit.doubts),
         "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
         **{name: vars(fit)[name] for name in HISTORY},
     }
@@ -118,6 +119,7 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
         bounds=tensors["bounds"],
         times=tensors["times"],
         held_out=tensors.get("held_out"),
+        doubts=tuple(map(str, header.get("doubts", ()))),
         optima=tuple(Optimum(**optimum) for optimum in header["optima"]),
         **{name: header[name] for name in HISTORY},
     )

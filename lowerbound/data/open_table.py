@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from .array_tables import ArrayTable, MemoryMappedTable, open_npy
 from .dataframe_table import DataFrameTable
+from .dense_tensors import regular_array, require_dense
 from .input_checks import as_tensor, is_category
 from .model_abilities import refuse_categories, remembered_schema
 from .parquet import ParquetTable
@@ -53,7 +54,7 @@ def as_table(x: Any) -> Table:
     if isinstance(x, DataLoader):
         return DataLoaderTable(x)
     if isinstance(x, TensorDataset):
-        return ArrayTable(x.tensors[0])
+        return ArrayTable(require_dense(x.tensors[0]))
     if isinstance(x, Dataset):
         return DatasetTable(x)
     if isinstance(x, pd.DataFrame):
@@ -61,8 +62,8 @@ def as_table(x: Any) -> Table:
     if isinstance(x, np.memmap):
         return MemoryMappedTable(x)
     if isinstance(x, Tensor | np.ndarray):
-        return ArrayTable(x)
-    if (array := np.asarray(x)).ndim != 2:
+        return ArrayTable(require_dense(x) if isinstance(x, Tensor) else x)
+    if (array := regular_array(x, "a table")).ndim != 2:
         as_tensor(x)  # raises, with a sentence about what x is
     return ArrayTable(array)
 

@@ -57,6 +57,11 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         component = self.build({name: self.value(name) for name in self.names})
         return never_where_overflowed(component.log_prob(x.unsqueeze(-2)), x)
 
+    @property
+    def least_rows(self) -> int:
+        """2 without a prior of a scale: the density of one row may have no upper bound."""
+        return 0 if self.has_prior else 2
+
     def profiles(self) -> list[Profile]:
         """The parameters."""
         found = []
@@ -73,9 +78,9 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
                 found.append(Profile(name, value.reshape(len(value), -1), columns))
         return found
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) the components whose squared scale is tiny relative to the average component, or that have no width
-        beyond the rounding of their own location.
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which the squared scale of a component is tiny relative to the average component, or no
+        more than the rounding of its own location.
 
         A distribution on positive numbers must be tiny relative to its own mean, too: in a scale family, such as the
         exponential, components may differ by any factor.
@@ -83,11 +88,11 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         try:
             centre, squared = self._location_and_square()
         except NotImplementedError:  # a distribution without mean and variance
-            return super().collapsed(weights)
+            return super().shrunk(weights)
         thin = squared < THIN * (weights @ squared)
         if self.location_parameter is None:
             thin = thin & (squared < THIN * centre**2)
-        return (thin | (squared <= (ROUNDING * centre) ** 2)).any(-1)
+        return thin | (squared <= (ROUNDING * centre) ** 2)
 
     def _location_and_square(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """A location and a squared width of each component and column: by parameters, where the tails may be so heavy

@@ -152,6 +152,11 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
         self.mean = mean
         self.concentration = torch.where(mean > 0, mean**2 / excess.clamp(min=1e-300), 1.0).clamp(1e-3, POISSON)
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether the concentrations have a prior."""
+        return bool(self.priors)
+
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior; 0 without one."""
         return super().log_prior() + sum(map(self.sum_per_copy, self.priors.log_prob(concentration=self.concentration)))

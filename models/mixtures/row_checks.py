@@ -29,12 +29,18 @@ class ChecksRows(Recorded):
     """
 
     family: Family
+    weight_of_fit: float | None = None  # the total weight of the rows of a fit that is under way
     schema: Schema | None = None  # of the table it was fitted to, for the names and categories of new rows
 
     @property
     def takes_missing(self) -> bool:
         """Whether rows may have missing values, as NaN."""
         return self.family.takes_missing
+
+    @property
+    def _allows_empty(self) -> bool:
+        """Whether there may be more components than rows."""
+        return False
 
     @property
     def numeric_columns(self) -> Sequence[int]:
@@ -129,8 +135,9 @@ class ChecksRows(Recorded):
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
         self.schema = rows.schema or self.schema
+        self.weight_of_fit = rows.total_weight
         self._checked_labels(rows.labels, len(rows))
-        if len(rows) < k:
+        if len(rows) < k and not self._allows_empty:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # first, because it reads all rows in order and says which value is not a number
         for chunk in rows.chunks():

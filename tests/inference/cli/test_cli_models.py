@@ -268,6 +268,12 @@ def test_select_takes_several_models(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["-k", "1-"], ["--components is '1-', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "5-1,3"], ["--components is '5-1,3', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "1-10000000000"], ["--components is '1-10000000000', expected numbers such as"]),
+        (["-k", "1-100000000"], ["--components is '1-100000000', expected at most 200 numbers"]),
+        (["--covariance", ""], ["--covariance is '', expected one of full, tied"]),
+        (["--covariance", "full,full"], ["--covariance is 'full,full', expected each name once"]),
         (["-k", "5-1"], ["--components is '5-1', expected numbers such as 1-5 or 2,3,8"]),
         (["-k", "two"], ["--components is 'two'"]),
         (["-k", "0-2"], ["--components is '0-2'"]),
@@ -288,3 +294,30 @@ def test_bad_options_of_select_are_refused_in_one_sentence(run, tmp_path, option
     assert refused(run("select", "faithful", "--restarts", 1, "--quiet", *options), *words)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "other"]
     assert (tmp_path / "other" / "selection.csv").read_text() == "mine"
+
+
+def test_select_names_a_covariance_only_where_there_is_one(run):
+    """Of a mixed table without a column of measurements, a candidate is no "full, K=3"."""
+    pd.DataFrame({"a": list("xyxyxxyyxy") * 4, "b": list("uuvvuuvvuv") * 4}).to_csv("words.csv", index=False)
+    options = ["--model", "mixed", "-k", "1-2", "--restarts", 1, "--folds", 0, "--quiet"]
+    result = run("select", "words.csv", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "| K=1 " in result.stdout and "full" not in result.stdout
+    result = run("select", "words.csv", *options, "--covariance", "diag")
+    assert "--covariance is 'diag', but --model mixed takes no column of this table for Gaussian" in result.stderr
+
+
+def test_least_rows_reach_fit_and_select(run):
+    np.savetxt(
+        "x.csv",
+        np.r_[np.random.default_rng(0).normal(size=(40, 2)), np.eye(4)[:, :2] + 9],
+        delimiter=",",
+        header="a,b",
+        comments="",
+    )
+    result = run("fit", "x.csv", "--restarts", 3, "--least-rows", 23, "--quiet")
+    assert result.exit_code == 0 and "every restart ended with a component of fewer than 23 rows" in result.stdout
+    result = run("fit", "x.csv", "--model", "kmeans", "--least-rows", 23, "--quiet")
+    assert result.exit_code == 1 and "KMeans has no weights that are estimated" in result.stderr
+    result = run("select", "x.csv", "-k", "2", "--restarts", 3, "--folds", 0, "--least-rows", 23, "--quiet")
+    assert result.exit_code == 0, result.stderr

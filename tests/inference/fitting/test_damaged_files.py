@@ -77,7 +77,8 @@ def test_each_flipped_bit_of_a_number_is_refused(path, written):
 
 
 def test_the_digest_covers_the_header(path, written):
-    for old, new in ((b'\\"seed\\": 0', b'\\"seed\\": 7'), (b"em", b"EM")):
+    """And a file does not pass for one without a digest when the name of that is damaged."""
+    for old, new in ((b'\\"seed\\": 0', b'\\"seed\\": 7'), (b"em", b"EM"), (b'"digest"', b'"digesT"')):
         assert written.count(old)
         path.write_bytes(written.replace(old, new))
         assert refused(path, r"a\.fit is damaged: its digest")

@@ -99,7 +99,7 @@ def test_only_what_is_better_is_marked(two):
     same = str(compare(x, a=em, b=em))
     assert "*" not in same
     short = fit(GaussianMixture(2, 2), x, EM(), max_passes=2)
-    assert "* -1130.2640" in str(compare(x, short=short, em=em)) and "best optimum" in str(
+    assert "* -1130.2640" in str(compare(x, short=short, em=em)) and "highest bound" in str(
         compare(x, short=short, em=em)
     )
     one = fit(GaussianMixture(1, 2), x, EM())
