@@ -15,6 +15,7 @@ from torch.distributions import transform_to
 
 from .attribute_names import NamesChecked, is_unread, refuse
 from .old_names import HasOldNames
+from .readable_value import readable
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
@@ -144,6 +145,8 @@ class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
             Mixture(Gaussian(2, 1, 'full', None, 0.0), None).freeze('weights')
         """
         parameters = self._parameters_named(names)
+        if not names:
+            parameters = {path: own for path, own in parameters.items() if path not in self.constants}
         if stuck := sorted(parameters.keys() & set(self.constants)):
             raise ValueError(f"the {stuck[0]} of {type(self).__name__} never change, expected other names")
         for parameter in parameters.values():
@@ -218,7 +221,9 @@ class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
     def _parameters_named(self, names: Iterable[str]) -> dict[str, torch.nn.Parameter]:
         """The parameters with these paths or short forms, or in modules with these names; without names all."""
         own, found = self._parameters_by_path(), {}
-        for name in names or [""]:
+        if not names:
+            return own
+        for name in names:
             inside = [path for path in own if f"{path}.".startswith(f"{name}.")]
             matches = inside or [path for path in own if _is_short_for(str(name), path)]
             if not inside and len(matches) != 1:
@@ -262,7 +267,7 @@ class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
         if own is not None:
             return own
         try:
-            return super().__getattr__(name)
+            value = super().__getattr__(name)
         except AttributeError:
             if name.startswith("_") or name.endswith("_unconstrained") or not vars(self).get("is_constructed"):
                 raise
@@ -270,7 +275,9 @@ class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
             if found is None:
                 raise
             part, name = found
-            return part.read_also(name) if name in part.also_set else part.value(name)
+            value = part.read_also(name) if name in part.also_set else part.value(name)
+        # Pyro marks the value of a PyroParam so
+        return readable(value) if isinstance(value, torch.Tensor) and "unconstrained" in vars(value) else value
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...models import Collapse
-from ...models.random_state import gpus
+from ...models.random_state import gpus, set_random_states
+from ...models.random_state import random_states as states_of_torch
 from ..engines.contract import Steps
 from ..engines.processes import rank
 from .file_format import CHECKPOINT, damage, load_parameters
@@ -87,13 +88,9 @@ class SavedRun:
         """Restore the states of the engine's steps and of the random numbers of this process."""
         with damage(self.path, CHECKPOINT):
             steps.load_state_dict(self._tensors_of("engine"))
-            for name, state in self._tensors_of(random_prefix(rank())).items():
-                if name == "generator":
-                    generator.set_state(state)
-                elif name == "torch":
-                    torch.set_rng_state(state)
-                else:
-                    torch.cuda.set_rng_state(state, name)
+            states = self._tensors_of(random_prefix(rank()))
+            generator.set_state(states.pop("generator"))
+            set_random_states(states)
 
     def _restored_run(self, name: str, model: Any) -> RestartRun:
         """The run saved under this name; its state is loaded into `model`."""
@@ -118,11 +115,7 @@ class SavedRun:
 
 def random_states(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
     """The states of all random numbers a pass may draw: torch's, the generator's, and those of the model's GPUs."""
-    return {
-        "torch": torch.get_rng_state(),
-        "generator": generator.get_state(),
-        **{f"cuda:{gpu}": torch.cuda.get_rng_state(gpu) for gpu in gpus(model)},
-    }
+    return {"generator": generator.get_state(), **states_of_torch(gpus(model))}
 
 
 def random_prefix(process: int) -> str:

@@ -12,11 +12,12 @@ import torch
 from ...data.threads import threads_for
 from ...models import Collapse
 from ...models.abilities import DoubtsComponents, Prepares
-from ...models.random_state import gpus
+from ...models.random_state import gpus, random_state_kept
 from ..engines.collectives import on_all_processes
 from ..engines.contract import Engine, batch_size_of
 from ..engines.convergence import NOT_A_MAXIMUM, says_no_gain
 from ..engines.data_bound import gradient_norm
+from ..engines.gradient_mode import gradients_enabled
 from ..engines.processes import is_first
 from ..engines.uphill import LARGE_GRADIENT, gain_uphill
 from .checkpoint import Checkpoint
@@ -40,6 +41,7 @@ SAME_OPTIMUM = 1e-4  # nats per row: two runs whose bounds differ by less have f
 
 
 @on_all_processes
+@gradients_enabled()
 def fit(
     model: Model,
     x: Any,
@@ -73,7 +75,8 @@ def fit(
             the data. Restarts of EM on a small table (up to 65,536 cells) run side by side in one tensor, many times
             faster, where the family allows it and there is neither validation nor checkpoint. The results are the same
             up to rounding; their times are those of all restarts of the tensor.
-        max_passes: The most visits to all rows in each run.
+        max_passes: The most visits to all rows in each run. The first one computes the bound of the start, and the
+            parameters change from the second one on: `max_passes=1` returns the start.
         seed: A whole number from 0 to 2^63 - 1, from which all random numbers follow.
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
@@ -123,7 +126,7 @@ def fit(
     require_consistent(seed, patience, validation, short_passes, checkpoint)
     file = None if checkpoint is None else Checkpoint(checkpoint)
     rows = rows_for_fit(x, weights, labels, model)
-    with torch.random.fork_rng(devices=gpus(model)):  # a table may draw its rows from torch's random state
+    with random_state_kept(gpus(model)):  # a table may draw its rows from torch's random state
         held_out = None if validation is None else validation_rows(validation, rows, model)
     runner = RestartRunner(model, rows, engine, max_passes, int(seed), held_out, patience, least_rows)
     if isinstance(model, Prepares):
@@ -133,10 +136,10 @@ def fit(
         settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}
         if rows.processes > 1 and batch_size_of(engine) is not None:
             settings["processes"] = rows.processes  # the number of steps in a pass depends on it
-        with torch.random.fork_rng(devices=gpus(model)):
+        with random_state_kept(gpus(model)):
             saved = file.read(describe_run(model, engine, rows, held_out, settings))
     with (
-        torch.random.fork_rng(devices=gpus(model)),
+        random_state_kept(gpus(model)),
         threads_for(min(len(rows), batch_size_of(engine) or len(rows)) * rows.features),
         progress_bar(progress and is_first(), type(engine).__name__, restarts, max_passes) as on_pass,
     ):

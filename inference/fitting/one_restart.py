@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...models import Collapse, Rows, Statistics
-from ...models.random_state import gpus, reseed
+from ...models.random_state import gpus, random_state_kept, reseed
 from ..engines.collectives import require_same_bound, start_from_first
 from ..engines.contract import Engine, HasOutcome, HasStatistics, Steps
 from ..engines.convergence import ALL_FROZEN, EARLY_STOP, best_pass
@@ -176,7 +176,7 @@ class RestartRunner:
     def _evaluate_held_out(self, run: RestartRun, validation: Rows) -> None:
         """Add the held-out bound of a pass; with patience keep the model of the best pass."""
         # a table that draws its rows must not change the run's random numbers
-        with torch.random.fork_rng(devices=gpus(run.model)):
+        with random_state_kept(gpus(run.model)):
             try:
                 bound = float(held_out_bound(run.model, validation))
             except ValueError as error:

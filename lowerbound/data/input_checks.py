@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .dense_tensors import regular_array, require_dense
+from .traced_rows import plain_rows
 
 DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")  # as pandas infers them
 COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
@@ -39,7 +40,8 @@ def as_tensor(
         columns: (d,) column names for error messages; None: those of the DataFrame, if x is one.
 
     Returns:
-        (n, d) the values; where no conversion is needed, they share memory with x.
+        (n, d) the values; where no conversion is needed, they share memory with x. Gradients flow to a tensor x where
+        they are enabled.
 
     Raises:
         TypeError: x is not a table of real numbers.
@@ -48,7 +50,11 @@ def as_tensor(
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
         x = _dataframe_values(x, columns)
-    tensor = require_dense(x).detach() if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    tensor = require_dense(x) if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    if not torch.is_grad_enabled():
+        tensor = tensor.detach()
+    elif tensor.is_inference():
+        tensor = tensor.clone()  # made under torch.inference_mode(), which gradients of parameters do not take
     if tensor.is_complex():
         raise TypeError(COMPLEX)
     if tensor.ndim != 2 and tensor.numel():
@@ -63,15 +69,16 @@ def as_tensor(
         raise ValueError(f"got an empty table of shape {tuple(tensor.shape)}, expected at least one row and one column")
     if features is not None and tensor.shape[1] != features:
         raise ValueError(
-            f"got {tensor.shape[1]} columns, expected {features}: the model was made for {features} features"
+            f"got {counted(tensor.shape[1], 'column')}, expected {features}: the model was made for {features} features"
         )
     tensor = tensor.to(dtype)
     # One fast sum tells whether all values are finite. If it is not finite itself (a bad value, or finite values whose
     # sum overflows), look for the value.
-    if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
+    values = plain_rows(tensor)
+    if finite and not torch.isfinite(values.sum()) and (bad := values.isinf() if missing else ~values.isfinite()).any():
         row, column = (int(i) for i in bad.nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns is not None else f"{column}"
-        number, is_nan = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
+        number, is_nan = row if numbers is None else int(numbers[row]), bool(values[row, column].isnan())
         raise ValueError(
             f"row {number}, column {name} holds {'NaN' if is_nan else 'an infinite value'}, expected finite numbers: "
             "drop or fill such values"
@@ -179,9 +186,20 @@ def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, number
     rows in their table, or None: from 0.
     """
     row, column = outside.nonzero()[0].tolist()
-    name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
     number = row if numbers is None else int(numbers[row])
-    return f"row {number}, column {column}{name} holds {float(x[row, column]):g}"
+    return f"row {number}, {describe_column(column, columns)} holds {float(x[row, column]):g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: 1 row, 2 rows."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def describe_column(column: int, columns: Any = None) -> str:
+    """A column in words: column 1 ('waiting'). columns: (d,) names, or None."""
+    name = f"column {column}"
+    given = name if columns is None else str(columns[column])
+    return name if given == name else f"{name} ({given!r})"
 
 
 def is_category(kind: Any) -> bool:

@@ -62,7 +62,7 @@ def as_table(x: Any) -> Table:
     if isinstance(x, np.memmap):
         return MemoryMappedTable(x)
     if isinstance(x, Tensor | np.ndarray):
-        return ArrayTable(require_dense(x) if isinstance(x, Tensor) else x)
+        return ArrayTable(require_dense(x).detach() if isinstance(x, Tensor) else x)
     if (array := regular_array(x, "a table")).ndim != 2:
         as_tensor(x)  # raises, with a sentence about what x is
     return ArrayTable(array)

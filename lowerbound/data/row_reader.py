@@ -196,6 +196,6 @@ class RowReader:
             finite=not self._values_checked,
             missing=self._missing,
             columns=None if self.schema is None else self.schema.columns,
-        )
+        ).detach()  # a fit is not differentiated
         weights, labels = (None if own is None else own[index] for own in (self.weights, self.labels))
         return Chunk(x, weights, labels)

@@ -15,15 +15,16 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ...data.traced_rows import any_missing
 from ..attribute_names import is_unread
 from ..families.family import Family
-from ..families.missing_values import log_prob_of_rows
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..families.observed_values import ObservedValues
 from ..mixtures.e_step import label_log_mask
 from ..module import Recorded
 from ..param_store import local_params
 from .dirichlet_weights import DirichletWeights
+from .draws_in_plates import ComponentsInPlates, log_joint, split_plates
 from .exchangeable_labels import ExchangeableLabels
 from .parameter_sites import Theta, draw_sites
 from .posterior_for_family import posterior_for_family
@@ -154,13 +155,20 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         draw_sites(self.shares.prior(shares), shares, pyro.sample)
         theta: Theta = {}
         draw_sites(self.beliefs.prior(theta), theta, pyro.sample)
-        family, log_weights = self.q.at(shares | theta)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        each, plates = split_plates(shares | theta, self.shares.supports() | self.beliefs.supports())
+        views = [self.q.at(one) for one in each]
+        family, log_weights = views[0]
+        if plates:
+            log_weights = torch.stack([own for _, own in views]).reshape(*plates, -1)
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=log_weights), infer={"enumerate": "parallel"})
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = ObservedValues(family, z) if x.isnan().any() else family.component(z)
+            if plates:
+                component: Any = ComponentsInPlates(views, plates, z)
+            else:
+                component = ObservedValues(family, z) if any_missing(x) else family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -171,12 +179,13 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         q(z | x) is the E-step of the conjugate q, else p(z | x, theta) at the theta that was drawn. It is detached.
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
-        family, log_weights = self.q.guide_sites()
+        views, plates = self.q.guide_sites()
         with torch.no_grad():
-            joint = log_prob_of_rows(family, x) + log_weights
-            joint = joint if labels is None else joint + label_log_mask(labels, len(log_weights))
+            joint = log_joint(views, plates, x)
+            joint = joint if labels is None else joint + label_log_mask(labels, joint.shape[-1])
+            log_weights = torch.stack([own for _, own in views]).reshape(*plates, -1) if plates else views[0][1]
             logits = torch.where(joint.amax(-1, keepdim=True) > -torch.inf, joint, log_weights)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
 
     # what the pair implies
@@ -216,7 +225,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         return super().bound(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The part of each row in the bound, in nats, differentiable in the parameters of q.
+        """The part of each row in the bound, in nats, differentiable in the parameters of q and in x.
 
         log sum_k exp(E[log weights_k] + E[log p(x | theta_k)]) for the conjugate q; for others E_q[log p(x | theta)], a
         mean over draws. Arguments as in `bound`.
@@ -231,7 +240,6 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
 
     def summary(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """As `Mixture.summary`, with the components at the mean of q."""
-        self._require_parameters()
         return super().summary(*args, **kwargs)
 
     def free_parameters(self) -> int:

@@ -47,7 +47,8 @@ class MixtureWithPosterior(Mixture):
     @property
     def family(self) -> Family:  # type: ignore[override]
         """The family at the mean of q, or at the median of a guide. Read only."""
-        return self.q.mean()[1]
+        with torch.no_grad():
+            return self.q.mean()[1]
 
     def centre(self) -> Mixture:
         """The plain `Mixture` with the mean weights and the family at the mean of theta.
@@ -58,6 +59,7 @@ class MixtureWithPosterior(Mixture):
             >>> model.centre().family.rate.flatten().round(decimals=1).tolist()
             [1.6, 8.4]
         """
+        self._require_parameters()
         return self._plain_mixture(self.weights, self.family)
 
     def doubts(self, rows: float) -> list[str]:

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from ...data.moments import Spread
 from ..contract import Collapse
 from ..module import require_size
+from ..readable_value import readable
 from .linear_gaussian import LinearGaussian
 from .networks import Network, mlp, positive, positive_inverse, units
 
@@ -92,8 +93,8 @@ class GaussianDecoder(Network):
         constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
         if not self.variance_floor and (constant.all() or (constant.any() and self.variance == "learned")):
             raise ValueError(
-                f"column {int(constant.nonzero()[0])} has the same value in every row, so that its variance would go "
-                "to 0: give the GaussianDecoder a variance_floor, such as a hundredth of the mean variance, "
+                f"{data.column(int(constant.nonzero()[0]))} has the same value in every row, so that its variance "
+                "would go to 0: give the GaussianDecoder a variance_floor, such as a hundredth of the mean variance, "
                 f'{float(data.variance.mean()) / 100:.2g}, or variance="shared", or drop the column'
             )
         average = data.variance.mean().sqrt().float().repeat(self.features)
@@ -122,7 +123,7 @@ class GaussianDecoder(Network):
 
         Assign a number to start from it; hold it with raw_scale.requires_grad_(False).
         """
-        return self._floored(positive(self.raw_scale))[0]
+        return readable(self._floored(positive(self.raw_scale))[0])
 
     @scale.setter
     def scale(self, value: Any) -> None:

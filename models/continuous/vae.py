@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ...data.traced_rows import plain_rows
 from ..module import on_the_cpu, require_size
 from ..random_state import fixed_seed, gpus
 from .continuous_latent import ContinuousLatent
@@ -77,6 +78,11 @@ class VAE(ContinuousLatent):
             )
         self._support = fixed_support(given, other)
         self.register_buffer("anchored", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a fit, `seed` or a file has set the weights and the units of the data."""
+        return bool(self.anchored)
 
     @property
     def numeric_columns(self) -> range:
@@ -176,6 +182,7 @@ class VAE(ContinuousLatent):
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:
         """Raise ValueError if x holds what the decoder cannot give; numbers: of the rows."""
+        x = plain_rows(x)
         more = self.decoder.outside(x) if isinstance(self.decoder, Network) else None
         require_supported(self._support, more, x, columns, numbers)
 

@@ -79,8 +79,8 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         return found
 
     def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
-        """(k, d) the columns in which the squared scale of a component is tiny relative to the average component, or no
-        more than the rounding of its own location.
+        """(k, d) the columns in which the squared scale of a component is tiny relative to the average component, or is
+        no more than the rounding of its own location.
 
         A distribution on positive numbers must be tiny relative to its own mean, too: in a scale family, such as the
         exponential, components may differ by any factor.

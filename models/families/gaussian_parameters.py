@@ -159,9 +159,9 @@ class GaussianParameters(Family):
             self.variance_floor > 0 or isinstance(self.prior, NormalInverseWishart) or self.is_frozen(self.shape.name)
         )
         if constant.any() and self.shape.scale_dims > 0 and not allowed:
-            column = int(constant.nonzero()[0])
+            column = data.column(int(constant.nonzero()[0]))
             raise ValueError(
-                f"column {column} has the same value in every row, up to rounding, expected some variance: drop the "
+                f"{column} has the same value in every row, up to rounding, expected some variance: drop the "
                 "column (or subtract its mean, if the mean is far larger than the variation), or give a "
                 'NormalInverseWishart prior, or covariance="spherical", or, for a GaussianMixture, "diag" with a '
                 "variance_floor"

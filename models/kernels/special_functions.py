@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ...data.traced_rows import plain_rows
+
 LOG2_E = 1 / math.log(2)
 LARGE = 64.0  # above this, Stirling's series with the terms below is exact to rounding
 TABLE = 1 << 16  # log factorials below this are looked up
@@ -15,8 +17,10 @@ NOISE = 1e-14  # a slope in nats below this is rounding alone
 
 def log_factorial(x: Tensor) -> Tensor:
     """log x! of integers x >= 0, elementwise. Many small numbers are looked up, which is several times faster."""
-    low, top = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
-    if x.numel() < TABLE or not 0 <= low <= top < TABLE:
+    if x.numel() < TABLE or x.requires_grad:  # a table has no gradient
+        return torch.lgamma(x + 1)
+    low, top = (float(end) for end in plain_rows(x).aminmax())
+    if not 0 <= low <= top < TABLE:
         return torch.lgamma(x + 1)
     return torch.lgamma(torch.arange(1, top + 2, dtype=x.dtype, device=x.device))[x.long()]
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ...data.chunked_methods import by_chunks
+from ...data.traced_rows import any_missing
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.observed_values import ObservedValues
@@ -35,7 +36,8 @@ class Mixture(FitsByEM):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
     Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any training loop of Pyro. Its parameters are `weights` (k,), on
-    the simplex, and those of `family`, such as `family.loc`.
+    the simplex, and those of `family`, such as `family.loc`. They stay float64 under `.float()` and `.to(dtype)`; rows
+    may come in any precision.
 
     Args:
         family: A `Family` of k components, such as `Gaussian(3, 2)`.
@@ -104,12 +106,12 @@ class Mixture(FitsByEM):
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         pyro.factor("prior", self.global_term())
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=self.weights.log()), infer={"enumerate": "parallel"})
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = ObservedValues(self.family, z) if x.isnan().any() else self.family.component(z)
+            component: Any = ObservedValues(self.family, z) if any_missing(x) else self.family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -117,13 +119,13 @@ class Mixture(FitsByEM):
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ p(z | x), detached.
 
-        log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient is that of log p(x). For
-        `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
+        log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient, in the parameters and in x,
+        is that of log p(x). For `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         with torch.no_grad():
             logits = self._logits(x, labels)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
 
     # what the pair implies, in closed form
@@ -146,10 +148,20 @@ class Mixture(FitsByEM):
         x = self._checked_table(x)
         return self._logits(x, self._checked_labels(labels, len(x)))
 
-    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"]:
-        """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known. Arguments as in
-        `posterior`."""
-        return self.posterior(x, labels).logits.argmax(-1)
+    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"] | pd.Series:
+        """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known.
+
+        Args:
+            x: (n, d) rows, as `fit` takes them.
+            labels: (n,) known components, -1 where unknown, or None.
+
+        Returns:
+            Whole numbers: a tensor; of a DataFrame a Series with its index, as in `x.groupby(model.predict(x))`.
+        """
+        components = self.posterior(x, labels).logits.argmax(-1)
+        if isinstance(x, pd.DataFrame):
+            return pd.Series(components.cpu().numpy(), x.index, name="component")
+        return components
 
     @by_chunks
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
@@ -159,7 +171,7 @@ class Mixture(FitsByEM):
             return self.objective(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters."""
+        """The same numbers as `bound`, differentiable in the parameters and in x."""
         x = self._checked_table(x)
         return torch.logsumexp(self._log_joint(x, self._checked_labels(labels, len(x))), -1)
 
@@ -269,7 +281,11 @@ class Mixture(FitsByEM):
         Returns:
             A DataFrame in `canonical_order`. Its index is the number of the component, as in `weights` and
             `posterior(x).probs`.
+
+        Raises:
+            ValueError: The parameters are not set.
         """
+        self._require_parameters()
         if self.schema is not None:
             columns = self.schema.columns if columns is None else columns
             levels = self.schema.levels if levels is None else levels
