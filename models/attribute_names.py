@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,12 @@ ASSIGNABLE = (PyroParam, PyroSample, torch.nn.Parameter, torch.nn.Module)  # wha
 
 class NamesChecked(type(PyroModule)):
     """The class of our module classes: it marks objects whose constructor has ended, from when names are checked."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, which `inspect` would otherwise read off `__call__` below."""
+        own = inspect.signature(cls.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make an object."""

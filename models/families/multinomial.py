@@ -105,16 +105,13 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters; -inf where the probability is 0."""
-        if self.trials <= PRECISE:
+        if self.trials <= PRECISE or "natural" in vars(self):  # those expected under a posterior do not sum to 1
             return super().log_prob(x)
-        eta, _ = self.natural()
-        short = eta.logsumexp(-1)
-        short = torch.where(short.abs() < 1e-12, 0.0, short)  # else those expected under a posterior, which sum to less
-        return multinomial_log_prob(x, eta - short.unsqueeze(-1)) + x.sum(-1, keepdim=True) * short
+        return multinomial_log_prob(x, self._log_probs())
 
     def visit(self) -> Visit:
         """The compiled pass, or for large sums the density that keeps its digits."""
-        return super().visit() if self.trials <= PRECISE else EStep.visit(self)
+        return super().visit() if self.trials <= PRECISE or "natural" in vars(self) else EStep.visit(self)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """A Dirichlet adds concentration - 1 counts. Their weight in rows does not matter."""

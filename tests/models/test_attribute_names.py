@@ -44,7 +44,7 @@ def test_a_fit_starts_where_the_mixture_was_set():
 )
 def test_covariance_has_the_shape_of_the_structure(structure, shape):
     value = MATRICES[0] if shape is None else np.full(shape, 4.0)
-    for model in (GaussianMixture(2, 2, structure), StudentTMixture(2, 2, structure)):
+    for model in (GaussianMixture(2, 2, structure), StudentTMixture(2, 2, covariance=structure)):
         model.covariance = value
         np.testing.assert_allclose(model.covariance.detach(), value)
     with pytest.raises(ValueError, match="covariance got"):
@@ -70,7 +70,7 @@ def test_covariance_is_checked(value):
         (lambda: StudentT(2, 2), "df", "'dof'"),
         (lambda: KMeans(2, 2), "cluster_centers_", "'loc'"),
         (lambda: PPCA(3, 1), "mean_", "'"),
-        (lambda: BayesianMixture(Gaussian(2, 2)), "loc", "read only"),
+        (lambda: BayesianMixture(Gaussian(2, 2)), "loc", "cannot be set"),
         (lambda: Mixture(Product(Poisson(2, 1), Exponential(2, 1))), "rate", "expected 'rate'"),  # of which part?
     ],
 )

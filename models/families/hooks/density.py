@@ -89,11 +89,11 @@ class Density(Recorded):
 
 
 def never_where_overflowed(log_prob: Float[Tensor, "n k"], x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """log p(x | z = k) with -inf in place of NaN. Of finite rows it is NaN if terms beyond the range of floating-point
-    numbers were subtracted: so far in a tail that the density is 0 to rounding. Rows with NaN stay NaN."""
-    if not log_prob.isnan().any():
+    """log p(x | z = k) with -inf in place of NaN and infinity. Of finite rows it is that if terms beyond the range of
+    floating-point numbers were subtracted: so far in a tail that the density is 0 to rounding. Rows with NaN stay."""
+    if bool((log_prob < torch.inf).all()):
         return log_prob
-    return torch.where(log_prob.isnan() & x.isfinite().all(-1, keepdim=True), -torch.inf, log_prob)
+    return torch.where(~(log_prob < torch.inf) & x.isfinite().all(-1, keepdim=True), -torch.inf, log_prob)
 
 
 def not_written(family: Any, method: str, purpose: str = "") -> NotImplementedError:
