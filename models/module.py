@@ -177,6 +177,16 @@ class Recorded(HasOldNames, PyroModule):
         """The unconstrained tensor of a parameter of this module itself, which gradients change."""
         return getattr(self, f"{name}_unconstrained")  # getattr: views from `at` store it elsewhere than modules do
 
+    @no_type_check
+    def require_allowed(self, name: str, value: torch.Tensor) -> None:
+        """Raise ValueError if a parameter of this module itself must not have this value, such as NaN."""
+        constraint = vars(self)["_pyro_params"][name][0]
+        if not bool(constraint.check(value).all()):
+            # a value on the boundary, such as a rate of 0, is valid if the transform maps it back to itself
+            to = transform_to(constraint)
+            if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
+                raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """A view of this module in which some parameters have other values. Gradients flow to these values.
 
@@ -246,12 +256,7 @@ class Recorded(HasOldNames, PyroModule):
                 raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
             # a copy: without a constraint, PyroParam would share memory with the caller's tensor
             value = value.detach().to(old).clone()
-            constraint = vars(self)["_pyro_params"][name][0]
-            if not bool(constraint.check(value).all()):
-                # a value on the boundary, such as a rate of 0, is valid if the transform maps it back to itself
-                to = transform_to(constraint)
-                if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
-                    raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+            self.require_allowed(name, value)
             self.names_set.add(name)
             if torch.equal(value, old):
                 return  # the constraint's transform and its inverse would change the last bits

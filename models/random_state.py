@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.seeds import require_seed
 from .random_numbers_of_thread import OwnGenerators, torchs_generator
 
 
@@ -70,7 +71,7 @@ def fixed_seed(seed: int | None, devices: Iterable[int] = ()) -> Iterator[None]:
     if seed is None:
         yield
         return
-    devices = list(devices)
+    seed, devices = require_seed(seed), list(devices)
     with random_state_kept(devices):
         reseed(seed, devices)
         yield

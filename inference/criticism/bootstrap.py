@@ -14,13 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.rows import as_rows
+from ...data.seeds import require_seed
 from ...models import Rows
 from ...models.abilities import HasComponents, HasConstants
 from ..engines.data_bound import data_bound
 from ..fitting.fit import fit as fit_model
 from ..fitting.fit_result import Fit
 from .align import align
-from .estimate_table import Of, estimate_table, require_estimates, require_level
+from .estimate_table import Of, estimate_table, require_estimates, require_known, require_level
 from .named_parameters import values_of
 
 
@@ -56,8 +57,8 @@ class Bootstrap:
         return {name: draws.std(0) for name, draws in self.draws.items()}
 
     def __getitem__(self, name: str) -> Tensor:
-        """The standard errors of a parameter."""
-        return self.draws[name].std(0)
+        """The standard errors of a parameter. Raises ValueError for a name that is not in `draws`."""
+        return require_known(name, self.draws).std(0)
 
     def interval(self, name: str, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The percentile interval of each number of a parameter, which never leaves the parameter's range.
@@ -70,11 +71,11 @@ class Bootstrap:
             Lower and upper limits, of the shape of the parameter.
 
         Raises:
-            ValueError: `level` is no probability.
+            ValueError: `level` is no probability, or there is no such name.
         """
         require_level(level)
         tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        lower, upper = torch.quantile(self.draws[name].double(), tails, dim=0)
+        lower, upper = torch.quantile(require_known(name, self.draws).double(), tails, dim=0)
         return lower, upper
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
@@ -166,7 +167,10 @@ def bootstrap(
     has_labels = rows.labels is not None and bool((rows.labels >= 0).any())
     constants = {f"{name}_unconstrained" for name in _constants(fit.model)}
     has_frozen = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
-    random, draw_weights = np.random.default_rng(seed), dirichlet_weights if bayesian else resample_weights
+    random, draw_weights = (
+        np.random.default_rng(require_seed(seed)),
+        dirichlet_weights if bayesian else resample_weights,
+    )
     found: dict[str, list[Tensor]] = {}
     failures: list[str] = []
     unconverged, last = 0, None

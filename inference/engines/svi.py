@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import torch
@@ -90,10 +91,12 @@ class SVI:
     def __post_init__(self):
         if self.elbo not in get_args(Estimator):
             raise ValueError(f"elbo is {self.elbo!r}, expected one of {', '.join(map(repr, get_args(Estimator)))}")
-        if not ((self.learning_rate is None or self.learning_rate > 0) and 0 < self.decay <= 1 and self.tol >= 0):
+        settings = (1.0 if self.learning_rate is None else self.learning_rate, self.decay, self.tol)
+        numbers = all(isinstance(value, Real) for value in settings)
+        if not (numbers and 0 < settings[0] < math.inf and 0 < self.decay <= 1 and self.tol >= 0):
             raise ValueError(
                 f"learning_rate, decay and tol are {self.learning_rate!r}, {self.decay!r} and {self.tol!r}, expected a "
-                "positive rate, a factor in (0, 1] and nats per row of at least 0"
+                "positive, finite rate, a factor in (0, 1] and nats per row of at least 0"
             )
         sizes = [self.particles] if self.batch_size is None else [self.particles, self.batch_size]
         if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
@@ -105,7 +108,7 @@ class SVI:
             raise ValueError(
                 f"particles is {self.particles!r}, but elbo={self.elbo!r} draws nothing: leave particles out"
             )
-        if not (self.warm_up >= 0 and self.free_bits >= 0):
+        if not all(isinstance(value, Real) and 0 <= value < math.inf for value in (self.warm_up, self.free_bits)):
             raise ValueError(
                 f"warm_up and free_bits are {self.warm_up!r} and {self.free_bits!r}, expected passes and nats of at "
                 "least 0"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from ...models.random_state import gpus, set_random_states
 from ...models.random_state import random_states as states_of_torch
 from ..engines.contract import Steps
 from ..engines.processes import rank
+from .file_format import CHECKPOINT, damage, load_parameters
 from .one_restart import RestartRun, RestartsSoFar
 
 SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for each pass
@@ -21,10 +24,34 @@ SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for e
 
 @dataclass(frozen=True)
 class SavedRun:
-    """The header and tensors of a checkpoint."""
+    """The header and tensors of the checkpoint `path`. What cannot be used is said to be damaged, in one sentence."""
 
     header: dict[str, Any]
     tensors: dict[str, Tensor]
+    path: Path
+
+    def require_complete(self) -> None:
+        """Raise an error, of any kind, if something is missing or of another kind than `Checkpoint.write` writes."""
+        header = self.header
+        runs = [name for name in ("winner", "under_way") if name in header]
+        for name in ("ends", *(f"{run}.{series}" for run in runs for series in SERIES)):
+            if self.tensors[name].ndim != 1:
+                raise ValueError(f"its {name} have shape {tuple(self.tensors[name].shape)}")
+        for name, kinds in (("restart", int), ("collapses", int), ("seconds", int | float)):
+            if not isinstance(header[name], kinds) or header[name] < 0:
+                raise ValueError(f"its {name} is {header[name]!r}")
+        if not isinstance(header["gradient_norm"], int | float | None):
+            raise ValueError(f"its gradient_norm is {header['gradient_norm']!r}")
+        if len(self.tensors["ends"]) + header["collapses"] != header["restart"]:
+            raise ValueError(f"it holds {len(self.tensors['ends'])} results of {header['restart']} restarts")
+        for collapse in (header["collapse"], *(header[run]["flaw"] for run in runs)):
+            _collapse_from_json(collapse)
+        for run in runs:
+            if not isinstance(header[run]["best"], bool) or not isinstance(header[run]["reason"], str | None):
+                raise ValueError(f"its {run} is {header[run]!r}")
+        for name in self._tensors_of(random_prefix(0)):
+            if not (name in ("generator", "torch") or re.fullmatch(r"cuda:\d+", name)):
+                raise ValueError(f"it holds random numbers of {name!r}")
 
     @property
     def is_under_way(self) -> bool:
@@ -59,14 +86,15 @@ class SavedRun:
 
     def restore(self, steps: Steps, generator: torch.Generator) -> None:
         """Restore the states of the engine's steps and of the random numbers of this process."""
-        steps.load_state_dict(self._tensors_of("engine"))
-        states = self._tensors_of(random_prefix(rank()))
-        generator.set_state(states.pop("generator"))
-        set_random_states(states)
+        with damage(self.path, CHECKPOINT):
+            steps.load_state_dict(self._tensors_of("engine"))
+            states = self._tensors_of(random_prefix(rank()))
+            generator.set_state(states.pop("generator"))
+            set_random_states(states)
 
     def _restored_run(self, name: str, model: Any) -> RestartRun:
         """The run saved under this name; its state is loaded into `model`."""
-        model.load_state_dict(self._tensors_of(f"{name}.model"))
+        load_parameters(model, self._tensors_of(f"{name}.model"), self.path, CHECKPOINT)
         about = self.header[name]
         best = self._tensors_of(f"{name}.best")
         bounds, times, held_out = (self.tensors[f"{name}.{series}"].tolist() for series in SERIES)

@@ -11,7 +11,7 @@ import torch
 
 from ...data.threads import threads_for
 from ...models import Collapse
-from ...models.abilities import Prepares
+from ...models.abilities import DoubtsComponents, Prepares
 from ...models.random_state import gpus, random_state_kept
 from ..engines.collectives import on_all_processes
 from ..engines.contract import Engine, batch_size_of
@@ -25,6 +25,7 @@ from .fit_arguments import (
     require_consistent,
     require_counts,
     require_engine,
+    require_least_rows,
     require_model,
     require_state,
     validation_rows,
@@ -54,6 +55,7 @@ def fit(
     patience: int | None = None,
     checkpoint: str | Path | None = None,
     short_passes: int | None = None,
+    least_rows: float | None = None,
 ) -> Fit[Model]:
     """Fit a copy of `model` to `x` by `engine` and return it with its history: argmax_theta of the lower bound.
 
@@ -72,7 +74,7 @@ def fit(
             faster, where the family allows it and there is neither validation nor checkpoint. The results are the same
             up to rounding; their times are those of all restarts of the tensor.
         max_passes: The most visits to all rows in each run.
-        seed: A whole number, from which all random numbers follow.
+        seed: A whole number from 0 to 2^63 - 1, from which all random numbers follow.
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
             and changes nothing else.
@@ -86,6 +88,9 @@ def fit(
             collapses, the next best, and so on): Biernacki, Celeux & Govaert, Computational Statistics & Data Analysis
             41 (2003), 561-575. `Fit.optima` then counts the long run, and the restarts that collapsed. None makes all
             runs long.
+        least_rows: Leave out restarts that end with a component of fewer rows than this: a number of rows (of row
+            weight), such as 10. Their optima are not in `Fit.optima`, and `Fit.reason` says how many there were. If
+            all restarts end so, the best of them is returned, and the reason says so. None takes the best of all.
 
     Returns:
         The fitted model with the bound of every pass (`Fit`).
@@ -109,6 +114,7 @@ def fit(
         >>> round(float(fitted.bounds[-1]), 4)  # nats per row
         -1.1838
     """
+    require_least_rows(least_rows, model, checkpoint)
     require_counts(restarts=restarts, max_passes=max_passes, patience=patience, short_passes=short_passes)
     require_engine(engine)
     require_model(model)
@@ -119,7 +125,7 @@ def fit(
     rows = rows_for_fit(x, weights, labels, model)
     with random_state_kept(gpus(model)):  # a table may draw its rows from torch's random state
         held_out = None if validation is None else validation_rows(validation, rows, model)
-    runner = RestartRunner(model, rows, engine, max_passes, int(seed), held_out, patience)
+    runner = RestartRunner(model, rows, engine, max_passes, int(seed), held_out, patience, least_rows)
     if isinstance(model, Prepares):
         model.prepare()  # compiling takes seconds once, which are not counted as this fit's
     saved = None
@@ -152,8 +158,8 @@ def fit(
             if isinstance(run, Collapse):
                 found.collapses, found.collapse = found.collapses + 1, run
             else:
-                found.final_bounds.append(run.bounds[-1])
-                if found.winner is None or runner.score(run) > runner.score(found.winner):
+                (found.small_ends if runner.is_small(run) else found.final_bounds).append(run.bounds[-1])
+                if found.winner is None or runner.order(run) > runner.order(found.winner):
                     found.winner = run
             found.restart = restart + 1
             if restart + 1 < restarts:
@@ -179,13 +185,24 @@ def fit(
         bounds=torch.tensor(best.bounds, dtype=torch.float64),
         times=torch.tensor(best.times, dtype=torch.float64),
         converged=best.reason is not None,
-        reason=runner.reason_of(best),
+        reason=runner.reason_of(best) + _left_out(found, least_rows),
         seconds=found.seconds,
         seed=int(seed),
-        optima=_distinct_optima(found.final_bounds, found.collapses),
+        optima=_distinct_optima(found.final_bounds or found.small_ends, found.collapses),
         gradient_norm=found.gradient_norm,
         held_out=torch.tensor(best.held_out, dtype=torch.float64) if best.held_out else None,
+        doubts=tuple(best.model.doubts(rows.total_weight)) if isinstance(best.model, DoubtsComponents) else (),
     )
+
+
+def _left_out(found: RestartsSoFar, least_rows: float | None) -> str:
+    """What least_rows did, for the reason; empty if no restart ended with so small a component."""
+    few, kept = len(found.small_ends), len(found.final_bounds)
+    if not few:
+        return ""
+    if not kept:
+        return f"; every restart ended with a component of fewer than {least_rows:g} rows, and this is the best of them"
+    return f"; {few} restart{'s' if few > 1 else ''} with a component of fewer than {least_rows:g} rows left out"
 
 
 def _distinct_optima(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:

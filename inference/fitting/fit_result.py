@@ -56,6 +56,8 @@ class Fit(Generic[Model]):
         held_out: (all passes,) float64, nats per row of the validation rows, without the log prior, at the same
             parameters as bounds[t]; None without validation rows. With patience a run continues after its best pass, so
             that held_out is longer than bounds and shows the decline.
+        doubts: One sentence for each component that rests on few rows, or is thin beside the others: the optimum may
+            be a spurious one. See `Mixture.doubts`.
 
     Example:
         >>> import torch
@@ -77,6 +79,7 @@ class Fit(Generic[Model]):
     optima: tuple[Optimum, ...]
     gradient_norm: float
     held_out: Float[Tensor, " all_passes"] | None = None
+    doubts: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the fit to one file that `load` reads back to the same bits.
@@ -102,5 +105,5 @@ class Fit(Generic[Model]):
     def __repr__(self) -> str:
         return (
             f"Fit({type(self.model).__name__} by {self.engine}: bound {float(self.bounds[-1]):.6f} nats per row after "
-            f"{len(self.bounds)} passes, {self.reason})"
+            f"{len(self.bounds)} passes, {'; '.join([self.reason, *self.doubts])})"
         )

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .dense_tensors import regular_array, require_dense
 from .traced_rows import plain_rows
 
+DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")  # as pandas infers them
 COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
 
 
@@ -48,7 +50,7 @@ def as_tensor(
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
         x = _dataframe_values(x, columns)
-    tensor = x if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    tensor = require_dense(x) if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
     if not torch.is_grad_enabled():
         tensor = tensor.detach()
     elif tensor.is_inference():
@@ -91,14 +93,16 @@ def _dataframe_values(x: pd.DataFrame, columns: list[str]) -> np.ndarray:
         if not (_is_real(kind) or is_category(kind)):
             raise TypeError(
                 f"column {name!r} holds {kind} values, expected real numbers: "
-                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
+                'drop the column or encode it as numbers; models that take categories read .astype("category")'
             )
     return _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _torch_array(x: Any) -> np.ndarray:
     """`x` as an array of real numbers that torch can share. Raises TypeError if it is none."""
-    array = np.ma.filled(x.astype(np.float64), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+    array = (
+        np.ma.filled(x.astype(np.float64), np.nan) if isinstance(x, np.ma.MaskedArray) else regular_array(x, "a table")
+    )
     if array.dtype.kind == "c":
         raise TypeError(COMPLEX)
     if array.dtype.kind not in "fiub":
@@ -106,9 +110,9 @@ def _torch_array(x: Any) -> np.ndarray:
         if array.ndim == 0:  # numpy takes what it does not know for a single object
             got, cure = f"a {type(x).__name__}", "pass a tensor, an array or a DataFrame of them"
         raise TypeError(f"got {got}, expected real numbers: {cure}")
-    array = _at_most_float64(array)
-    if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
-        array = np.array(array, dtype=array.dtype.newbyteorder("="))
+    array = _native(array)
+    if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+        array = np.array(array)
     return array
 
 
@@ -136,6 +140,8 @@ def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
     if labels is None:
         return None
     tensor = _one_column(labels, "labels", "integers")
+    if tensor.dtype == torch.uint64:  # torch would wrap those that int64 does not hold
+        tensor = _signed(tensor)
     if tensor.shape != (n,) or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(
             f"got labels of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected one integer for each of "
@@ -147,16 +153,30 @@ def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
 def _one_column(values: Any, name: str, wanted: str) -> Tensor:
     """Weights or labels as a tensor. Raises TypeError if they are no numbers."""
     if isinstance(values, Tensor):
-        return values.detach()
-    array = _at_most_float64(np.array(values))  # a copy, because torch takes no read-only arrays
+        if values.is_complex():
+            raise TypeError(f"got {name} of type {values.dtype}, expected {wanted}")
+        return require_dense(values, f"{name} in a tensor").detach()
+    array = _native(np.array(regular_array(values, name)))  # a copy, because torch takes no read-only arrays
     if array.dtype.kind not in "fiub":
         raise TypeError(f"got {name} of type {array.dtype}, expected {wanted}")
     return torch.as_tensor(array)
 
 
-def _at_most_float64(array: np.ndarray) -> np.ndarray:
-    """Longer floats as float64: torch has none of more digits."""
-    return array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
+def _signed(labels: Tensor) -> Tensor:
+    """Labels as int64. Raises ValueError for one that is too large."""
+    values = labels.cpu().numpy()
+    large = values > np.iinfo(np.int64).max
+    if large.any():
+        row = int(large.argmax())
+        raise ValueError(f"label {row} is {values.flat[row]}, expected 0, 1, ... for the component or -1 for unknown")
+    return torch.as_tensor(values.astype(np.int64))
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """An array as torch takes it: bytes in the order of this machine, and floats of at most 64 bits."""
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | range | None = None) -> str:
@@ -174,6 +194,11 @@ def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, number
 def is_category(kind: Any) -> bool:
     """Whether a pandas dtype is that of categories."""
     return isinstance(kind, pd.CategoricalDtype)
+
+
+def holds_dates(kind: Any) -> bool:
+    """Whether a pandas dtype is that of dates, times or periods."""
+    return pd.api.types.is_datetime64_any_dtype(kind) or kind.kind in "mM" or isinstance(kind, pd.PeriodDtype)
 
 
 def _coded(x: pd.DataFrame) -> pd.DataFrame:

@@ -76,6 +76,21 @@ class RowReader:
         return list((self.schema or Schema.plain(self.features)).columns)
 
     @property
+    def width(self) -> int:
+        """The number of columns, also if some of them cannot be read as numbers."""
+        return len(self.schema.columns) if self.schema else self.features
+
+    @property
+    def dtypes(self) -> list[Any] | None:
+        """The pandas type of each column; None for a table without names."""
+        return self._table.dtypes
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the table is in memory, and not in a file."""
+        return self._table.in_memory
+
+    @property
     def takes_missing(self) -> bool:
         """Whether NaN stands for a missing value."""
         return self._missing

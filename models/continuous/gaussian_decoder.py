@@ -53,6 +53,7 @@ class GaussianDecoder(Network):
         torch.Size([5, 3])
     """
 
+    is_numeric = True
     loc: Tensor
     unit: Tensor
     scale_is_set = False  # assigned by the user: the data then do not change it

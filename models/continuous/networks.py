@@ -69,6 +69,7 @@ class Network(HasOldNames, nn.Module):
 
     arguments: tuple[tuple, dict[str, Any]]
     is_linear = False
+    is_numeric = False  # whether a decoder gives numbers, of which the codes of categories are none
     old_names: ClassVar[Mapping[str, str]] = {"anchor": "set_units"}
 
     def __new__(cls, *args, **kwargs):

@@ -111,6 +111,7 @@ class PPCA(ContinuousLatent):
         """
         rows = as_rows(x, weights)
         model = cls(rows.features, latent)
+        rows = rows.conformed(model)
         model.schema = rows.schema
         model._set_units(rows)
         values, vectors = torch.linalg.eigh(rows.moments.covariance)
@@ -122,6 +123,11 @@ class PPCA(ContinuousLatent):
         model.scale = variance.sqrt()
         model.rotate()
         return model
+
+    @property
+    def numeric_columns(self) -> range:
+        """All columns."""
+        return range(self.features)
 
     # the pair
 

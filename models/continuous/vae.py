@@ -80,6 +80,11 @@ class VAE(ContinuousLatent):
         self.register_buffer("anchored", torch.zeros((), dtype=torch.bool))
 
     @property
+    def numeric_columns(self) -> range:
+        """All columns, if the decoder gives numbers."""
+        return range(self.features if isinstance(self.decoder, Network) and self.decoder.is_numeric else 0)
+
+    @property
     def learning_rate(self) -> float:
         """Adam's first step that suits the model: 0.05 if encoder and decoder are linear, else 0.001."""
         linear_encoder = isinstance(self.encoder, Network) and self.encoder.is_linear

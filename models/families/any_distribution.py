@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -16,6 +17,8 @@ from ..module import require_size
 from ..parameter_units import Located, ScaledCholesky
 from .distribution_parameters import default_parameters, parameter_constraint
 from .family import Family
+
+HEAVY_TAILED = (dist.StudentT, dist.MultivariateStudentT, dist.Cauchy)  # meant to take outliers
 
 
 class AnyDistribution(Family):
@@ -49,6 +52,7 @@ class AnyDistribution(Family):
         kinds = {name: parameter_constraint(distribution, name) for name in self.names}
         self.is_joint = any(kind.event_dim > 0 for kind in kinds.values())
         self.takes_missing = not self.is_joint
+        self.robust_start = issubclass(distribution, HEAVY_TAILED)
         if unknown := set(prior if isinstance(prior, Mapping) else {}) - set(self.names):
             raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {', '.join(self.names)}")
         for name, kind in kinds.items():
@@ -80,7 +84,8 @@ class AnyDistribution(Family):
         """Raise ValueError unless the parameters make a distribution of rows with so many columns."""
         distribution, names = self.distribution.__name__, ", ".join(self.names)
         try:
-            event = self.build({name: self.value(name) for name in self.names}, validate=True).event_shape
+            made = self.build({name: self.value(name) for name in self.names}, validate=True)
+            event, self.is_numeric = made.event_shape, not made.support.is_discrete
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(
                 f"a {distribution} cannot be made of parameters {names or '(none)'} and fixed "
@@ -101,6 +106,11 @@ class AnyDistribution(Family):
     def features(self) -> int:
         """d, the number of columns of x."""
         return self._features
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior."""
+        return self.prior is not None
 
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): the distribution."""

@@ -82,6 +82,11 @@ class ExponentialFamily(HasExpectedLogProb):
         terms = torch.where(total == 0, 0.0, total * eta)  # 0 log 0 = 0
         return terms.sum(-1) + weight * _summed(constant.reshape(len(constant), -1))
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether some parameter has a prior."""
+        return bool(self.priors)
+
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta) under the prior, a density in the parameters; 0 without one."""
         terms = self.priors.log_prob(**{name: self.value(name) for name in self.priors.names})

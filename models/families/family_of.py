@@ -54,6 +54,11 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         """log p(x | z = k) in nats, differentiable in the parameters."""
         return self.build({name: self.value(name) for name in self.names}).log_prob(x.unsqueeze(-2))
 
+    @property
+    def least_rows(self) -> int:
+        """2 without a prior of a scale: the density of one row may have no upper bound."""
+        return 0 if self.has_prior else 2
+
     def profiles(self) -> list[Profile]:
         """The parameters."""
         found = []
@@ -70,14 +75,15 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
                 found.append(Profile(name, value.reshape(len(value), -1), columns))
         return found
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) the components whose variance is tiny relative to the average component and to their own mean.
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which the variance of a component is tiny relative to the average component and to its
+        own mean.
 
         Both are needed: in a scale family, such as the exponential, components may differ by any factor.
         """
         try:
             moments = self.moments()
         except NotImplementedError:  # a distribution without mean and variance
-            return super().collapsed(weights)
+            return super().shrunk(weights)
         variance = moments.covariance.diagonal(dim1=-2, dim2=-1)
-        return ((variance < THIN * (weights @ variance)) & (variance < THIN * moments.mean**2)).any(-1)
+        return (variance < THIN * (weights @ variance)) & (variance < THIN * moments.mean**2)

@@ -27,6 +27,7 @@ class GaussianParameters(Family):
     """
 
     location_parameter = "loc"
+    is_numeric = True
     origin: Tensor
     unit: Tensor
     blurred: Tensor
@@ -162,6 +163,11 @@ class GaussianParameters(Family):
         return ConjugatePrior(
             self.shape, self.prior_location, self.prior_location_weight, self.prior_dof, self.prior_scatter
         )
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior of means and covariances."""
+        return self.prior is not None
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, covariances) under the prior; 0 without one."""

@@ -53,6 +53,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
     """
 
     expects = COUNTS
+    is_numeric = True
     probs: Tensor
     probs_unconstrained: Tensor
     trials: Tensor

@@ -59,6 +59,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     """
 
     expects = COUNTS
+    is_numeric = True
     generalized = True
     location_parameter = "mean"
     mean: Tensor
@@ -149,6 +150,11 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
         excess = (share.T @ x**2 - mean**2 - mean).clamp(min=1e-3 * mean)
         self.mean = mean
         self.concentration = torch.where(mean > 0, mean**2 / excess.clamp(min=1e-300), 1.0).clamp(1e-3, POISSON)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the concentrations have a prior."""
+        return bool(self.priors)
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior; 0 without one."""

@@ -59,6 +59,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
                [-4.693]])
     """
 
+    robust_start = is_numeric = True
     dof: Tensor
     normal: Gaussian
 
@@ -204,6 +205,11 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         dof = Profile("dof", self.dof.detach().unsqueeze(-1), [-1])
         return [Profile("location", inside.mean, columns), Profile("scale", scale, columns), dof]
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior of locations and scales."""
+        return self.normal.has_prior
+
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, Sigma) under the prior; 0 without one."""
         return self.normal.log_prior()
@@ -211,6 +217,23 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """(k,) the components that are too thin, as in `Gaussian`."""
         return self.normal.collapsed(weights)
+
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value, as in `Gaussian`."""
+        return self.normal.shrunk(weights)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """As in `Gaussian`."""
+        return self.normal.dependent_columns(component)
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each scale matrix, as in `Gaussian`."""
+        return self.normal.thinness(weights)
+
+    @property
+    def least_rows(self) -> int:
+        """As in `Gaussian`."""
+        return self.normal.least_rows
 
     def _factor(self) -> Tensor:
         """The Cholesky factor of each scale matrix (k, d, d)."""

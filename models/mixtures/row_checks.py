@@ -31,12 +31,23 @@ class ChecksRows(KeepsFloat64, Recorded):
     """
 
     family: Family
+    weight_of_fit: float | None = None  # the total weight of the rows of a fit that is under way
     schema: Schema | None = None  # of the table it was fitted to, for the names and categories of new rows
 
     @property
     def takes_missing(self) -> bool:
         """Whether rows may have missing values, as NaN."""
         return self.family.takes_missing
+
+    @property
+    def _allows_empty(self) -> bool:
+        """Whether there may be more components than rows."""
+        return False
+
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused."""
+        return self._row_family.numeric_columns
 
     @property
     def _row_family(self) -> Family:
@@ -122,13 +133,14 @@ class ChecksRows(KeepsFloat64, Recorded):
 
     def _rows_to_fit(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
         """The table of a fit, checked, and its moments. The names of its columns and categories are remembered."""
-        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
+        rows = as_rows(x, weights, model=self)
         k, d = self._row_family.components, self._row_family.features
         if rows.features != d:
             raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
         self.schema = rows.schema or self.schema
+        self.weight_of_fit = rows.total_weight
         self._checked_labels(rows.labels, len(rows))
-        if len(rows) < k:
+        if len(rows) < k and not self._allows_empty:
             raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
         moments = rows.moments  # first, because it reads all rows in order and says which value is not a number
         for chunk in rows.chunks():

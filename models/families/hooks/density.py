@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ class Density(Recorded):
     """p(x | z = k, theta[k]) for k = 0 .. K - 1."""
 
     expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
+    is_numeric: bool = False  # whether rows hold numbers, of which the codes of categories are none
     takes_missing: bool = False  # whether rows may have missing values: the ability `TakesMissing` says so
 
     def component(self, z: Any = ...) -> Distribution:
@@ -38,6 +40,11 @@ class Density(Recorded):
     def features(self) -> int:
         """d, the number of columns of x."""
         return self._shape[1]
+
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused."""
+        return range(self.features) if self.is_numeric else ()
 
     @property
     def _shape(self) -> tuple[int, int]:

@@ -222,6 +222,7 @@ def test_bad_files_are_refused_in_one_sentence_and_nothing_is_written(run, tmp_p
             ["--model", "gamma", "--covariance", "full"],
             ["--covariance is 'full', but --model gamma has none, expected --model gaussian, student or mixed"],
         ),
+        (["--covariance", ""], ["--covariance is '', expected one of full, tied"]),
         (["--covariance", "fulll"], ["covariance is 'fulll'", "tied"]),
         (["--prior", "strong"], ["--prior is 'strong'", "weak"]),
         (["-k", "300"], ["272 rows", "300 components"]),
