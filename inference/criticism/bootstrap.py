@@ -167,10 +167,8 @@ def bootstrap(
     has_labels = rows.labels is not None and bool((rows.labels >= 0).any())
     constants = {f"{name}_unconstrained" for name in _constants(fit.model)}
     has_frozen = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
-    random, draw_weights = (
-        np.random.default_rng(require_seed(seed)),
-        dirichlet_weights if bayesian else resample_weights,
-    )
+    random = np.random.default_rng(require_seed(seed))
+    draw_weights = dirichlet_weights if bayesian else resample_weights
     found: dict[str, list[Tensor]] = {}
     failures: list[str] = []
     unconverged, last = 0, None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
-from torch._C import _functorch  # the only way to ask: torch.func has no public function for it
+
+# the only way to ask: torch.func has no public function for it
+from torch._C import _functorch  # type: ignore[reportAttributeAccessIssue]
 
 
 def plain_rows(x: Float[Tensor, "*n d"]) -> Float[Tensor, "rows d"]:
