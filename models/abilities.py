@@ -110,8 +110,11 @@ class HasContinuousLatent(LatentModel, Protocol):
 
     latent: int
 
-    def draws(self, x: Any, samples: int = 1) -> Any:
-        """Draws of z from q(z | x) by reparameterization, with the terms of the bound: `Draws`."""
+    def draws(self, x: Any, samples: int = 1, *, trusted: bool = False) -> Any:
+        """Draws of z from q(z | x) by reparameterization, with the terms of the bound: `Draws`.
+
+        trusted: x is a tensor that was checked before, as in a fit.
+        """
         ...
 
     def decode(self, z: Any) -> Distribution:

@@ -11,7 +11,7 @@ protocol, and `check_model(model, x)` tries it on rows.
 | `evidence(x)` | log p(x) of each row, or None without a closed form | `compare`, `evidence` |
 | `global_term()` | log p(theta) in nats, or 0 | every engine |
 | `sample(n, seed)` | n rows | `compare`, ArviZ, pictures |
-| `initialize(x, ...)` | nothing: it sets the first parameters | `fit` |
+| `initialize(rows, ...)` | nothing: it sets the first parameters | `fit` |
 | `parameters()` | the tensors that gradients move (from `torch.nn.Module`) | `SVI`, `gradient_norm` |
 | `free_parameters()` | their number | BIC, AIC |
 | `check()` | nothing: it raises `Collapse` at a singularity | `fit` |
@@ -111,8 +111,10 @@ def lacking(model: Any, contract: type) -> list[str]:
 class LatentModel(Protocol):
     """A Pyro model/guide pair whose guide is the E-step: all that SVI, `compare` and the report need.
 
-    In every method `x` is whatever `lowerbound.inference.fit` takes: (n, d) rows in a tensor, NumPy array, DataFrame or
-    memory-mapped array. `labels` are known components, (n,), -1 where unknown; a model without components ignores them.
+    Engines, `compare` and the report call every method but `initialize` with some rows at a time: x is a tensor (n, d)
+    in float64, `weights` a tensor (n,) or None, `labels` the known components, a tensor (n,), -1 where unknown, or
+    None. A model without components ignores labels. Users call the same methods with arrays and DataFrames, too, if the
+    model converts them. `initialize` gets the whole table, as `lowerbound.data.Rows`.
 
     Example:
         >>> from lowerbound.models import GaussianMixture, LatentModel
@@ -161,8 +163,20 @@ class LatentModel(Protocol):
         ...
 
     def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
-        """Learn the units of the data and draw starting parameters from `generator`; `redraw=False` keeps those that
-        are already set."""
+        """Learn the units of the data and draw starting parameters from `generator`.
+
+        `fit` passes `redraw=False` for its first restart, also to a fresh model, and True for all others. Only the
+        model knows which parameters are placeholders of its constructor: make these NaN, and draw them
+        `if redraw or self.rate.isnan().any()`. `PyroParam`s of a `ContinuousLatent` need no such line.
+
+        Args:
+            x: The table, as `Rows`: `x.spread` has mean and variance of each column, `x.chunks()` the rows with their
+                weights and labels, a tensor of some rows at a time.
+            weights: None, because `Rows` have their own.
+            generator: The source of all random numbers.
+            redraw: False keeps parameters that are already set, by the user or by an earlier fit. Frozen parameters
+                are always kept.
+        """
         ...
 
     def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:

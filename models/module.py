@@ -13,6 +13,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
+from .attribute_names import NamesChecked, is_unread, refuse
 from .old_names import HasOldNames
 from .readable_value import readable
 
@@ -61,11 +62,13 @@ def on_the_cpu(method: Method) -> Method:
     return run_on_the_cpu  # type: ignore[return-value]
 
 
-class Recorded(HasOldNames, PyroModule):
+class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
     """A Pyro module that remembers its constructor's arguments, which parameters were set, and which are frozen.
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
-    its shape that satisfies its constraint; the values are copied.
+    its shape that satisfies its constraint; the values are copied. A parameter of a module inside is read and set by
+    its short name, too, where that is unique, as `mixture.loc`. On an object of this library's own classes, a public
+    name that it does not have is refused: nobody would read it. Subclasses may add what they like.
 
     Example:
         >>> from lowerbound.models import Poisson
@@ -80,6 +83,7 @@ class Recorded(HasOldNames, PyroModule):
     arguments: tuple[tuple, dict[str, Any]]
     names_set: set[str]  # parameters that were set, and no longer have the constructor's placeholder
     constants: tuple[str, ...] = ()  # parameters that are always frozen, by the definition of the model
+    also_set: tuple[str, ...] = ()  # what can be set in place of a parameter, such as a covariance
     forms: Mapping[str, Any] = {}  # the constraints of the parameters that `bare` removed
 
     def __new__(cls, *args, **kwargs):
@@ -234,6 +238,27 @@ class Recorded(HasOldNames, PyroModule):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.names_set.update(name for name in self._pyro_params if f"{prefix}{name}_unconstrained" in state_dict)
 
+    def elsewhere(self, name: str) -> tuple[Any, str] | None:
+        """The module inside, and the name there, of the parameter with this short name; None if none or several have
+        it."""
+        if name.startswith("_"):
+            return None
+        paths = [path for path in self._parameters_by_path() if path.rpartition(".")[2] == name and path != name]
+        if len(paths) == 1:
+            return self.get_submodule(paths[0].rpartition(".")[0]), name
+        parts = [part for part in self.recorded() if name in part.also_set and part is not self]
+        return (parts[0], name) if len(parts) == 1 else None
+
+    def names_to_set(self) -> set[str]:
+        """The short names of all parameters, also of modules inside, and what can be set in their place."""
+        return {path.rpartition(".")[2] for path in self._parameters_by_path()}.union(
+            *(part.also_set for part in self.recorded())
+        )
+
+    def read_also(self, name: str) -> Any:
+        """The value of a name in `also_set`."""
+        return getattr(self, name)
+
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
         # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
@@ -241,7 +266,16 @@ class Recorded(HasOldNames, PyroModule):
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
         if own is not None:
             return own
-        value = super().__getattr__(name)
+        try:
+            value = super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or name.endswith("_unconstrained") or not vars(self).get("is_constructed"):
+                raise
+            found = self.elsewhere(name)
+            if found is None:
+                raise
+            part, name = found
+            value = part.read_also(name) if name in part.also_set else part.value(name)
         # Pyro marks the value of a PyroParam so
         return readable(value) if isinstance(value, torch.Tensor) and "unconstrained" in vars(value) else value
 
@@ -260,6 +294,11 @@ class Recorded(HasOldNames, PyroModule):
             self.names_set.add(name)
             if torch.equal(value, old):
                 return  # the constraint's transform and its inverse would change the last bits
+        elif is_unread(self, name, value):
+            found = self.elsewhere(name)
+            if found is None:
+                raise refuse(self, name, self.names_to_set())
+            return setattr(*found, value)
         super().__setattr__(name, value)
 
 

@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.decomposition import FactorAnalysis
 
-from lowerbound.models import AllowsFrozen, Conjugate, Family, HasExpectedLogProb, SideBySide, TakesMissing
+from lowerbound.models import AllowsFrozen, Conjugate, Family, HasExpectedLogProb, SideBySide, TakesMissing, seed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Jupyter's packages, about one another, at import
@@ -237,13 +237,19 @@ def test_blocks_of_the_page_on_models_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     space: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", MODEL_PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     with torch.random.fork_rng(devices=[]):
         for block in blocks:
             exec(compile(block, MODEL_PAGE.name, "exec"), space)
     assert space["message"].startswith("Forgetful: initialize() gives other parameters for the same generator")
     best = FactorAnalysis(1, tol=1e-6, max_iter=20_000, svd_method="lapack").fit(space["iris"]).score(space["iris"])
     assert float(space["by_em"].bounds[-1]) == pytest.approx(best, abs=5e-4)
+    zeros, mean = float((space["counts"] == 0).double().mean()), float(space["counts"].mean())
+    share, rate = space["found"].model.logit.sigmoid().item(), space["found"].model.log_rate.exp().item()
+    assert zeros == pytest.approx(share + (1 - share) * np.exp(-rate), abs=1e-4)  # the likelihood equations
+    assert mean == pytest.approx((1 - share) * rate, abs=1e-4)
+    started = seed(space["ZeroInflatedPoisson"](), space["counts"].numpy())  # initialize() gets Rows here, too
+    assert float(started.log_rate) == pytest.approx(np.log(2 * mean))
     again = space["again"].model
     assert torch.equal(again.bound(space["iris"]), space["factors"].model.bound(space["iris"]))
 

@@ -69,7 +69,9 @@ LeastRows = Annotated[
     float | None,
     typer.Option(min=0, help="Leave out restarts that end with a component of fewer rows.", show_default="none"),
 ]
-MaxPasses = Annotated[int, typer.Option(min=1, help="Largest number of passes over the data.")]
+MaxPasses = Annotated[
+    int, typer.Option(min=1, help="Largest number of passes over the data. The first one only scores the start.")
+]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32, help="Random seed. Engines with the same seed start from the same parameters.")
 ]

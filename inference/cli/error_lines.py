@@ -10,6 +10,8 @@ from pathlib import Path
 
 import typer
 
+from .name_options import with_option_names
+
 
 def modification_time(path: Path) -> int | None:
     """When a file was last written, in nanoseconds; None if there is no such file."""
@@ -35,7 +37,7 @@ def errors_as_one_line(single_process: bool = True, files: Sequence[Path | None]
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
         if getattr(error, "told_elsewhere", False):  # the first process of the job prints it
             raise typer.Exit(1) from None
-        message = " ".join(str(error).split())
+        message = with_option_names(" ".join(str(error).split()))
         message = re.sub(r'\b(prior|covariance)="(\w+)"', r"--\1 \2", message)  # as it is written in a shell
         if isinstance(error, OSError) and error.strerror:
             message = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+ARGUMENTS = frozenset(  # of functions and constructors, which an option of the same name sets
+    (
+        "batch_size", "components", "covariance", "device", "folds", "hidden", "latent", "learning_rate", "max_passes",
+        "prior", "restarts", "seed", "variance_floor",
+    )
+)  # fmt: skip
 
 
 def look_up(name: str, table: Mapping[str, Any], option: str) -> Any:
@@ -21,6 +29,17 @@ def split_names(names: str, table: Mapping[str, Any], option: str) -> list[str]:
     if len(set(each)) < len(each):
         raise ValueError(f"{option} is {names!r}, expected each name once")
     return each
+
+
+def with_option_names(message: str) -> str:
+    """An error that begins with the name of an argument, with the option that sets it in its place.
+
+    "learning_rate is -1, expected ..." becomes "--learning-rate is -1, expected ...".
+    """
+    found = re.match(r"(\w+)(\[\d+\])?(?= is )", message)
+    if found is None or found[1] not in ARGUMENTS:
+        return message
+    return f"--{found[1].replace('_', '-')}{message[found.end() :]}"
 
 
 def join_with_or(names: Iterable[str]) -> str:

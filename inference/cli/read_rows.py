@@ -16,7 +16,7 @@ from ...data.read_file import header_note, read
 from ...data.schema import Schema
 from ...models import Rows, column_kinds
 from ..fitting.distributed_rows import rows_for_fit
-from .column_kinds import schema_of_codes
+from .column_kinds import scan_columns, schema_of_codes
 from .models_by_name import COMPONENTS, MODELS
 from .name_options import join_with_or, parse_header
 
@@ -78,13 +78,24 @@ def _conformed(table: Any, schema: Schema) -> Any:
     return table if opened.schema is None else opened
 
 
+def _takes_kinds(model: str, rows: Rows) -> bool:
+    """Whether a model that takes categories takes what the other columns hold, too; for a message."""
+    if model == "mixed" or None not in rows.levels:
+        return True
+    return model == "categorical" and all(scan_columns(rows)[0])
+
+
 def _require_accepted(rows: Rows, models: Sequence[str], file: str) -> None:
     """Raise ValueError for the first model that does not accept the categories or missing values of the rows."""
     words = [repr(name) for name, levels in zip(rows.columns, rows.levels, strict=True) if levels is not None]
     missing = bool(rows.gaps.cells)
     unable = [model for model in models if not MODELS[model].categories]
     if words and unable:
-        able = join_with_or(name for name, each in MODELS.items() if each.categories and (each.missing or not missing))
+        able = join_with_or(
+            name
+            for name, each in MODELS.items()
+            if each.categories and (each.missing or not missing) and _takes_kinds(name, rows)
+        )
         names = ", ".join(words[:4]) + (f", ... ({len(words)})" if len(words) > 4 else "")
         holds = f"column{'s' if len(words) > 1 else ''} {names} of {file} hold{'s' * (len(words) == 1)}"
         raise ValueError(

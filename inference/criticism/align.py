@@ -13,6 +13,7 @@ from torch.distributions import Categorical
 from ...data.rows import as_rows
 from ...models import LatentModel
 from ..engines.data_bound import EVALUATION_ROWS
+from ..fitting.fit_arguments import require_model
 
 
 @torch.no_grad()
@@ -31,7 +32,7 @@ def align(a: LatentModel, b: LatentModel, x: Any) -> Int[Tensor, " k"]:
         (k,) order: component j of a corresponds to component order[j] of b.
 
     Raises:
-        TypeError: The latent variable of a model is not categorical.
+        TypeError: `a` or `b` is not a model, such as a fit, or its latent variable is not categorical.
         ValueError: The models have different numbers of components.
 
     Example:
@@ -44,6 +45,8 @@ def align(a: LatentModel, b: LatentModel, x: Any) -> Int[Tensor, " k"]:
         >>> align(a, b, [[0.0], [2.0], [10.0]])
         tensor([1, 0])
     """
+    for model in (a, b):
+        require_model(model)
     rows = as_rows(x, model=a)
     agreement: Any = 0.0
     for chunk in rows.chunks(EVALUATION_ROWS):

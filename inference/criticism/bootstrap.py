@@ -20,6 +20,7 @@ from ...models.abilities import HasComponents, HasConstants
 from ..engines.data_bound import data_bound
 from ..fitting.fit import fit as fit_model
 from ..fitting.fit_result import Fit
+from ..fitting.result_checks import require_made_by
 from .align import align
 from .estimate_table import Of, estimate_table, require_estimates, require_known, require_level
 from .named_parameters import values_of
@@ -139,7 +140,7 @@ def bootstrap(
         A `Bootstrap`: print it, or take its numbers from `frame()` and `draws`.
 
     Raises:
-        TypeError: The model has a posterior over its parameters.
+        TypeError: `fit` is no `Fit`, or its model has a posterior over its parameters.
         ValueError: There are fewer than 2 repeats, every parameter is frozen, or the rows are not those of the fit.
         ArithmeticError: Fewer than 2 fits to resamples did not collapse; other errors of the last one pass through.
 
@@ -153,6 +154,7 @@ def bootstrap(
     """
     if not isinstance(repeats, Integral) or repeats < 2:
         raise ValueError(f"repeats is {repeats!r}, expected a whole number of at least 2")
+    require_made_by("fit()", Fit, fit=fit)
     require_estimates(fit.model)
     parameters = dict(fit.model.named_parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters.values()):

@@ -8,12 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from ...data.input_checks import counted
 from ...data.model_abilities import remembered_schema
 from ...data.rows import as_rows
 from ...models import Rows
 from ...models.abilities import takes_missing
 from ...models.random_state import random_state_kept
 from ..fitting.fit_result import Fit
+from ..fitting.result_checks import require_made_by
 from .bayesian_scores import bayesian_scores
 from .comparison import Comparison
 from .density_or_probability import column_measures, require_one_measure
@@ -76,9 +78,7 @@ def require_same_columns(models: Mapping[str, Any], rows: Rows) -> None:
 def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Comparison:
     if not fits:
         raise ValueError("got no fits, expected some by name: compare(x, em=fit(...), svi=fit(...))")
-    for name, entry in fits.items():
-        if not isinstance(entry, Fit):
-            raise TypeError(f"{name} is a {type(entry).__name__}, expected what fit() returns")
+    require_made_by("fit()", Fit, **fits)
     leader = next((name for name, entry in fits.items() if takes_missing(entry.model)), next(iter(fits)))
     first = fits[leader].model
     rows = as_rows(x, weights, model=first)
@@ -92,7 +92,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     require_one_measure({name: column_measures(entry.model, rows) for name, entry in fits.items()}, rows)
     others = None if held_out is None else as_rows(held_out, model=first if rows.schema is None else rows)
     if others is not None and others.features != rows.features:
-        raise ValueError(f"held_out has {others.features} columns, expected {rows.features}, as x has")
+        raise ValueError(f"held_out has {counted(others.features, 'column')}, expected {rows.features}, as x has")
     of_posteriors = bayesian_scores(fits, rows)
     scores = pd.DataFrame(
         [fit_scores(entry, rows, others) | of_posteriors[name] for name, entry in fits.items()],

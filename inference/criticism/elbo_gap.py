@@ -13,6 +13,7 @@ from torch.distributions import Categorical, Distribution
 
 from ...data.rows import EVALUATION_ROWS, as_rows
 from ...models import LatentModel, SupportsPosterior
+from ..fitting.fit_arguments import require_model
 from .kl import kl
 from .log_joint_density import log_joint_density
 
@@ -59,7 +60,8 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
         A `Gap` of three tensors (n,).
 
     Raises:
-        TypeError: z is not discrete, or the model has a posterior over its parameters.
+        TypeError: `model` is not a model, such as a fit; z is not discrete; or the model has a posterior over its
+            parameters.
         ValueError: q has another shape than (n, k).
 
     Example:
@@ -72,6 +74,7 @@ def elbo_gap(model: LatentModel, x: Any, q: Distribution | Tensor | None = None)
         >>> [round(value, 3) for value in gap.kl.tolist()]
         [1.136, 6.293]
     """
+    require_model(model)
     if isinstance(model, SupportsPosterior):
         raise TypeError(
             f"{type(model).__name__} has a distribution over its parameters, expected a model with one value of them: "

@@ -18,6 +18,7 @@ from ...models import LatentModel
 from ...models.continuous.distribution_views import parameters_of, rebuilt
 from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
+from ..fitting.fit_arguments import require_model
 from .log_joint_density import log_joint_density
 
 CELLS = 1 << 22  # rows x draws x columns taken at a time
@@ -161,12 +162,6 @@ def log_weights(model: LatentModel, x: Tensor, q: Distribution, samples: int) ->
         z = q.sample((min(size, samples - start),))
         parts.append((log_joint_density(model, x, z) - q.log_prob(z)).double().cpu())
     return torch.cat(parts)
-
-
-def require_model(model: Any) -> None:
-    """Raise TypeError for what is not a model, such as a fit."""
-    if not isinstance(model, LatentModel):
-        raise TypeError(f"got a {type(model).__name__} as the model, expected a model: for a fit, pass fitted.model")
 
 
 def require_continuous(q: Distribution) -> None:

@@ -17,8 +17,9 @@ from ...models.continuous.draws import kl_to_prior
 from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
 from ..engines.gradient_mode import gradients_enabled
+from ..fitting.fit_arguments import require_model
 from .best_q_of_rows import maximize_elbo
-from .evidence import CELLS, Evidence, concatenated, evidence, require_continuous, require_model
+from .evidence import CELLS, Evidence, concatenated, evidence, require_continuous
 
 UNCONVERGED = 0.02  # nats per row gained in the last tenth of the search, above which the report says so
 ACTIVE = 0.01  # variance over rows of a posterior mean above which a latent dimension is in use (Burda et al. 2016)

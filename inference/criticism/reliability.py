@@ -29,14 +29,15 @@ class Reliability:
         pareto_k: The shape of the tail of the ratios p(x, theta) / q(theta): below 0.5 good, below 0.7 usable.
         log_evidence: log p(x) of all rows together, in nats.
         standard_error: The standard error of log_evidence from the draws, in nats.
-        elbo: E_q[log p(x, theta) - log q(theta)] in nats: log_evidence - elbo is KL(q || posterior).
+        elbo: E_q[log p(x, theta) - log q(theta)] in nats: log_evidence - elbo is KL(q || posterior). z is summed out,
+            so that it is above the bound in `compare`, which has a q(z), too.
         draws: The number of draws of theta.
 
     Example:
         >>> from lowerbound.inference import Reliability
         >>> print(Reliability(0.2, -10.0, 0.01, -10.5, 1000))
         Pareto k = 0.20 of 1000 draws (< 0.5 good, < 0.7 usable): q is close to the posterior
-        log p(x) = -10.000 nats, standard error 0.01; bound -10.500, KL(q || posterior) about 0.5
+        log p(x) = -10.000 nats, standard error 0.01; its bound by q(theta) alone -10.500, KL(q || posterior) about 0.5
     """
 
     pareto_k: float
@@ -55,7 +56,8 @@ class Reliability:
         return (
             f"Pareto k = {self.pareto_k:.2f} of {self.draws} draws (< {GOOD} good, < {USABLE} usable): {verdict}\n"
             f"log p(x) = {self.log_evidence:.3f} nats, standard error {self.standard_error:.2g}; "
-            f"bound {self.elbo:.3f}, KL(q || posterior) about {max(self.log_evidence - self.elbo, 0):.2g}"
+            f"its bound by q(theta) alone {self.elbo:.3f}, "
+            f"KL(q || posterior) about {max(self.log_evidence - self.elbo, 0):.2g}"
         )
 
 

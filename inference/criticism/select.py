@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -18,7 +18,7 @@ from ...models.random_state import random_state_kept
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit
-from ..fitting.fit_arguments import counts_rows
+from ..fitting.fit_arguments import counts_rows, require_engine, require_model
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
@@ -74,6 +74,7 @@ def select(
 
     Raises:
         ArithmeticError, ValueError, TypeError: No candidate can be fitted; this is the error of the first.
+        TypeError: A candidate is not a model, such as a fit or a class, or the engine is none.
         ValueError: There are no models, two have the same name, `folds` is no number from 2 to n, x has missing values
             that a candidate does not take, or candidates measure a column in different ways: a probability and a
             density cannot be ranked.
@@ -87,6 +88,9 @@ def select(
         'K=2'
     """
     candidates = _named(models)
+    require_engine(engine)
+    for model in candidates.values():
+        require_model(model)
     first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
     require_same_columns(candidates, rows)
@@ -136,6 +140,10 @@ def select(
 
 
 def _named(models: Any) -> dict[str, Any]:
+    if not isinstance(models, Iterable):
+        raise TypeError(
+            f"models is a {type(models).__name__}, expected models by name, {{name: model, ...}}, or a list"
+        )
     pairs = list(models.items()) if isinstance(models, Mapping) else [(repr(model), model) for model in models]
     names = [str(name) for name, _ in pairs]
     if not pairs:

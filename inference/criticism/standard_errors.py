@@ -16,6 +16,7 @@ from ...models import LatentModel, Rows
 from ..engines.data_bound import EVALUATION_ROWS
 from ..engines.gradient_mode import gradients_enabled
 from ..fitting.fit_result import Fit
+from ..fitting.result_checks import require_made_by
 from .estimate_table import Of, estimate_table, require_estimates, require_known, require_level
 from .named_parameters import NamedParameter, count_coordinates, identified_directions, parameters_of, values_of
 from .observed_information import LEAST, gradient_and_hessian, inverse_information
@@ -99,7 +100,7 @@ def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, o
         A `StandardErrors`: print it, or take its numbers from `frame()`.
 
     Raises:
-        TypeError: The bound of the model is not log p(x), or it has a posterior over its parameters.
+        TypeError: `fit` is no `Fit`, the bound of the model is not log p(x), or it has a posterior over its parameters.
         ValueError: The fit is not at a maximum, or at one that is not unique (parameters that are not identified, such
             as a loading up to rotation); there are more than 2000 parameters; or a function has no gradient.
 
@@ -111,6 +112,7 @@ def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, o
         >>> round(float(errors["family.rate"]), 4)  # sqrt(mean / n)
         0.7071
     """
+    require_made_by("fit()", Fit, fit=fit)
     model = fit.model
     require_estimates(model)
     rows = as_rows(x, weights, labels, model)

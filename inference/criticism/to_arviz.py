@@ -14,6 +14,7 @@ from ...data.rows import as_rows
 from ...models import BayesianMixture, KMeans, Mixture
 from ...models.random_state import fixed_seed
 from ..fitting.fit_result import Fit
+from ..fitting.result_checks import require_made_by
 from .arviz_dimensions import Arrays, Dimensions
 from .bootstrap import Bootstrap, bootstrap
 from .mixture_draws import (
@@ -86,6 +87,8 @@ def to_arviz(
         (4, 10, 3)
     """
     model: Any = fit.model if isinstance(fit, Fit) else fit
+    if resamples is not None:
+        require_made_by("bootstrap()", Bootstrap, resamples=resamples)
     rows = as_rows(x, weights, labels, model) if isinstance(model, Mixture) else None
     for name, value in (("draws", draws), ("chains", chains)):
         if not (value is None or (isinstance(value, Integral) and value >= 1)):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
@@ -91,27 +91,22 @@ class SVI:
     def __post_init__(self):
         if self.elbo not in get_args(Estimator):
             raise ValueError(f"elbo is {self.elbo!r}, expected one of {', '.join(map(repr, get_args(Estimator)))}")
-        settings = (1.0 if self.learning_rate is None else self.learning_rate, self.decay, self.tol)
-        numbers = all(isinstance(value, Real) for value in settings)
-        if not (numbers and 0 < settings[0] < math.inf and 0 < self.decay <= 1 and self.tol >= 0):
-            raise ValueError(
-                f"learning_rate, decay and tol are {self.learning_rate!r}, {self.decay!r} and {self.tol!r}, expected a "
-                "positive, finite rate, a factor in (0, 1] and nats per row of at least 0"
-            )
-        sizes = [self.particles] if self.batch_size is None else [self.particles, self.batch_size]
-        if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
-            raise ValueError(
-                f"particles and batch_size are {self.particles!r} and {self.batch_size!r}, expected whole numbers of "
-                "at least 1"
-            )
+        rate = 1.0 if self.learning_rate is None else self.learning_rate
+        size = 1 if self.batch_size is None else self.batch_size
+        for name, fits, expected in (
+            ("learning_rate", _is_real(rate) and 0 < rate < math.inf, "a positive, finite number, or None"),
+            ("decay", _is_real(self.decay) and 0 < self.decay <= 1, "a factor in (0, 1]"),
+            ("tol", _is_real(self.tol) and self.tol >= 0, "nats per row of at least 0"),
+            ("particles", _is_whole(self.particles), "a whole number of at least 1"),
+            ("batch_size", _is_whole(size), "a whole number of rows of at least 1, or None"),
+            ("warm_up", _is_real(self.warm_up) and 0 <= self.warm_up < math.inf, "passes, a number of at least 0"),
+            ("free_bits", _is_real(self.free_bits) and 0 <= self.free_bits < math.inf, "nats, a number of at least 0"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} is {vars(self)[name]!r}, expected {expected}")
         if self.particles > 1 and self.elbo in WITHOUT_NOISE:
             raise ValueError(
                 f"particles is {self.particles!r}, but elbo={self.elbo!r} draws nothing: leave particles out"
-            )
-        if not all(isinstance(value, Real) and 0 <= value < math.inf for value in (self.warm_up, self.free_bits)):
-            raise ValueError(
-                f"warm_up and free_bits are {self.warm_up!r} and {self.free_bits!r}, expected passes and nats of at "
-                "least 0"
             )
         if (self.warm_up or self.free_bits) and self.elbo != "analytic":
             raise ValueError(
@@ -185,6 +180,14 @@ class SVI:
                 return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)
 
         return traced
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _exact(model: LatentModel, x: Tensor, weights: Tensor | None, labels: Tensor | None, n: float) -> Tensor:

@@ -36,8 +36,10 @@ def analytic(
             'Gaussian: take elbo="sampled"'
         )
     free = free_bits * draws.z.shape[-1] / divergence.shape[1]  # some q know only the sum over all dimensions
-    per_dimension = (weights @ divergence).clamp(min=free * weights.sum())
-    return weights @ draws.log_likelihood.mean(0) - divergence_weight * per_dimension.sum()
+    own = weights.to(divergence)  # encoder and decoder may differ in precision
+    per_dimension = (own @ divergence).clamp(min=free * own.sum())
+    log_likelihood = draws.log_likelihood.mean(0)
+    return weights.to(log_likelihood) @ log_likelihood - divergence_weight * per_dimension.sum()
 
 
 def importance(draws: Draws, weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -47,4 +49,4 @@ def importance(draws: Draws, weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     2016).
     """
     log_weights = draws.log_weights()
-    return weights @ (torch.logsumexp(log_weights, 0) - math.log(len(log_weights)))
+    return weights.to(log_weights) @ (torch.logsumexp(log_weights, 0) - math.log(len(log_weights)))

@@ -113,11 +113,19 @@ def load_parameters(model: Any, state: dict[str, Tensor], path: Path, kind: str,
     or values outside the constraints.
     """
     own = model.state_dict()
-    for name in sorted(own.keys() | state.keys()):
+    parameters = dict(model.named_parameters())
+    # parameters first: buffers have names that users do not know
+    for name in sorted(own.keys() | state.keys(), key=lambda name: (name not in parameters, name)):
         saved, wanted = (tuple(s[name].shape) if name in s else None for s in (state, own))
+        if saved != wanted and (name in parameters or name.endswith("_unconstrained")):
+            public = name.removesuffix("_unconstrained")
+            raise UnreadableFile(
+                f"{path} holds {public} of shape {saved}, expected {wanted}: it is a {kind} of another model"
+            )
         if saved != wanted:
             raise UnreadableFile(
-                f"{path} holds {name} of shape {saved}, expected {wanted}: it is a {kind} of another model"
+                f"{path} is a {kind} of a model with other settings, expected those of the model it is to be read "
+                "into: pass one that is made as the model of the fit was"
             )
         if state[name].is_floating_point() != own[name].is_floating_point():
             raise UnreadableFile(f"{path} holds {name} as {state[name].dtype}, expected {own[name].dtype}")

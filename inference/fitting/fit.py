@@ -15,9 +15,11 @@ from ...models.abilities import DoubtsComponents, Prepares
 from ...models.random_state import gpus, random_state_kept
 from ..engines.collectives import on_all_processes
 from ..engines.contract import Engine, batch_size_of
+from ..engines.convergence import NOT_A_MAXIMUM, says_no_gain
 from ..engines.data_bound import gradient_norm
 from ..engines.gradient_mode import gradients_enabled
 from ..engines.processes import is_first
+from ..engines.uphill import LARGE_GRADIENT, gain_uphill
 from .checkpoint import Checkpoint
 from .checkpoint_identity import describe_run
 from .distributed_rows import rows_for_fit
@@ -73,7 +75,8 @@ def fit(
             the data. Restarts of EM on a small table (up to 65,536 cells) run side by side in one tensor, many times
             faster, where the family allows it and there is neither validation nor checkpoint. The results are the same
             up to rounding; their times are those of all restarts of the tensor.
-        max_passes: The most visits to all rows in each run.
+        max_passes: The most visits to all rows in each run. The first one computes the bound of the start, and the
+            parameters change from the second one on: `max_passes=1` returns the start.
         seed: A whole number from 0 to 2^63 - 1, from which all random numbers follow.
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
@@ -177,6 +180,11 @@ def fit(
             found.gradient_norm = gradient_norm(best.model, rows, best.statistics)
             found.seconds = time.perf_counter() - began
             save()
+        converged, reason = best.reason is not None, runner.reason_of(best)
+        if best.outcome is None and says_no_gain(best.reason) and found.gradient_norm > LARGE_GRADIENT:
+            gain = gain_uphill(best.model, rows)
+            if gain > SAME_OPTIMUM:
+                converged, reason = False, NOT_A_MAXIMUM.format(norm=found.gradient_norm, gain=gain)
     for parameter in best.model.parameters():
         parameter.grad = None
     return Fit(
@@ -184,8 +192,8 @@ def fit(
         engine=engine,
         bounds=torch.tensor(best.bounds, dtype=torch.float64),
         times=torch.tensor(best.times, dtype=torch.float64),
-        converged=best.reason is not None,
-        reason=runner.reason_of(best) + _left_out(found, least_rows),
+        converged=converged,
+        reason=reason + _left_out(found, least_rows),
         seconds=found.seconds,
         seed=int(seed),
         optima=_distinct_optima(found.final_bounds or found.small_ends, found.collapses),

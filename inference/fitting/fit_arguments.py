@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from types import FunctionType
 from typing import Any
 
+from ...data.input_checks import counted
 from ...data.seeds import require_seed
 from ...models import LatentModel, Rows
 from ...models.abilities import DoubtsComponents, HasState, is_module
@@ -16,15 +18,18 @@ from .fit_result import Fit
 
 def require_model(model: Any) -> None:
     """Raise TypeError, naming what is missing, if this is not a model."""
-    if isinstance(model, (type, Fit)):
-        what = f"the class {model.__name__}" if isinstance(model, type) else "a fit"
-        cure = f"{model.__name__}(...)" if isinstance(model, type) else "its .model"
-        raise TypeError(f"got {what} as the model, expected a model: pass {cure}")
-    if not isinstance(model, LatentModel):
+    if isinstance(model, Fit):
+        raise TypeError("got a fit as the model, expected a model: pass its .model")
+    if isinstance(model, LatentModel) and not isinstance(model, type):
+        return
+    if isinstance(model, type | FunctionType):  # a short constructor, such as GaussianMixture, is a function
+        kind = "class" if isinstance(model, type) else "function"
         raise TypeError(
-            f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2): it lacks "
-            + ", ".join(lacking(model, LatentModel))
+            f"got the {kind} {model.__name__} as the model, expected a model: call it, {model.__name__}(...)"
         )
+    lacks = lacking(model, LatentModel)
+    some = f": it lacks {', '.join(lacks)}" if len(lacks) < len(lacking(None, LatentModel)) else ""
+    raise TypeError(f"got {type(model).__name__} as the model, expected one such as GaussianMixture(2, 2){some}")
 
 
 def require_state(model: Any, purpose: str) -> None:
@@ -38,7 +43,10 @@ def require_state(model: Any, purpose: str) -> None:
 
 def require_engine(engine: Any) -> None:
     """Raise TypeError if this is not an engine but, say, the class of one."""
-    if isinstance(engine, type) or not isinstance(engine, Engine):
+    if isinstance(engine, type | FunctionType):
+        name = engine.__name__
+        raise TypeError(f"got {name} itself as the engine, expected one such as EM() or SVI(): call it, {name}()")
+    if not isinstance(engine, Engine):
         raise TypeError(f"got {engine!r} as the engine, expected one such as EM() or SVI()")
 
 
@@ -95,5 +103,7 @@ def validation_rows(validation: Any, rows: Rows, model: Any) -> Rows:
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error
     if columns != rows.features:
-        raise ValueError(f"validation has {columns} columns, expected {rows.features}, as the rows of the fit")
+        raise ValueError(
+            f"validation has {counted(columns, 'column')}, expected {rows.features}, as the rows of the fit"
+        )
     return held_out

@@ -13,6 +13,7 @@ from ...models import BayesianMixture
 from ..criticism.aligned_components import component_tables
 from ..criticism.comparison import Comparison
 from ..criticism.to_arviz import to_arviz
+from ..fitting.result_checks import require_made_by
 from .html import GENERATOR, html_page
 from .plots.comparison_figures import figures
 from .png import png
@@ -45,6 +46,7 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
         The path of index.html.
 
     Raises:
+        TypeError: `comparison` is no `Comparison`.
         OSError: `out` cannot be written, or holds files of these names that do not belong to a report.
 
     Example:
@@ -59,6 +61,7 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
         ...     print(index.name, sorted(path.name for path in index.parent.glob("*.csv")))
         index.html ['comparison.csv', 'components.csv', 'pairs.csv']
     """
+    require_made_by("compare()", Comparison, comparison=comparison)
     out = Path(out)
     require_report_folder(out)
     drawn = figures(comparison)

@@ -69,7 +69,7 @@ def as_tensor(
         raise ValueError(f"got an empty table of shape {tuple(tensor.shape)}, expected at least one row and one column")
     if features is not None and tensor.shape[1] != features:
         raise ValueError(
-            f"got {tensor.shape[1]} columns, expected {features}: the model was made for {features} features"
+            f"got {counted(tensor.shape[1], 'column')}, expected {features}: the model was made for {features} features"
         )
     tensor = tensor.to(dtype)
     # One fast sum tells whether all values are finite. If it is not finite itself (a bad value, or finite values whose
@@ -186,9 +186,20 @@ def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, number
     rows in their table, or None: from 0.
     """
     row, column = outside.nonzero()[0].tolist()
-    name = "" if columns is None or columns[column] == f"column {column}" else f" ({str(columns[column])!r})"
     number = row if numbers is None else int(numbers[row])
-    return f"row {number}, column {column}{name} holds {float(x[row, column]):g}"
+    return f"row {number}, {describe_column(column, columns)} holds {float(x[row, column]):g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: 1 row, 2 rows."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def describe_column(column: int, columns: Any = None) -> str:
+    """A column in words: column 1 ('waiting'). columns: (d,) names, or None."""
+    name = f"column {column}"
+    given = name if columns is None else str(columns[column])
+    return name if given == name else f"{name} ({given!r})"
 
 
 def is_category(kind: Any) -> bool:

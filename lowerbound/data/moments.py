@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -15,6 +16,7 @@ class Moments:
     Args:
         mean: (..., d).
         covariance: (..., d, d), in the squared units of the data.
+        columns: (d,) the columns in words, such as "column 1 ('age')", or None: by their numbers.
 
     Example:
         >>> from lowerbound.data import Rows
@@ -25,6 +27,17 @@ class Moments:
 
     mean: Float[Tensor, "*k d"]
     covariance: Float[Tensor, "*k d d"]
+    columns: tuple[str, ...] | None = None
+
+    def column(self, j: int) -> str:
+        """Column j in words, for messages."""
+        return _in_words(self.columns, j)
+
+    def part(self, group: Sequence[int]) -> Moments:
+        """The moments of some of the columns, which keep their numbers and names."""
+        own = list(group)
+        words = tuple(self.column(j) for j in own)
+        return Moments(self.mean[..., own], self.covariance[..., own, :][..., own], words)
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class Spread:
     Args:
         mean: (d,).
         variance: (d,), in the squared units of the data.
+        columns: (d,) the columns in words, such as "column 1 ('age')", or None: by their numbers.
 
     Example:
         >>> from lowerbound.data import Rows
@@ -43,6 +57,11 @@ class Spread:
 
     mean: Float[Tensor, " d"]
     variance: Float[Tensor, " d"]
+    columns: tuple[str, ...] | None = None
+
+    def column(self, j: int) -> str:
+        """Column j in words, for messages."""
+        return _in_words(self.columns, j)
 
 
 @dataclass(frozen=True)
@@ -66,3 +85,7 @@ class MissingValues:
 
     def __add__(self, other: MissingValues) -> MissingValues:
         return MissingValues(self.cells + other.cells, self.rows + other.rows, self.first or other.first)
+
+
+def _in_words(columns: tuple[str, ...] | None, j: int) -> str:
+    return f"column {j}" if columns is None else columns[j]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .chunk import Chunk
-from .input_checks import describe_first_value
+from .input_checks import describe_column, describe_first_value
 from .moments import MissingValues, Moments, Spread
 from .row_reader import RowReader
 from .threads import one_thread
@@ -43,7 +43,7 @@ class TableStatistics(RowReader):
         with one_thread():
             covariance = self._summed(products) / torch.outer(self._observed_weight, self._observed_weight).sqrt()
         self._require_range(covariance.diagonal())
-        return Moments(self._mean, covariance)
+        return Moments(self._mean, covariance, self._words)
 
     @cached_property
     def spread(self) -> Spread:
@@ -51,12 +51,18 @@ class TableStatistics(RowReader):
         squares = ((y.square() if w is None else y.square() * w[:, None]).sum(0) for y, w in self._centred())
         variance = self._summed(squares) / self._observed_weight
         self._require_range(variance)
-        return Spread(self._mean, variance)
+        return Spread(self._mean, variance, self._words)
 
     @cached_property
     def gaps(self) -> MissingValues:
         """The missing values in rows of positive weight."""
         return self.reduced(self._count_missing)
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
+        """The columns in words, with their names where they have some."""
+        names = self.columns
+        return tuple(describe_column(j, names) for j in range(self.features))
 
     @cached_property
     def _mean(self) -> Tensor:
@@ -71,8 +77,7 @@ class TableStatistics(RowReader):
         observed = self._summed(seen.sum(0) if w is None else w @ seen for seen, w in present)
         if not (observed > 0).all():
             column = int((observed <= 0).nonzero()[0])
-            name = "" if self.columns[column] == f"column {column}" else f" ({self.columns[column]!r})"
-            raise ValueError(f"column {column}{name} has no value in any row, expected some: drop the column")
+            raise ValueError(f"{self._words[column]} has no value in any row, expected some: drop the column")
         return observed
 
     def _count_missing(self) -> MissingValues:
@@ -114,14 +119,14 @@ class TableStatistics(RowReader):
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)
         if not finite.all():
             raise ValueError(
-                f"column {int((~finite).nonzero()[0])} is too large: its square leaves the range of floating-point "
-                "numbers, expected variances below 1e308: rescale it to another unit"
+                f"{self._words[int((~finite).nonzero()[0])]} is too large: its square leaves the range of "
+                "floating-point numbers, expected variances below 1e308: rescale it to another unit"
             )
         tiny = (variance > 0) & (variance < LEAST_VARIANCE)
         if tiny.any():
             raise ValueError(
-                f"column {int(tiny.nonzero()[0])} is too small: its square leaves the range of floating-point numbers, "
-                f"expected variances above {LEAST_VARIANCE:g}: rescale it to another unit"
+                f"{self._words[int(tiny.nonzero()[0])]} is too small: its square leaves the range of "
+                f"floating-point numbers, expected variances above {LEAST_VARIANCE:g}: rescale it to another unit"
             )
         self._values_checked = True
 

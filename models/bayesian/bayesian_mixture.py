@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...data.traced_rows import any_missing
+from ..attribute_names import is_unread
 from ..families.family import Family
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..families.observed_values import ObservedValues
@@ -62,10 +63,13 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
     Args:
         family: `Gaussian`, `Poisson`, `Exponential`, `Bernoulli`, `Categorical`, `Multinomial` or a `Product` of these;
             with a guide and priors by parameter name, any family.
-        prior: None for the family's own, or "weak" if it has none. "weak": little more than the units of the data, and
-            the same for every number of components, so that bounds compare. Or a `NormalInverseWishart`, `Gamma`,
-            `Beta` or `Dirichlet`, as the family takes it (concentrations below 1 are allowed here); for a `Product` a
-            list; with a guide also {parameter: distribution}.
+        prior: None for the family's own, or "weak" if it has none. "weak" is the same for every number of components,
+            so that bounds compare. For Gaussians it counts 0.01 rows at the mean of the data, and d + 2 degrees of
+            freedom with the covariance of all data: about d + 2 rows pull the covariance of each component to that. On
+            Old Faithful it moves the s.d. of short eruptions from 0.263 to 0.284; "weak" of a `GaussianMixture`, whose
+            scale is smaller by k^(2 / d), moves it to 0.266. Or a `NormalInverseWishart`, `Gamma`, `Beta` or
+            `Dirichlet`, as the family takes it (concentrations below 1 are allowed here); for a `Product` a list; with
+            a guide also {parameter: distribution}.
         concentration: The concentration of the Dirichlet prior of the weights, above 0; a small one such as 0.01
             empties superfluous components. With `stick_breaking`, the concentration of the Dirichlet process.
         stick_breaking: A Dirichlet process, truncated at k components, as the prior of the weights.
@@ -129,7 +133,8 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         self._set_q(guide)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("weights", "family"):
+        inside = is_unread(self, name, value) and name in self.names_to_set()
+        if name in ("weights", "family") or inside:
             raise AttributeError(
                 f"the {name} of a BayesianMixture cannot be set, because they are the mean of q: give a prior, or set "
                 f"the {name} of a Mixture such as .centre()"
@@ -235,7 +240,6 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
 
     def summary(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """As `Mixture.summary`, with the components at the mean of q."""
-        self._require_parameters()
         return super().summary(*args, **kwargs)
 
     def free_parameters(self) -> int:

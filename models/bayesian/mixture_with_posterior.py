@@ -59,6 +59,7 @@ class MixtureWithPosterior(Mixture):
             >>> model.centre().family.rate.flatten().round(decimals=1).tolist()
             [1.6, 8.4]
         """
+        self._require_parameters()
         return self._plain_mixture(self.weights, self.family)
 
     def doubts(self, rows: float) -> list[str]:

@@ -68,7 +68,7 @@ class ProductPosterior(PriorAndPosterior):
         """The start of each group."""
         found: Theta = {}
         for g, (part, group) in enumerate(zip(self._parts, self._columns, strict=True)):
-            own = Moments(data.mean[group], data.covariance[group][:, group])
+            own = data.part(group)
             begun = part.start(x[:, group], share, None if locations is None else locations[:, group], own)
             found |= {f"{name}_{g}": value for name, value in begun.items()}
         return found
@@ -76,7 +76,7 @@ class ProductPosterior(PriorAndPosterior):
     def set_units(self, data: Moments) -> None:
         """Let each group learn from its columns."""
         for part, group in zip(self._parts, self._columns, strict=True):
-            part.set_units(Moments(data.mean[group], data.covariance[group][:, group]))
+            part.set_units(data.part(group))
 
     def exchangeable(self) -> Bool[Tensor, "k k"]:
         """Which pairs of components have the same priors in all groups."""

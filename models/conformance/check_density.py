@@ -9,6 +9,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
+from ...data.input_checks import counted
 from ..families.family import Family
 from ..random_state import fixed_seed
 from .nearly_equal import difference, same
@@ -21,9 +22,11 @@ def check_component(name: str, family: Family, x: Tensor) -> None:
         raise ValueError(f"{name}: component() is a {type(component).__name__}, expected one of pyro.distributions")
     k, d = family.components, family.features
     if x.shape[1] != d:
-        raise ValueError(f"{name}: got rows of {x.shape[1]} columns, expected {d}, the event shape of component()")
+        raise ValueError(
+            f"{name}: got rows of {counted(x.shape[1], 'column')}, expected {d}, the event shape of component()"
+        )
     if len(x) < 2 * k:
-        raise ValueError(f"{name}: got {len(x)} rows, expected some for each of {k} components")
+        raise ValueError(f"{name}: got {counted(len(x), 'row')}, expected some for each of {k} components")
     for parameter in family._pyro_params:
         value = family.value(parameter)
         if value.dtype != torch.float64:

@@ -15,6 +15,7 @@ from torch.distributions import Categorical
 from ...data.rows import Rows, as_rows
 from ..abilities import HasContinuousLatent, HasExactBound, Prepares, is_module
 from ..contract import LatentModel, SupportsEM, SupportsPosterior, lacking
+from ..module import Recorded
 from ..random_state import fixed_seed, gpus
 from .check_em import check_em
 from .check_model_abilities import check_model_abilities
@@ -38,7 +39,8 @@ def check_model(model: Any, x: Any, seed: int = 0) -> None:
     `SupportsBatch` nothing beyond the contract is checked. The model itself is not changed.
 
     Args:
-        model: any object with the methods of `LatentModel`; its parameters need not be set.
+        model: any object with the methods of `LatentModel`, as its constructor made it: its parameters need not be
+            set. (A model of ours may have been fitted before.)
         x: (n, d) rows, as `fit` takes them; the first 200 are used.
         seed: of the start and of all draws.
 
@@ -65,6 +67,7 @@ def check_model(model: Any, x: Any, seed: int = 0) -> None:
         if isinstance(model, Prepares):
             model.prepare()
         same = same_for(model)
+        _check_first_start(name, model, rows, seed)
         _check_start(name, model, rows, seed, same)
         x = torch.cat([chunk.x for chunk in rows.chunks()])
         _check_bound(name, model, x, same)
@@ -75,6 +78,39 @@ def check_model(model: Any, x: Any, seed: int = 0) -> None:
         if isinstance(model, SupportsEM):
             check_em(name, model, x, same)
         check_model_abilities(name, model, x, seed, same)
+
+
+def _check_first_start(name: str, model: Any, rows: Rows, seed: int) -> None:
+    """`initialize(redraw=False)`, with which a fit begins, sets the parameters of a model that has none yet."""
+    if _was_set(model):
+        return
+    stayed = []
+    for redraw in (False, True):
+        one = copy.deepcopy(model)
+        before = [tensor.detach().clone() for tensor in _tensors(one)]
+        one.initialize(rows, None, torch.Generator().manual_seed(seed), redraw=redraw)
+        pairs = zip(before, _tensors(one), strict=True)
+        stayed.append(all(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in pairs))
+    if stayed == [True, False]:
+        raise ValueError(
+            f"{name}: initialize(redraw=False) leaves all parameters of a new model as the constructor made them, "
+            "expected it to set them, because a fit begins with it: make them NaN in the constructor, and draw them "
+            "`if redraw or self.rate.isnan().any()` (rate: a parameter of yours). If you set them before this check, "
+            "check a new model"
+        )
+
+
+def _was_set(model: Any) -> bool:
+    """Whether a model of ours, or one that inherits from it, remembers that its parameters were set."""
+    if not isinstance(model, Recorded):
+        return False
+    says_itself = type(model).is_set is not Recorded.is_set  # also of what is no PyroParam
+    return (says_itself and model.is_set) or any(part.names_set for part in model.recorded())
+
+
+def _tensors(model: Any) -> list[Tensor]:
+    """All that the model says it depends on."""
+    return [*model.parameters(), *(model.buffers() if isinstance(model, torch.nn.Module) else ())]
 
 
 def _check_start(name: str, model: Any, rows: Rows, seed: int, same: Same) -> None:

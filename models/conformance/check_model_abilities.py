@@ -21,6 +21,7 @@ from ..contract import SupportsPosterior
 from .check_em import check_expected_log_joint
 from .nearly_equal import Same
 
+DRAWS = 2  # of z for each row, in the check of HasContinuousLatent
 MISSING = 0.2  # the share of values that are missing in that check
 
 
@@ -55,6 +56,34 @@ def check_model_abilities(name: str, model: Any, x: Tensor, seed: int, same: Sam
             raise ValueError(
                 f"{name}: transform(x) and reconstruct(x) have shapes {tuple(z.shape)} and {tuple(means.shape)}, "
                 f"expected ({len(x)}, {model.latent}) and {tuple(x.shape)}"
+            )
+        _check_draws(name, model, x)
+
+
+def _check_draws(name: str, model: Any, x: Tensor) -> None:
+    """The weighted bound of some draws, by whose gradient `SVI("analytic")` and `SVI("importance")` step."""
+    draws = model.draws(x, DRAWS, trusted=True)
+    shapes, wanted = (tuple(draws.z.shape), tuple(draws.log_likelihood.shape)), (DRAWS, len(x))
+    if shapes != ((*wanted, model.latent), wanted):
+        raise ValueError(
+            f"{name}: z and log_likelihood of draws(x, {DRAWS}) have shapes {shapes[0]} and {shapes[1]}, expected "
+            f"{(*wanted, model.latent)} and {wanted}"
+        )
+    moved = [p for p in model.parameters() if p.requires_grad]
+    if not moved:
+        return
+    weights = torch.linspace(0.5, 1.5, len(x), dtype=torch.float64)
+    for what, values in (("elbo()", draws.elbo()), ("log_weights()", draws.log_weights().logsumexp(0))):
+        if not values.requires_grad:
+            raise ValueError(
+                f"{name}: {what} of draws(x) carries no gradient, expected one in the parameters: draw z by rsample, "
+                "and do not detach log p(x | z)"
+            )
+        slopes = torch.autograd.grad(weights.to(values) @ values, moved, allow_unused=True, retain_graph=True)
+        if not all(torch.isfinite(slope).all() for slope in slopes if slope is not None):
+            raise ValueError(
+                f"{name}: the gradient of {what} of draws(x) is not finite, expected numbers: look for 0 * inf, or a "
+                "square root or logarithm at 0"
             )
 
 

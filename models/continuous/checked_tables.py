@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...data.input_checks import as_tensor, as_weights
+from ...data.input_checks import as_tensor, as_weights, counted
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
 from ...data.schema import Schema
@@ -66,8 +66,8 @@ class ChecksTables(Recorded):
     def _require_columns(self, rows: Rows) -> None:
         if rows.features != self.features:
             raise ValueError(
-                f"got {rows.features} columns, expected {self.features}: the model was made for {self.features} "
-                "features"
+                f"got {counted(rows.features, 'column')}, expected {self.features}: the model was made for "
+                f"{self.features} features"
             )
 
     def _refuse_labels(self, labels: Any) -> None:

@@ -54,7 +54,7 @@ class Encoder(Network):
 
     def forward(self, x: Float[Tensor, "n d"]) -> Distribution:
         """q(z | x) of rows (n, d): batch shape (n,), event shape (latent,)."""
-        y = (x - self.loc) / self.unit
+        y = ((x - self.loc) / self.unit).to(self.loc.dtype)  # rows may be of a model in another precision
         numbers = self.body(y if self.is_linear else y.clamp(-FURTHEST, FURTHEST))
         loc, rest = numbers[..., : self.latent], numbers[..., self.latent :]
         if self.covariance == "diag":

@@ -93,8 +93,8 @@ class GaussianDecoder(Network):
         constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
         if not self.variance_floor and (constant.all() or (constant.any() and self.variance == "learned")):
             raise ValueError(
-                f"column {int(constant.nonzero()[0])} has the same value in every row, so that its variance would go "
-                "to 0: give the GaussianDecoder a variance_floor, such as a hundredth of the mean variance, "
+                f"{data.column(int(constant.nonzero()[0]))} has the same value in every row, so that its variance "
+                "would go to 0: give the GaussianDecoder a variance_floor, such as a hundredth of the mean variance, "
                 f'{float(data.variance.mean()) / 100:.2g}, or variance="shared", or drop the column'
             )
         average = data.variance.mean().sqrt().float().repeat(self.features)

@@ -110,7 +110,7 @@ def mlp(sizes: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
     """Fully connected layers of these sizes, the first is the input, with an activation between them."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}, expected one of {', '.join(map(repr, ACTIVATIONS))}")
-    require_size(outputs=outputs, **{f"size {i}": size for i, size in enumerate(sizes)})
+    require_size(outputs=outputs, input=sizes[0], **{f"hidden[{i}]": size for i, size in enumerate(sizes[1:])})
     layers: list[nn.Module] = []
     with fixed_seed(SEED):
         for before, after in pairwise(sizes):

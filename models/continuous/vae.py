@@ -80,6 +80,11 @@ class VAE(ContinuousLatent):
         self.register_buffer("anchored", torch.zeros((), dtype=torch.bool))
 
     @property
+    def is_set(self) -> bool:
+        """Whether a fit, `seed` or a file has set the weights and the units of the data."""
+        return bool(self.anchored)
+
+    @property
     def numeric_columns(self) -> range:
         """All columns, if the decoder gives numbers."""
         return range(self.features if isinstance(self.decoder, Network) and self.decoder.is_numeric else 0)

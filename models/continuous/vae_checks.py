@@ -56,13 +56,13 @@ def require_precision(spread: Spread, dtype: torch.dtype) -> None:
     if strange.any():
         column = int(strange.nonzero()[0])
         raise ValueError(
-            f"column {column} has standard deviation {float(deviation[column]):g}, whose square leaves the range "
-            "of this precision: measure it in another unit, or make the model double by model.double()"
+            f"{spread.column(column)} has standard deviation {float(deviation[column]):g}, whose square leaves the "
+            "range of this precision: measure it in another unit, or make the model double by model.double()"
         )
     if blurred.any():
         column = int(blurred.nonzero()[0])
         raise ValueError(
-            f"column {column} has mean {float(spread.mean[column]):g} and standard deviation "
+            f"{spread.column(column)} has mean {float(spread.mean[column]):g} and standard deviation "
             f"{float(spread.variance[column]) ** 0.5:g}, too far from zero for the digits of this precision: "
             "subtract the mean, or make the model double by model.double()"
         )

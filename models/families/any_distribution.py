@@ -7,7 +7,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
 from torch import Tensor
@@ -27,6 +27,8 @@ class AnyDistribution(Family):
     A distribution of single numbers applies to each column separately. One of whole rows is `is_joint`. Unconstrained
     parameters come in blocks (k, b, q): b = d blocks, one for each column, or b = 1 if joint; q numbers in each.
     """
+
+    boundary: tuple[float, ...] = ()  # values of the support without a density
 
     def __init__(
         self,
@@ -79,6 +81,10 @@ class AnyDistribution(Family):
             self.register_buffer("weak_centre", torch.full(shape, torch.nan, dtype=torch.float64))
             self.shared |= {"weak_centre"}
         self._require_rows_of(features)
+        self.boundary = self._values_without_density()
+        if self.boundary:
+            excluded = " or ".join(f"{value:g}" for value in self.boundary)
+            self.expects += f" inside its support: at {excluded} its density is zero or infinite"
 
     def _require_rows_of(self, features: int) -> None:
         """Raise ValueError unless the parameters make a distribution of rows with so many columns."""
@@ -96,6 +102,37 @@ class AnyDistribution(Family):
                 f"a {distribution} with parameters {names} gives rows of shape {tuple(event)}, expected ({features},): "
                 "name other parameters, or fix some"
             )
+
+    def _values_without_density(self) -> tuple[float, ...]:
+        """Which of 0 and 1 are in the support, but have a density of zero or infinity for all parameters but special
+        ones, such as those of a Beta or Dirichlet. One such row decides a fit by itself."""
+        found = []
+        for value in (0.0, 1.0):
+            row = torch.full((1, self._features), value, dtype=torch.float64)
+            if self.is_joint:  # one entry of a row whose others sum to the rest
+                row[0, 1:] = (1 - value) / max(1, self._features - 1)
+            densities = []
+            for u in (-0.7, 0.7):
+                values = {
+                    n: transform_to(form)(torch.full_like(self.unconstrained(n), u))
+                    for n, (form, _) in self._pyro_params.items()
+                }
+                try:
+                    made = self.build(values)
+                    inside = self.outside(row) is None or not self.outside(row).any()
+                    densities.append(~made.log_prob(row).isfinite().any() if inside else torch.tensor(False))
+                except (ValueError, RuntimeError, NotImplementedError):  # some supports and densities are not written
+                    densities.append(torch.tensor(False))
+            if all(map(bool, densities)):
+                found.append(value)
+        return tuple(found)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+        """Values outside of the support, or on its boundary where the density is zero or infinite."""
+        outside = super().outside(x)
+        for value in self.boundary:
+            outside = (x == value) if outside is None else outside | (x == value)
+        return outside
 
     @property
     def components(self) -> int:

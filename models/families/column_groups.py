@@ -65,7 +65,7 @@ class ColumnGroups(Family):
 
     def split_moments(self, data: Moments) -> list[Moments]:
         """The moments of the columns of each group."""
-        return [Moments(data.mean[list(g)], data.covariance[list(g)][:, list(g)]) for g in self.columns]
+        return [data.part(group) for group in self.columns]
 
     def join_masks(self, parts: Sequence[Tensor | None], x: Tensor) -> Bool[Tensor, "n d"]:
         """The masks of all groups in the columns of the table; None stands for False everywhere."""

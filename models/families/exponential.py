@@ -86,8 +86,8 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
         """Set the weak prior: 1 / k row with the mean of the data. Raises ValueError for a column of zeros."""
         if (data.mean <= 0).any():
-            column = int((data.mean <= 0).nonzero()[0])
-            raise ValueError(f"column {column} is 0 in every row, expected some positive number: drop the column")
+            column = data.column(int((data.mean <= 0).nonzero()[0]))
+            raise ValueError(f"{column} is 0 in every row, expected some positive number: drop the column")
         if self.priors.is_weak:
             k = self.components // self.copies
             self.priors["rate"] = Gamma(torch.full_like(data.mean, 1 + 1 / k), data.mean / k)

@@ -12,6 +12,7 @@ from ..kernels.linear_pass import CompiledLinearPass, identity_pairs
 from ..kernels.visit import Summarize, Visit
 from .abilities import HasExpectedLogProb
 from .conjugate_priors import Priors
+from .hooks.density import never_where_overflowed
 
 NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
 
@@ -57,7 +58,7 @@ class ExponentialFamily(HasExpectedLogProb):
         log_prob = self.statistics(x) @ eta.clamp(-NEVER, NEVER).T + _summed(constant)
         log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
         h = self.carrier(x)
-        return log_prob + (_summed(h).unsqueeze(-1) if isinstance(h, Tensor) else h)
+        return never_where_overflowed(log_prob + (_summed(h).unsqueeze(-1) if isinstance(h, Tensor) else h), x)
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(observed values of x | z = k) in nats: the terms of `log_prob` without those of missing values."""

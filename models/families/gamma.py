@@ -129,8 +129,8 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         constant = data.covariance.diagonal() <= (1e-14 * data.mean) ** 2
         if constant.any() and "concentration" not in self.priors:
             raise ValueError(
-                f"column {int(constant.nonzero()[0])} has the same value in every row, expected some variance: drop "
-                'the column, or give prior="weak"'
+                f"{data.column(int(constant.nonzero()[0]))} has the same value in every row, expected some variance: "
+                'drop the column, or give prior="weak"'
             )
         self.unit = data.mean.clone()
 

@@ -38,8 +38,8 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         features: d, the number of columns of x.
         covariance: "full", "diag" or "spherical": each component has its own covariance; "tied", "tied-diag" or
             "tied-spherical": all components share one.
-        prior: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007, scaled by the data), or a
-            `NormalInverseWishart`.
+        prior: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007: d + 2 degrees of freedom
+            with the covariance of the data / k^(2 / d), and 0.01 rows at their mean), or a `NormalInverseWishart`.
         variance_floor: The least variance, in squared units of the data, for structures without correlations. EM then
             finds the maximum likelihood under this constraint, also where a column is constant in a component.
 
@@ -67,8 +67,11 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
-        y = x.T - self.origin.unsqueeze(-1) - self.loc_from_origin().unsqueeze(-1)  # (k, d, n)
-        return log_density(self.shape, self.scales(), y).T
+        return log_density(self.shape, self.scales(), self.centred(x)).T
+
+    def centred(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "k d n"]:
+        """x - loc of each component."""
+        return x.T - self.origin.unsqueeze(-1) - self.loc_from_origin().unsqueeze(-1)
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of r T(x - origin[k]) over rows."""

@@ -16,6 +16,7 @@ from torch.distributions import transform_to
 
 from ...data.traced_rows import any_missing
 from ..kernels.visit import Summarize
+from .hooks.density import never_where_overflowed
 
 
 @runtime_checkable
@@ -51,7 +52,7 @@ def log_prob_of_rows(family: ReadsRows, x: Float[Tensor, "n d"]) -> Float[Tensor
     """log p(observed values | z = k) in nats, differentiable. Rows with missing values come in blocks, as all of them
     together might take much memory."""
     if not any_missing(x):
-        return family.log_prob(x)
+        return never_where_overflowed(family.log_prob(x), x)
     return torch.cat([log_prob_and_sums(family, part)[0] for part in x.split(family.block_rows)])
 
 

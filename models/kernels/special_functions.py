@@ -39,6 +39,24 @@ def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:
     return torch.where(large, series, torch.lgamma(small + x) - torch.lgamma(small))
 
 
+def log_gamma_divergence(a: Tensor, b: Tensor) -> Tensor:
+    """log Gamma(b) - log Gamma(a) - (b - a) digamma(a) >= 0 for a, b > 0, elementwise, differentiable.
+
+    Of such terms the KL divergences between Gamma, Beta, Dirichlet and Wishart distributions are made. It is 0 for
+    a = b, and about (b - a)^2 / (2 a) near to it, where the three terms have an error of log Gamma(a) * 2e-16.
+    """
+    a, b = torch.broadcast_tensors(a, b)
+    large = (a > LARGE) & (b > LARGE)
+    first, second = torch.where(large, a, LARGE), torch.where(large, b, LARGE)
+    u = (second - first) / first
+    deficit = log1p_deficit(u)
+    series = first * (u * torch.log1p(u) - deficit) + 0.5 * deficit
+    series = series + _stirling(second) - _stirling(first) + (second - first) * _digamma_tail(first)
+    first, second = torch.where(large, 1.0, a), torch.where(large, 1.0, b)
+    plain = torch.lgamma(second) - torch.lgamma(first) - (second - first) * torch.digamma(first)
+    return torch.where(large, series, plain)
+
+
 def log_minus_digamma(a: Tensor) -> Tensor:
     """log a - digamma(a) > 0 for a > 0, elementwise; about 1 / (2 a) for large a, where a plain difference cancels."""
     big = a.clamp(min=LARGE)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ...data.input_checks import describe_column
 
 
 def fill_from_cluster(
@@ -12,6 +16,7 @@ def fill_from_cluster(
     cluster: Int[Tensor, " n"],
     mass: Float[Tensor, " n"],
     generator: torch.Generator,
+    columns: Sequence[str] | None = None,
 ) -> Float[Tensor, "n d"]:
     """x with each missing value replaced by an observed value of the same column, drawn from the rows of its cluster.
 
@@ -23,6 +28,7 @@ def fill_from_cluster(
         cluster: (n,) the cluster of each row.
         mass: (n,) row weights; a value is drawn with probability proportional to the weight of its row.
         generator: What the values are drawn from.
+        columns: (d,) the names of the columns, or None.
 
     Raises:
         ValueError: A column has no value in any row of positive weight.
@@ -33,7 +39,8 @@ def fill_from_cluster(
         donors = torch.where(missing, 0.0, mass)
         if not (donors > 0).any():
             raise ValueError(
-                f"column {column} has no value in any of the rows that the start is drawn from, expected some: drop it"
+                f"{describe_column(column, columns)} has no value in any of the rows that the start is drawn from, "
+                "expected some: drop it"
             )
         for j in cluster[missing].unique().tolist():
             to_fill = missing & (cluster == j)

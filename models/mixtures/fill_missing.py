@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...data.input_checks import describe_column
 from ...data.open_table import conform
 from ...data.schema import Schema
 from ..module import on_the_cpu
@@ -104,8 +105,8 @@ def impute_rows(
     if not values[missing].isfinite().all():
         column = int((missing & ~values.isfinite()).any(0).nonzero()[0])
         raise ValueError(
-            f"column {column} has no mean under {type(family).__name__}, expected one to fill missing values with: "
-            "take the median of draw_missing(x, draws)"
+            f"{describe_column(column, table.columns)} has no mean under {type(family).__name__}, expected one to fill "
+            "missing values with: take the median of draw_missing(x, draws)"
         )
     return Imputed(torch.where(missing, values, x), torch.where(missing, uncertainty, 0.0), table)
 

@@ -281,7 +281,11 @@ class Mixture(FitsByEM):
         Returns:
             A DataFrame in `canonical_order`. Its index is the number of the component, as in `weights` and
             `posterior(x).probs`.
+
+        Raises:
+            ValueError: The parameters are not set.
         """
+        self._require_parameters()
         if self.schema is not None:
             columns = self.schema.columns if columns is None else columns
             levels = self.schema.levels if levels is None else levels

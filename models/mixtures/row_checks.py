@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...data.input_checks import as_labels, as_tensor, as_weights, describe_first_value
+from ...data.input_checks import as_labels, as_tensor, as_weights, counted, describe_first_value
 from ...data.moments import Moments
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
@@ -89,7 +89,7 @@ class ChecksRows(KeepsFloat64, Recorded):
         if labels is not None and not ((labels >= -1) & (labels < k)).all():
             bad = int(((labels < -1) | (labels >= k)).nonzero()[0])
             raise ValueError(
-                f"label {bad} is {int(labels[bad])}, expected 0 .. {k - 1} for a component or -1 for unknown"
+                f"label of row {bad} is {int(labels[bad])}, expected 0 .. {k - 1} for a component or -1 for unknown"
             )
         return None if labels is None else labels.to(device_of(self))
 
@@ -136,12 +136,14 @@ class ChecksRows(KeepsFloat64, Recorded):
         rows = as_rows(x, weights, model=self)
         k, d = self._row_family.components, self._row_family.features
         if rows.features != d:
-            raise ValueError(f"got {rows.features} columns, expected {d}: the model was made for {d} features")
+            raise ValueError(
+                f"got {counted(rows.features, 'column')}, expected {d}: the model was made for {d} features"
+            )
         self.schema = rows.schema or self.schema
         self.weight_of_fit = rows.total_weight
         self._checked_labels(rows.labels, len(rows))
         if len(rows) < k and not self._allows_empty:
-            raise ValueError(f"got {len(rows)} rows, expected at least one for each of {k} components")
+            raise ValueError(f"got {counted(len(rows), 'row')}, expected at least one for each of {k} components")
         moments = rows.moments  # first, because it reads all rows in order and says which value is not a number
         for chunk in rows.chunks():
             self._require_supported(chunk.x, rows.columns, chunk.row_numbers)

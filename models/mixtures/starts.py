@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...data.rows import Rows
+from ...data.input_checks import counted
+from ...data.rows import Rows, as_rows
 from ...data.seeds import require_seed
+from ..abilities import takes_missing
 from ..contract import LatentModel
 from .fill_from_donors import fill_from_cluster
 from .robust_start import centres_with_rows, spread_of, within_fences
@@ -48,7 +50,8 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         >>> model.family.is_set, tuple(model.family.rate.shape)
         (True, (2, 1))
     """
-    model.initialize(x, weights, torch.Generator().manual_seed(require_seed(seed)))
+    rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=takes_missing(model))
+    model.initialize(rows, None, torch.Generator().manual_seed(require_seed(seed)))
     return model
 
 
@@ -105,8 +108,8 @@ def kmeans_plus_plus(
                 )
             if not spare:
                 raise ValueError(
-                    f"the data have {distinct} distinct rows (of positive weight), expected at least one for each of "
-                    f"{components} components: use fewer components, or a model with a prior"
+                    f"the data have {counted(distinct, 'distinct row')} (of positive weight), expected at least one "
+                    f"for each of {components} components: use fewer components, or a model with a prior"
                 )
             none = largest <= 0  # each distinct row is a centre: the others are drawn by weight
             probability, largest = torch.where(none, mass, probability), torch.where(none, mass.amax(), largest)
@@ -190,7 +193,7 @@ def draw_start(
         centres = kmeans_plus_plus(y, sample.weights, components, generators, known, spare)
     responsibilities = soft_responsibilities(y, centres, softness)  # (starts, n, k)
     if missing.any():
-        x = fill_from_cluster(x, responsibilities[0].argmax(1), mass, generators[0])
+        x = fill_from_cluster(x, responsibilities[0].argmax(1), mass, generators[0], rows.columns)
     nearest = torch.nn.functional.one_hot(responsibilities.max(-1).indices, components).to(y.dtype) * mass.unsqueeze(1)
     size = nearest.sum(1).reshape(-1, 1)
     mean = mass @ x / mass.sum()  # for the centre of a label to which no row is nearest

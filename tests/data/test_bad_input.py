@@ -11,7 +11,20 @@ from scipy.sparse import csr_array
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, fit
-from lowerbound.models import ExponentialFamily, Gaussian, GaussianMixture, Mixture, Rows, seed
+from lowerbound.inference.plots import latent_map, samples
+from lowerbound.models import (
+    PPCA,
+    BayesianMixture,
+    ExponentialFamily,
+    Gaussian,
+    GaussianMixture,
+    KMeans,
+    Mixture,
+    Poisson,
+    Product,
+    Rows,
+    seed,
+)
 
 pytestmark = pytest.mark.usefixtures("as_users_run_it")
 
@@ -52,7 +65,7 @@ TABLES = {
     ),
     "a column without values": (X * [1, np.nan], ValueError, "column 1 has no value in any row, expected some: drop"),
     "one column too many": (np.ones((20, 3)), ValueError, "got 3 columns, expected 2: the model was made for 2"),
-    "one column too few": (X[:, :1], ValueError, "got 1 columns, expected 2"),
+    "one column too few": (X[:, :1], ValueError, "got 1 column, expected 2"),
     "no rows": (np.ones((0, 2)), ValueError, "got an empty table .*expected at least one row and one column"),
     "no columns": (np.ones((20, 0)), ValueError, r"got an empty table of shape \(20, 0\), expected at least one row"),
     "an empty DataFrame": (pd.DataFrame({"a": [], "b": []}), ValueError, "got an empty table"),
@@ -72,7 +85,7 @@ TABLES = {
     "complex": (X.astype(complex), TypeError, "got complex numbers, expected real ones"),
     "a complex tensor": (torch.tensor(X).to(torch.complex64), TypeError, "got complex numbers, expected real ones"),
     "complex in a DataFrame": (pd.DataFrame(X.astype(complex)), TypeError, "complex128 values, expected real numbers"),
-    "fewer rows than components": (X[:1], ValueError, "got 1 rows, expected at least one for each of 2 components"),
+    "fewer rows than components": (X[:1], ValueError, "got 1 row, expected at least one for each of 2 components"),
     "fewer distinct rows": (np.ones((20, 2)) * [3, 4], ValueError, "expected"),
     "a stream": (Stream(), TypeError, "iterable-style dataset, expected one with a length"),
     "a stream in a loader": (DataLoader(Stream()), TypeError, "iterable-style dataset, expected one with a length"),
@@ -156,13 +169,13 @@ def test_weights_that_count_no_rows(each):
 
 
 def test_fewer_rows_of_positive_weight_than_components():
-    with pytest.raises(ValueError, match=r"1 distinct rows .*of positive weight.*expected at least one for each of 2"):
+    with pytest.raises(ValueError, match=r"1 distinct row .*of positive weight.*expected at least one for each of 2"):
         fit(GaussianMixture(2, 2), X, EM(), weights=np.eye(20)[3])
 
 
 LABELS = {
-    "too large": (np.full(20, 2), r"label 0 is 2, expected 0 \.\. 1 for a component or -1 for unknown"),
-    "too small": (np.where(np.arange(20) == 5, -2, 0), r"label 5 is -2, expected 0 \.\. 1"),
+    "too large": (np.full(20, 2), r"label of row 0 is 2, expected 0 \.\. 1 for a component or -1 for unknown"),
+    "too small": (np.where(np.arange(20) == 5, -2, 0), r"label of row 5 is -2, expected 0 \.\. 1"),
     "too few": (np.zeros(19, int), r"labels of shape \(19,\).*expected one integer for each of 20 rows"),
     "fractions": (np.full(20, 0.5), r"labels of shape .* and type .*float64, expected one integer"),
     "booleans": (np.ones(20, bool), r"type .*bool, expected one integer"),
@@ -242,6 +255,7 @@ UNSET = {
     "posterior": lambda model: model.posterior(X),
     "expect": lambda model: model.expect(X),
     "sample": lambda model: model.sample(3),
+    "summary": lambda model: model.summary(),
 }
 
 
@@ -249,6 +263,20 @@ UNSET = {
 def test_a_model_without_parameters_says_how_to_set_them(use):
     with pytest.raises(ValueError, match=r"not set: fit it, seed\(model, x\) it, or assign"):
         use(GaussianMixture(2, 2))
+
+
+def test_tables_and_pictures_of_models_without_parameters_are_refused():
+    """Of every kind: placeholders look like results."""
+    for model in (KMeans(2, 2), Mixture(Product(Gaussian(2, 1), Poisson(2, 1)))):
+        with pytest.raises(ValueError, match=r"the parameters of this mixture are not set: fit it, seed"):
+            model.summary()
+        with pytest.raises(ValueError, match=r"the parameters of this mixture are not set: fit it, seed"):
+            samples(model, shape=(1, 2))
+    for ask in (lambda model: model.summary(), lambda model: model.centre()):
+        with pytest.raises(ValueError, match="this mixture has no posterior yet: fit it"):
+            ask(BayesianMixture(Poisson(2, 2)))
+    with pytest.raises(ValueError, match="the parameters of this PPCA are not set: fit it"):
+        latent_map(PPCA(2, 1), X)
 
 
 class Fixed:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from ....models.random_state import fixed_seed
 from ...criticism.aligned_components import aligned_models
 from ...criticism.comparison import Comparison
+from ...fitting.result_checks import require_made_by
 from .bounds_figure import bounds_figure
 from .data_figure import data_figure
 from .latent_figure import latent_figure
@@ -45,6 +46,9 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     Returns:
         The matplotlib figures by name, in the order above.
 
+    Raises:
+        TypeError: `comparison` is no `Comparison`.
+
     Example:
         >>> from lowerbound import datasets
         >>> from lowerbound.inference import EM, compare, fit
@@ -57,6 +61,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         >>> drawn["data"].get_suptitle()
         'Components of em'
     """
+    require_made_by("compare()", Comparison, comparison=comparison)
     with fixed_seed(0):  # some tables draw their rows at random, and some models their figures
         models = aligned_models(comparison)
         drawn = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from ....models.abilities import HasContinuousLatent, is_module
 from ....models.continuous.distribution_views import mean_or_mode
 from ....models.continuous.networks import evaluation_mode
+from ...fitting.fit_arguments import require_model
 from .drawn_rows import to_numpy
 
 
@@ -33,7 +34,8 @@ def with_continuous_latent(models: Mapping[str, Any]) -> dict[str, HasContinuous
 
 
 def require_continuous_latent(model: Any, function: str) -> None:
-    """Raise TypeError for a model without a continuous latent variable."""
+    """Raise TypeError for a model without a continuous latent variable, and for what is no model."""
+    require_model(model)
     if not isinstance(model, HasContinuousLatent):
         raise TypeError(
             f"{function} needs a model with a continuous latent variable, got a {type(model).__name__}: pass a PPCA or "

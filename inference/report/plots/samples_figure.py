@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...criticism.comparison import Comparison
+from ...fitting.fit_arguments import require_model
 from .drawn_rows import rows_to_draw, to_numpy
 from .picture_grid import ACROSS, picture_grid
 from .picture_shape import comparison_shape, required_shape, value_range, value_range_note
@@ -48,6 +49,7 @@ def samples(model: Any, n: int = 48, shape: Sequence[int] | None = None, seed: i
         A matplotlib figure.
 
     Raises:
+        TypeError: `model` is not a model, such as a fit.
         ValueError: The shape is unknown or does not match the columns.
 
     Example:
@@ -58,6 +60,7 @@ def samples(model: Any, n: int = 48, shape: Sequence[int] | None = None, seed: i
         >>> samples(model, 6).get_suptitle()
         '6 rows drawn from the PPCA'
     """
+    require_model(model)
     x = to_numpy(model.sample(n, seed=seed))
     size = required_shape(model, shape, x.shape[1])
     limits = np.quantile(x, [0.01, 0.99])  # quantiles, so that pictures with unbounded noise have contrast, too

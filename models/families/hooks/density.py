@@ -88,6 +88,14 @@ class Density(Recorded):
         return 0.0 if unsupported is None or not unsupported.any() else torch.nan
 
 
+def never_where_overflowed(log_prob: Float[Tensor, "n k"], x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+    """log p(x | z = k) with -inf in place of NaN. Of finite rows it is NaN if terms beyond the range of floating-point
+    numbers were subtracted: so far in a tail that the density is 0 to rounding. Rows with NaN stay NaN."""
+    if not log_prob.isnan().any():
+        return log_prob
+    return torch.where(log_prob.isnan() & x.isfinite().all(-1, keepdim=True), -torch.inf, log_prob)
+
+
 def not_written(family: Any, method: str, purpose: str = "") -> NotImplementedError:
     """The error for a hook that a family does not write but needs."""
     return NotImplementedError(f"{type(family).__name__} does not write {method}(): a Family must {purpose}".rstrip())

@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typer
 
 import lowerbound
 from lowerbound import datasets
 from lowerbound.data.read_file import read
 from lowerbound.inference import EM, compare, fit, load
 from lowerbound.inference.cli import engines_by_name, models_by_name
+from lowerbound.inference.cli.app import app
+from lowerbound.inference.cli.name_options import ARGUMENTS
 from lowerbound.inference.report.write_report import FILES
 from lowerbound.models import GaussianMixture
 
@@ -168,12 +171,12 @@ def bad_files(folder):
         "ragged.csv": ["comma-separated", "line 3"],
         "semicolons.csv": ["comma-separated values: its columns are separated by ';'"],
         "surplus.csv": ["more values than its header"],
-        "word.csv": ["columns 'name', 'kind' of word.csv hold categories", "--model categorical, mixed or vae"],
+        "word.csv": ["columns 'name', 'kind' of word.csv hold categories", "--model categorical or mixed, or"],
         "hole.csv": ["column 1 ('b') has no value in any row"],
         "index.csv": ["column 0", "no name"],
         "empty.csv": ["comma-separated"],
         "header.csv": ["no rows"],
-        "short.csv": ["1 rows", "2 components"],
+        "short.csv": ["1 row,", "2 components"],
         "infinite.csv": ["row 1", "infinite"],
         "binary.csv": ["comma-separated"],
         "table.xlsx": [".csv, .parquet, .npy"],
@@ -244,3 +247,34 @@ def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, tmp_path, mo
     assert refused(run("fit", "faithful", "--out", "none/model.safetensors"), "there is no folder none")
     assert refused(run("fit", "faithful", "--out", "."), "it is a folder, expected a file")
     assert refused(run("fit", "faithful", "--engine", "hmc"), "--engine is 'hmc'")
+
+
+@pytest.mark.parametrize(
+    ("options", "begins"),
+    [
+        (["--learning-rate", "-1"], "--learning-rate is -1.0, expected a positive"),
+        (["--batch-size", "0"], "--batch-size is 0, expected a whole number"),
+        (["--model", "vae", "--hidden", "8,0"], "--hidden is 0, expected a whole number"),
+        (["--model", "vae", "--latent", "9"], "--latent is 9 for 2 features"),
+        (["--covariance", "round"], "--covariance is 'round', expected"),
+        (["--variance-floor", "-1"], "--variance-floor is -1.0, expected"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_an_error_names_the_option_as_it_is_typed(run, options, begins):
+    result = run("compare", "faithful", "--engines", "svi", "--max-passes", "2", "--quiet", *options)
+    assert refused(result) and result.stderr.startswith(f"error: {begins}")
+
+
+def test_ctrl_c_during_the_import_is_one_line(tmp_path):
+    """The import takes seconds. A module in place of one of its parts sends the signal in the middle of it."""
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n")
+    first = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command, space = [sys.executable, "-m", "lowerbound", "datasets"], {**os.environ, "PYTHONPATH": first}
+    found = subprocess.run(command, capture_output=True, text=True, env=space)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted: nothing was written\n")
+
+
+def test_arguments_have_the_names_of_options():
+    commands = typer.main.get_command(app).commands.values()
+    assert {option.name for command in commands for option in command.params} >= ARGUMENTS

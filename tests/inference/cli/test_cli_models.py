@@ -164,6 +164,12 @@ def test_a_table_of_categories_names_the_models_for_it(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_models_that_refuse_the_table_too_are_not_named(run):
+    """With measurements beside words, neither categorical nor vae."""
+    pd.DataFrame({"a": [0.5, 1.5] * 9, "b": ["x", "y"] * 9}).to_csv("both.csv", index=False)
+    assert refused(run("compare", "both.csv", *QUICK), "expects numbers: use --model mixed, or drop such columns")
+
+
 # category columns in Python
 
 

@@ -13,7 +13,7 @@ from vae_oracles import Heavy, random_linear, small
 
 from lowerbound.inference import SVI, fit
 from lowerbound.inference.engines.svi_objectives import analytic, importance
-from lowerbound.models import VAE, BernoulliDecoder, Rows, linear_vae, seed
+from lowerbound.models import PPCA, VAE, BernoulliDecoder, MLPEncoder, Rows, linear_vae, seed
 
 KINDS = ["gaussian", "shared", "bernoulli", "grey", "categorical"]
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -247,3 +247,23 @@ def test_free_bits_keep_dimensions_in_use():
     assert (kept > 0.4).all()
     assert dimensions().sum() < kept.sum()
     assert math.isfinite(kept.sum())
+
+
+@pytest.mark.parametrize("elbo", ["analytic", "importance"])
+def test_an_encoder_in_another_precision(elbo):
+    """A float32 encoder beside float64 parameters: weighted batches, and the objective is the weighted sum."""
+
+    class Amortized(PPCA):
+        def __init__(self):
+            super().__init__(3, 1)
+            self.encoder = MLPEncoder(3, 1, hidden=(4,))
+
+        def encode(self, x):
+            return self.encoder(x)
+
+        def decode(self, z):
+            return super().decode(z.double())
+
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
+    found = fit(Amortized(), x, SVI(elbo, batch_size=20), weights=torch.rand(40).double() + 0.5, max_passes=3)
+    assert found.bounds.isfinite().all()

@@ -212,15 +212,14 @@ def test_a_start_on_the_boundary_is_lifted_off_it(faithful):
     ("settings", "words"),
     [
         ({"elbo": "best"}, "elbo is 'best', expected one of 'sampled', 'enumerated', 'exact'"),
-        ({"learning_rate": 0.0}, "expected a positive, finite rate"),
-        ({"learning_rate": float("nan")}, "expected a positive, finite rate"),
-        ({"learning_rate": float("inf")}, "expected a positive, finite rate"),
-        ({"learning_rate": "fast"}, "expected a positive, finite rate"),
-        ({"free_bits": float("inf"), "elbo": "analytic"}, "expected passes and nats of at least 0"),
+        ({"learning_rate": 0.0}, "expected a positive, finite number"),
+        ({"learning_rate": float("nan")}, "expected a positive, finite number"),
+        ({"learning_rate": float("inf")}, "expected a positive, finite number"),
+        ({"learning_rate": "fast"}, "expected a positive, finite number"),
         ({"decay": 1.5}, r"a factor in \(0, 1\]"),
         ({"tol": -1e-3}, "nats per row of at least 0"),
-        ({"particles": 0}, "expected whole numbers of at least 1"),
-        ({"batch_size": 0}, "expected whole numbers of at least 1"),
+        ({"particles": 0}, "expected a whole number of at least 1"),
+        ({"batch_size": 0}, "expected a whole number of rows of at least 1"),
     ],
 )
 def test_settings_are_checked(settings, words, as_users_run_it):
@@ -266,3 +265,20 @@ def test_an_error_of_the_table_is_no_divergence():
 
     with pytest.raises(ValueError, match="row 3, column 0 holds NaN"):
         fit(PPCA(2, 1), Worn(), SVI("exact"), max_passes=50)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch_size": 0}, {"particles": 1.5}, {"learning_rate": -1.0}, {"learning_rate": float("inf")}, {"decay": 0},
+        {"tol": "small"}, {"warm_up": -1}, {"free_bits": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_wrong_setting_alone_is_named(given, as_users_run_it):
+    ((name, value),) = given.items()
+    with pytest.raises(ValueError) as caught:
+        SVI("analytic", **given)
+    assert str(caught.value).startswith(f"{name} is {value!r}, expected ")
+    others = {"batch_size", "particles", "learning_rate", "decay", "tol", "warm_up", "free_bits"} - {name}
+    assert not [other for other in others if other in str(caught.value)]

@@ -129,7 +129,11 @@ def test_a_damaged_header_is_one_sentence(path, damage):
 def test_parameters_of_the_wrong_shape_are_refused(path):
     for wrong in (GaussianMixture(3, 3), GaussianMixture(2, 3, "diag"), GaussianMixture(2, 3, prior="weak")):
         before = bits(wrong)
-        with pytest.raises(ValueError, match=r"a\.fit holds .* of shape .*, expected .*: it is a fit of another model"):
+        with pytest.raises(
+            ValueError,
+            match=r"a\.fit (holds (family\.)?(loc|weights|scale\w*) of shape .*, expected .*: it is a fit of another"
+            r"|is a fit of a model with other settings, expected)",
+        ):
             load(path, into=wrong)
         assert bits(wrong) == before
 
@@ -137,7 +141,7 @@ def test_parameters_of_the_wrong_shape_are_refused(path):
         tensors.pop("model.weights_unconstrained")
 
     rewrite(path, drop)
-    with pytest.raises(ValueError, match="holds weights_unconstrained of shape None, expected"):
+    with pytest.raises(ValueError, match="holds weights of shape None, expected"):
         load(path)
 
 

@@ -141,7 +141,7 @@ def test_a_users_own_parameters_stay_in_the_store():
     pyro.param("weights", torch.tensor([7.0]))  # a name that ours have, too
     model = seed(GaussianMixture(2, 2), X)
     pyro_svi(model).step(X)
-    with pytest.raises(ValueError, match="got 1 columns, expected 2"):
+    with pytest.raises(ValueError, match="got 1 column, expected 2"):
         model.model(X[:, :1])
     store = pyro.get_param_store()
     assert set(store.keys()) == {"mine", "weights"}

@@ -105,6 +105,21 @@ class ForgetsToKeep(Faulty):
         self.family.loc = self.family.loc.detach() + generator.initial_seed()
 
 
+class KeepsItsPlaceholders(Faulty):
+    def initialize(self, x, weights, generator, redraw=True):
+        if redraw:
+            super().initialize(x, weights, generator, redraw)
+
+
+class NoGradientToTheDecoder(PPCA):
+    def __init__(self):
+        super().__init__(3, 1)
+
+    def draws(self, x, samples=1, q=None, trusted=False):
+        found = super().draws(x, samples, q, trusted)
+        return dataclasses.replace(found, log_likelihood=found.log_likelihood.detach())
+
+
 class BoundOfColumns(Faulty):
     def bound(self, x, labels=None):
         return super().bound(x, labels).unsqueeze(-1)
@@ -238,6 +253,8 @@ class Forwarded:
 
 FAULTS = {
     StartsFromGlobalState: "initialize.. gives other parameters for the same generator",
+    KeepsItsPlaceholders: r"initialize\(redraw=False\) leaves all parameters .* as the constructor made them",
+    NoGradientToTheDecoder: r"elbo\(\) of draws\(x\) carries no gradient",
     ForgetsToKeep: r"initialize\(redraw=False\) changes parameters",
     BoundOfColumns: r"bound\(x\) of 60 rows is of shape",
     BoundWithGradient: "carries a gradient, expected none",
@@ -266,6 +283,13 @@ FAULTS = {
 def test_what_breaks_the_contract_is_named(fault):
     with pytest.raises(ValueError, match=FAULTS[fault]):
         check_model(fault(), NUMBERS)
+
+
+@pytest.mark.parametrize("name", ["poisson", "ppca", "vae", "bayes-poisson"])
+def test_fitted_models_of_ours_pass(name):
+    """What they keep from the fit is no placeholder."""
+    make, x = MODELS[name]
+    check_model(seed(make(), x), x)
 
 
 def test_missing_methods_are_listed():

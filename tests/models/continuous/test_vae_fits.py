@@ -85,7 +85,7 @@ def test_evaluation_moves_nothing_and_training_does():
 
 def test_modes_come_back_even_after_an_error():
     model, _ = small()
-    with pytest.raises(ValueError, match="got 1 columns, expected 6"):
+    with pytest.raises(ValueError, match="got 1 column, expected 6"):
         model.bound(PIXELS[:, :1])
     model.encoder.forward = None
     with pytest.raises(TypeError):

@@ -75,7 +75,12 @@ def refused(model, x, error, words, fitting=True):
 @pytest.mark.parametrize("columns", [1, 2, 4])
 def test_a_table_of_another_width(kind, columns):
     x = np.zeros((20, columns))
-    refused(MODELS[kind](), x, ValueError, f"got {columns} columns, expected 3: the model was made for 3 features")
+    refused(
+        MODELS[kind](),
+        x,
+        ValueError,
+        f"got {columns} column{'s' * (columns > 1)}, expected 3: the model was made for 3 features",
+    )
 
 
 @models
@@ -262,7 +267,9 @@ def test_estimators_that_a_model_has_no_use_for():
 
 def test_settings_of_svi():
     for settings in ({"warm_up": -1}, {"free_bits": -0.1}, {"free_bits": float("nan")}):
-        with pytest.raises(ValueError, match=r"warm_up and free_bits are .*, expected passes and nats of at least"):
+        with pytest.raises(
+            ValueError, match=rf"{next(iter(settings))} is .*, expected (passes|nats), a number of at least 0"
+        ):
             SVI("analytic", **settings)
     for elbo in ("sampled", "enumerated", "exact", "importance"):
         for settings in ({"warm_up": 3}, {"free_bits": 0.1}):

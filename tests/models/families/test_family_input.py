@@ -83,7 +83,7 @@ def test_rows_that_are_all_alike(make, x, wanted):
     result = fit(Mixture(make(1)), x, EM())
     assert float(result.bounds[-1]) == pytest.approx(wanted, abs=1e-7)
     assert result.gradient_norm < 1e-6
-    with pytest.raises(ValueError, match=r"1 distinct rows .*expected at least one for each of 2 components"):
+    with pytest.raises(ValueError, match=r"1 distinct row .*expected at least one for each of 2 components"):
         fit(Mixture(make(2)), x, EM())
     with pytest.raises(ValueError, match=r"got 3 rows, expected at least one for each of 5 components"):
         fit(Mixture(make(5)), x[:3], EM())

@@ -231,8 +231,8 @@ def test_svi_reaches_the_optimum_of_em(elbo):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([0, 1, 2, -1], r"label 2 is 2, expected 0 \.\. 1 for a component or -1 for unknown"),
-        ([0, -2, 1, -1], "label 1 is -2, expected 0"),
+        ([0, 1, 2, -1], r"label of row 2 is 2, expected 0 \.\. 1 for a component or -1 for unknown"),
+        ([0, -2, 1, -1], "label of row 1 is -2, expected 0"),
         ([0.0, 1.0, 0.0, -1.0], "type torch.float64, expected one integer for each of 4 rows"),
         ([True, False, True, True], "type torch.bool, expected one integer"),
         ([0, 1, 0], r"labels of shape \(3,\) .*one integer for each of 4 rows"),
@@ -275,7 +275,7 @@ def test_more_components_than_distinct_rows(given, engine):
     given = dict(given)
     if (distinct := given.pop("rows", 2)) == 1:  # two components known, of one and the same row
         x[:] = [3.0, 4.0]
-    words = rf"have {distinct} distinct rows \(of positive weight\), expected at least one for each of 3 components"
+    words = rf"have {distinct} distinct rows? \(of positive weight\), expected at least one for each of 3 components"
     for model in (GaussianMixture(3, 2), KMeans(3, 2), Mixture(Poisson(3, 2))):
         with pytest.raises(ValueError, match=words):
             fit(model, x, engine, restarts=2, **given)
