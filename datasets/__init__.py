@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-__all__ = ["load", "names"]
+__all__ = ["names"]  # not load: `import *` of this folder and of lowerbound.inference would give one name to two
 
 _HERE = files(__name__)
 _WORDS = {

@@ -52,6 +52,7 @@ from .mixtures.constructors import (
 )
 from .mixtures.imputed import Imputed
 from .mixtures.kmeans import KMeans
+from .mixtures.mixed import column_kinds, mixed
 from .mixtures.mixture import Mixture
 from .mixtures.starts import seed
 
@@ -110,6 +111,8 @@ __all__ = [
     "TakesMissing",
     "check_family",
     "check_model",
+    "column_kinds",
     "linear_vae",
+    "mixed",
     "seed",
 ]

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 # Abilities that the table readers use are defined below, in `data`, and listed here with the others.
+from ..data.model_abilities import HasNumericColumns as HasNumericColumns
 from ..data.model_abilities import RemembersTable as RemembersTable
 from ..data.model_abilities import TakesMissingValues as TakesMissingValues
 from ..data.model_abilities import takes_missing as takes_missing
@@ -87,6 +88,19 @@ class Summarizes(Protocol):
         self, columns: Sequence[str] | None = None, levels: Sequence[Sequence[str] | None] | None = None
     ) -> pd.DataFrame:
         """One row per component: its weight and its parameters."""
+        ...
+
+
+@runtime_checkable
+class DoubtsComponents(Protocol):
+    """A model that knows how many rows its components hold, and whether its optimum may be spurious."""
+
+    def component_rows(self, rows: float) -> Tensor:
+        """(k,) how many of these rows each component holds."""
+        ...
+
+    def doubts(self, rows: float) -> list[str]:
+        """One sentence for each component that rests on few rows, or is thin beside the others."""
         ...
 
 

@@ -147,7 +147,7 @@ class LatentModel(Protocol):
         ...
 
     def objective(self, x: Any, labels=None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters."""
+        """The same numbers as `bound`, differentiable in the parameters, and in x where the density is."""
         ...
 
     def evidence(self, x: Any) -> Float[Tensor, " n"] | None:

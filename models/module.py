@@ -13,7 +13,9 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
+from .attribute_names import NamesChecked, is_unread, refuse
 from .old_names import HasOldNames
+from .readable_value import readable
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
@@ -60,11 +62,13 @@ def on_the_cpu(method: Method) -> Method:
     return run_on_the_cpu  # type: ignore[return-value]
 
 
-class Recorded(HasOldNames, PyroModule):
+class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
     """A Pyro module that remembers its constructor's arguments, which parameters were set, and which are frozen.
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
-    its shape that satisfies its constraint; the values are copied.
+    its shape that satisfies its constraint; the values are copied. A parameter of a module inside is read and set by
+    its short name, too, where that is unique, as `mixture.loc`. On an object of this library's own classes, a public
+    name that it does not have is refused: nobody would read it. Subclasses may add what they like.
 
     Example:
         >>> from lowerbound.models import Poisson
@@ -79,6 +83,7 @@ class Recorded(HasOldNames, PyroModule):
     arguments: tuple[tuple, dict[str, Any]]
     names_set: set[str]  # parameters that were set, and no longer have the constructor's placeholder
     constants: tuple[str, ...] = ()  # parameters that are always frozen, by the definition of the model
+    also_set: tuple[str, ...] = ()  # what can be set in place of a parameter, such as a covariance
     forms: Mapping[str, Any] = {}  # the constraints of the parameters that `bare` removed
 
     def __new__(cls, *args, **kwargs):
@@ -140,6 +145,8 @@ class Recorded(HasOldNames, PyroModule):
             Mixture(Gaussian(2, 1, 'full', None, 0.0), None).freeze('weights')
         """
         parameters = self._parameters_named(names)
+        if not names:
+            parameters = {path: own for path, own in parameters.items() if path not in self.constants}
         if stuck := sorted(parameters.keys() & set(self.constants)):
             raise ValueError(f"the {stuck[0]} of {type(self).__name__} never change, expected other names")
         for parameter in parameters.values():
@@ -174,6 +181,16 @@ class Recorded(HasOldNames, PyroModule):
         """The unconstrained tensor of a parameter of this module itself, which gradients change."""
         return getattr(self, f"{name}_unconstrained")  # getattr: views from `at` store it elsewhere than modules do
 
+    @no_type_check
+    def require_allowed(self, name: str, value: torch.Tensor) -> None:
+        """Raise ValueError if a parameter of this module itself must not have this value, such as NaN."""
+        constraint = vars(self)["_pyro_params"][name][0]
+        if not bool(constraint.check(value).all()):
+            # a value on the boundary, such as a rate of 0, is valid if the transform maps it back to itself
+            to = transform_to(constraint)
+            if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
+                raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """A view of this module in which some parameters have other values. Gradients flow to these values.
 
@@ -204,7 +221,9 @@ class Recorded(HasOldNames, PyroModule):
     def _parameters_named(self, names: Iterable[str]) -> dict[str, torch.nn.Parameter]:
         """The parameters with these paths or short forms, or in modules with these names; without names all."""
         own, found = self._parameters_by_path(), {}
-        for name in names or [""]:
+        if not names:
+            return own
+        for name in names:
             inside = [path for path in own if f"{path}.".startswith(f"{name}.")]
             matches = inside or [path for path in own if _is_short_for(str(name), path)]
             if not inside and len(matches) != 1:
@@ -219,12 +238,46 @@ class Recorded(HasOldNames, PyroModule):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.names_set.update(name for name in self._pyro_params if f"{prefix}{name}_unconstrained" in state_dict)
 
+    def elsewhere(self, name: str) -> tuple[Any, str] | None:
+        """The module inside, and the name there, of the parameter with this short name; None if none or several have
+        it."""
+        if name.startswith("_"):
+            return None
+        paths = [path for path in self._parameters_by_path() if path.rpartition(".")[2] == name and path != name]
+        if len(paths) == 1:
+            return self.get_submodule(paths[0].rpartition(".")[0]), name
+        parts = [part for part in self.recorded() if name in part.also_set and part is not self]
+        return (parts[0], name) if len(parts) == 1 else None
+
+    def names_to_set(self) -> set[str]:
+        """The short names of all parameters, also of modules inside, and what can be set in their place."""
+        return {path.rpartition(".")[2] for path in self._parameters_by_path()}.union(
+            *(part.also_set for part in self.recorded())
+        )
+
+    def read_also(self, name: str) -> Any:
+        """The value of a name in `also_set`."""
+        return getattr(self, name)
+
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
         # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
         # vars: before __init__ of torch's Module there is no such dict
         own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
-        return super().__getattr__(name) if own is None else own
+        if own is not None:
+            return own
+        try:
+            value = super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or name.endswith("_unconstrained") or not vars(self).get("is_constructed"):
+                raise
+            found = self.elsewhere(name)
+            if found is None:
+                raise
+            part, name = found
+            value = part.read_also(name) if name in part.also_set else part.value(name)
+        # Pyro marks the value of a PyroParam so
+        return readable(value) if isinstance(value, torch.Tensor) and "unconstrained" in vars(value) else value
 
     @no_type_check
     def __setattr__(self, name: str, value: Any) -> None:
@@ -237,15 +290,15 @@ class Recorded(HasOldNames, PyroModule):
                 raise ValueError(f"{name} got shape {tuple(value.shape)}, expected {tuple(old.shape)}")
             # a copy: without a constraint, PyroParam would share memory with the caller's tensor
             value = value.detach().to(old).clone()
-            constraint = vars(self)["_pyro_params"][name][0]
-            if not bool(constraint.check(value).all()):
-                # a value on the boundary, such as a rate of 0, is valid if the transform maps it back to itself
-                to = transform_to(constraint)
-                if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
-                    raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
+            self.require_allowed(name, value)
             self.names_set.add(name)
             if torch.equal(value, old):
                 return  # the constraint's transform and its inverse would change the last bits
+        elif is_unread(self, name, value):
+            found = self.elsewhere(name)
+            if found is None:
+                raise refuse(self, name, self.names_to_set())
+            return setattr(*found, value)
         super().__setattr__(name, value)
 
 

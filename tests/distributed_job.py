@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -165,6 +166,9 @@ def wrong():
         "in the validation": lambda: fit(GaussianMixture(2, 2), X, EM(), validation=infinite),
         "collapse": lambda: fit(GaussianMixture(9, 2), twins, EM()),
         "another table": lambda: fit(GaussianMixture(2, 2), own, EM()),
+        # in one row of the middle, which no sum of facts shows
+        "another row": lambda: fit(GaussianMixture(2, 2), X + rank() * (np.arange(301) == 150)[:, None], EM()),
+        "another column": lambda: fit(GaussianMixture(2, 2), pd.DataFrame(X, columns=[f"a{rank()}", "b"]), EM()),
         "on one": lambda: fit(GaussianMixture(2, 2), Local(X, X[:, 0] * 0 - 1) if rank() else Local(X), EM()),
         "loader": lambda: fit(GaussianMixture(2, 2), DataLoader(TensorDataset(torch.tensor(X))), EM()),
         "sampler": lambda: fit(BayesianMixture(Gaussian(2, 2)), X, NUTS()),

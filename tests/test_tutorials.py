@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 from scipy.special import logsumexp
 from sklearn.decomposition import FactorAnalysis
@@ -257,6 +258,28 @@ def test_the_model_of_the_page_is_short():
     first = re.search(r"class FactorAnalysis.*?```", MODEL_PAGE.read_text(), re.DOTALL)
     assert first is not None
     assert len([line for line in first[0].splitlines()[:-1] if line.strip()]) <= 24
+
+
+def test_pictures_keep_their_colours_where_there_is_room():
+    """A gradient of 4096 colours: all of them, or 256 in the largest picture until the others fit."""
+    shades = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3) ** 2
+    shades[..., 0], shades[..., 1] = np.arange(64), np.arange(64)[:, None]
+
+    def notebook(*pictures):
+        outputs = [nbformat.v4.new_output("display_data", {"image/png": runner["_encoded"](each)}) for each in pictures]
+        return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
+
+    def colours(notebook):
+        pictures = [runner["_decoded"](output.data["image/png"]) for output in notebook.cells[0].outputs]
+        return [len(picture.convert("RGB").getcolors(1 << 20)) for picture in pictures]
+
+    large, small = Image.fromarray(shades), Image.fromarray(shades[:16, :16])
+    full = notebook(large, small)
+    runner["shrink_pictures"](full, 10**6)
+    assert colours(full) == colours(notebook(large, small)) and colours(full)[0] > 1000
+    less = sum(len(output.data["image/png"]) for output in full.cells[0].outputs) - 1
+    runner["shrink_pictures"](full, less)
+    assert colours(full)[0] <= 256 == colours(full)[1]
 
 
 def test_every_tutorial_is_tested():

@@ -703,8 +703,8 @@ print({name: f"{value:.3f} of its tables have as few or fewer" for name, value i
 # | `NUTS()` | draws from the exact posterior | as the guide; far more if all rows differ | a reference |
 #
 # (See `seconds` in sections 5 and 6. In section 6 there are three parameters, and equal counts are computed only once:
-# NUTS costs no more than the guide. In section 5 there are eleven parameters and all rows differ: NUTS takes about a
-# thousand times as long as EM.)
+# NUTS costs no more than the guide. In section 5 there are eleven parameters and all rows differ: NUTS takes several
+# hundred times as long as EM.)
 #
 # A good workflow: fit variational Bayes first, with several restarts. Then run `reliability`. Where $k$ is above 0.7,
 # fit a guide. Where accuracy matters most, run NUTS.

@@ -13,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
+MOST_PICTURES = 480 * 1024  # bytes of base64 in a notebook, which is text under version control
 HERE = Path(__file__).resolve().parent
 
 
@@ -36,9 +37,29 @@ def execute(script: Path, last: str = "") -> nbformat.NotebookNode:
     return client.execute(env=kernel)
 
 
-def smaller(png: str) -> str:
-    """A base64 PNG in 64 colours, which is a third of the size and looks the same."""
-    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+def shrink_pictures(notebook: nbformat.NotebookNode, most: int) -> None:
+    """Reduce pictures to 256 colours, the largest first, until all of them together have at most so many bytes.
+
+    The others keep their full colours. 256 are enough for lines and text; a colour bar may show steps.
+    """
+    data = [output["data"] for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    pictures = [each for each in data if "image/png" in each]
+    for each in pictures:
+        each["image/png"] = _encoded(_decoded(each["image/png"]).convert("RGB"))
+    for each in sorted(pictures, key=lambda each: len(each["image/png"]), reverse=True):
+        if sum(len(picture["image/png"]) for picture in pictures) <= most:
+            return
+        fewer = _decoded(each["image/png"]).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        each["image/png"] = _encoded(fewer)
+
+
+def _decoded(png: str) -> Image.Image:
+    """The picture in a base64 PNG."""
+    return Image.open(io.BytesIO(base64.b64decode(png)))
+
+
+def _encoded(image: Image.Image) -> str:
+    """A picture as a base64 PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
@@ -49,9 +70,7 @@ def write(script: Path) -> None:
     notebook = execute(script)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = smaller(output.data["image/png"])
+    shrink_pictures(notebook, MOST_PICTURES)
     notebook.metadata = jupytext.read(script).metadata
     nbformat.write(notebook, script.with_suffix(".ipynb"))
 

@@ -1,38 +1,32 @@
-"""What the columns of a table hold: categories, 0 and 1, counts, or measurements."""
+"""Columns of categories: their levels, and which columns hold none."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
+from ...data.column_values import column_values
+from ...data.kinds_of_numbers import MOST_LEVELS
+from ...data.kinds_of_words import MOST_WORDS
+from ...data.schema import Schema
 from ...models import Rows
 
-MOST_LEVELS = 1000  # a column with more codes holds something else, and its probabilities would fill the memory
-MOST_WORDS = 20  # categories that a column may have however few rows there are
 
+def schema_of_codes(rows: Rows) -> Schema | None:
+    """The schema in which only levels that occur count: of words, and of whole numbers such as answers from 1 to 5.
 
-def with_categories(table: Any) -> Any:
-    """The table with columns of whole numbers as categories if they leave out a code, such as answers from 1 to 5.
-
-    Only numbers that occur are then levels of the column.
+    None if the table has it already.
     """
-    if not isinstance(table, pd.DataFrame):
-        return table
-    incomplete = [
-        name
-        for name in table
-        if pd.api.types.is_numeric_dtype(table[name])
-        and (found := np.unique(table[name].dropna().to_numpy(dtype=np.float64))).size
-        and (found == found.round()).all()
-        and found.size < found.max() + 1 <= MOST_LEVELS
-        and found.min() >= 0
-    ]
-    as_categories = {name: table[name].astype("Int64").astype("category") for name in incomplete}
-    return table.assign(**{str(name): column for name, column in as_categories.items()}) if as_categories else table
+    own = rows.schema or Schema.plain(rows.features)
+    levels = []
+    for values, words in zip(column_values(rows), own.levels, strict=True):
+        if words is not None:
+            levels.append(tuple(words[int(code)] for code in values.values))
+        elif values.is_whole and values.low >= 0 and values.is_complete and values.distinct <= MOST_LEVELS:
+            levels.append(values.codes)
+        else:
+            levels.append(None)
+    return None if tuple(levels) == own.levels else Schema(own.columns, tuple(levels))
 
 
 def category_counts(rows: Rows) -> list[int]:
@@ -51,7 +45,7 @@ def category_counts(rows: Rows) -> list[int]:
         if (named[j] or largest[j] + 1) > MOST_LEVELS:
             raise ValueError(
                 f"column {name!r} holds numbers up to {largest[j]:g}, expected the codes of {MOST_LEVELS} categories "
-                "at most: --model mixed treats it as counts"
+                "at most: --model mixed accepts such numbers"
             )
     require_repeated_words(rows)
     return [int(largest[j]) + 1 if words is None else words for j, words in enumerate(named)]

@@ -18,7 +18,14 @@ Models = Annotated[str, typer.Option("--model", help=f"One model or several, com
 Model = Annotated[str, typer.Option(help=f"The model: {', '.join(MODELS)}.")]
 Components = Annotated[
     int | None,
-    typer.Option("--components", "-k", min=1, help="Number of components of a mixture.", show_default=str(COMPONENTS)),
+    typer.Option(
+        "--components",
+        "-k",
+        min=1,
+        max=100_000,
+        help="Number of components of a mixture.",
+        show_default=str(COMPONENTS),
+    ),
 ]
 Covariance = Annotated[
     str | None,
@@ -58,6 +65,10 @@ Device = Annotated[
     str | None, typer.Option(help="Device that trains networks, such as cuda or cuda:1.", show_default="the CPU")
 ]
 Restarts = Annotated[int, typer.Option(min=1, help="Number of random starts; the best fit is kept.")]
+LeastRows = Annotated[
+    float | None,
+    typer.Option(min=0, help="Leave out restarts that end with a component of fewer rows.", show_default="none"),
+]
 MaxPasses = Annotated[
     int, typer.Option(min=1, help="Largest number of passes over the data. The first one only scores the start.")
 ]
@@ -65,3 +76,17 @@ Seed = Annotated[
     int, typer.Option(min=0, max=2**32, help="Random seed. Engines with the same seed start from the same parameters.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+Kinds = Annotated[
+    str | None,
+    typer.Option(
+        help="For mixed: what columns hold, such as grams=gaussian,answer=categorical,id=drop.",
+        show_default="chosen by their values",
+    ),
+]
+Header = Annotated[
+    str | None,
+    typer.Option(
+        help="Whether the first line of a CSV file names the columns: yes or no.",
+        show_default="decided by what it holds",
+    ),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,9 @@ from .common_options import (
     Covariance,
     Data,
     Device,
+    Header,
     Hidden,
+    Kinds,
     Latent,
     LearningRate,
     MaxPasses,
@@ -29,6 +32,7 @@ from .engines_by_name import ENGINES, EngineOptions, model_for_engine, require_e
 from .error_lines import errors_as_one_line
 from .models_by_name import MODELS, build_model, model_options, require_model_options
 from .name_options import split_names
+from .output_files import require_not_input
 from .read_rows import read_rows
 from .run_fit import run_fit
 
@@ -42,6 +46,8 @@ def compare(
     latent: Latent = None,
     hidden: Hidden = None,
     variance_floor: VarianceFloor = None,
+    kinds: Kinds = None,
+    header: Header = None,
     engines: Annotated[
         str | None,
         typer.Option(
@@ -65,21 +71,25 @@ def compare(
     with errors_as_one_line():
         models = split_names(model, MODELS, "--model")
         chosen = None if engines is None else split_names(engines, ENGINES, "--engines")
-        options = model_options(components, covariance, prior, latent, hidden, variance_floor)
+        options = model_options(components, covariance, prior, latent, hidden, variance_floor, kinds)
         require_model_options(models, options)
         engine_options = EngineOptions(batch_size, learning_rate)
         require_engine_options(models, chosen or [MODELS[name].engines[-1] for name in models], engine_options, device)
         if not 0 <= held_out < 1:
             raise ValueError(f"--held-out is {held_out!r}, expected a share of the rows such as 0.2")
-        rows, rows_held_out, every_row = read_rows(data, models, held_out, seed)
+        read = read_rows(data, models, held_out, seed, header, options.kinds, components)
+        rows, rows_held_out, options = read.rows, read.held_out, replace(options, kinds=read.kinds)
 
         from ..report.write_report import (  # late: matplotlib takes a second to import
+            FILES,
             require_report_folder,
             write_report,
         )
 
-        unfitted = {name: build_model(name, every_row, options, device) for name in models}
+        unfitted = {name: build_model(name, read.every_row, options, device) for name in models}
         require_report_folder(out)
+        require_not_input([out / name for name in FILES], data)
+        typer.echo(str(read), nl=False)
         fits = {}
         for name in models:
             of_model = chosen or MODELS[name].engines[: None if len(models) == 1 else 1]

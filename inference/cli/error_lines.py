@@ -40,7 +40,7 @@ def errors_as_one_line(single_process: bool = True, files: Sequence[Path | None]
         message = with_option_names(" ".join(str(error).split()))
         message = re.sub(r'\b(prior|covariance)="(\w+)"', r"--\1 \2", message)  # as it is written in a shell
         if isinstance(error, OSError) and error.strerror:
-            message = f"{error.strerror}: {error.filename}"
+            message = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

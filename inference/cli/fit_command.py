@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +13,20 @@ from ..criticism.compare import compare as compare_fits
 from ..engines.collectives import run_on_all
 from ..engines.processes import is_first, job, local_device
 from ..fitting.distributed_rows import rows_for_fit
+from ..fitting.file_format import FIT, kind_of
 from ..report.comparison_text import components_text
-from ..report.output_folder import require_writable
 from .common_options import (
     BatchSize,
     Components,
     Covariance,
     Data,
     Device,
+    Header,
     Hidden,
+    Kinds,
     Latent,
     LearningRate,
+    LeastRows,
     MaxPasses,
     Model,
     Prior,
@@ -35,6 +39,7 @@ from .engines_by_name import ENGINES, EngineOptions, model_for_engine, require_e
 from .error_lines import errors_as_one_line
 from .models_by_name import MODELS, build_model, model_options, require_model_options
 from .name_options import look_up
+from .output_files import is_same, require_output_file
 from .read_rows import read_rows
 from .run_fit import run_fit
 
@@ -48,6 +53,8 @@ def fit(
     latent: Latent = None,
     hidden: Hidden = None,
     variance_floor: VarianceFloor = None,
+    kinds: Kinds = None,
+    header: Header = None,
     engine: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(ENGINES)}.", show_default="em; vae: svi-analytic")
     ] = None,
@@ -55,6 +62,7 @@ def fit(
     learning_rate: LearningRate = None,
     device: Device = None,
     restarts: Restarts = 1,
+    least_rows: LeastRows = None,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
     checkpoint: Annotated[
@@ -71,14 +79,18 @@ def fit(
         def prepare() -> tuple[Any, Any, str, EngineOptions]:
             chosen = engine or look_up(model, MODELS, "--model").engines[0]
             look_up(chosen, ENGINES, "--engine")
-            options = model_options(components, covariance, prior, latent, hidden, variance_floor)
+            options = model_options(components, covariance, prior, latent, hidden, variance_floor, kinds)
             require_model_options([model], options)
             engine_options = EngineOptions(batch_size, learning_rate)
             require_engine_options([model], [chosen], engine_options, device)
-            rows, *_ = read_rows(data, [model], 0.0, seed)
+            read = read_rows(data, [model], 0.0, seed, header, options.kinds, components)
+            rows, options = read.rows, replace(options, kinds=read.kinds)
             unfitted = build_model(model, rows_for_fit(rows), options, local_device(device))
             if is_first():
-                _require_output_file(out)
+                require_output_file(out, data, lambda path: kind_of(path) == FIT, "a saved fit")
+                if checkpoint is not None and is_same(out, checkpoint):
+                    raise ValueError(f"--out and --checkpoint are one file, {out}, expected two")
+                typer.echo(str(read), nl=False)
             return model_for_engine(unfitted, model, chosen), rows, chosen, engine_options
 
         with job():
@@ -86,6 +98,7 @@ def fit(
             fitted = run_fit(
                 model, unfitted, rows, chosen, engine_options,
                 restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, checkpoint=checkpoint,
+                least_rows=least_rows,
             )  # fmt: skip
             if not is_first():
                 return
@@ -96,12 +109,3 @@ def fit(
         comparison = compare_fits(rows, **{chosen: fitted})
         parts = [str(comparison), components_text(comparison, f"load({str(out)!r}).model.summary() has all")]
         typer.echo("\n\n".join(part for part in parts if part))
-
-
-def _require_output_file(out: Path) -> None:
-    """Raise OSError, in one sentence, if no file can be written there."""
-    if out.is_dir():
-        raise IsADirectoryError(f"cannot write {out}: it is a folder, expected a file")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
-    require_writable(out.parent, f"cannot write {out}")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...data.input_checks import is_category
+from ...data.write_files import write_files
 from ...models import Imputed, Rows
 from ..criticism.describe_model import describe_model
 from ..fitting.fit_result import Fit
-from ..report.output_folder import require_writable
 from ..report.summary_lines import missing_summary, restarts_summary
 from ..report.text_table import format_number
+from .output_files import require_output_file
 
 KINDS = (".csv", ".parquet")
 
@@ -20,26 +28,57 @@ def uncertainty_file(out: Path) -> Path:
 
 
 def require_output_files(out: Path, data: str) -> None:
-    """Raise OSError or ValueError, in one sentence, if the files cannot be written or would replace the data."""
+    """Raise OSError or ValueError, in one sentence, if the files cannot be written or would replace another file."""
     if out.suffix.lower() not in KINDS:
         raise ValueError(f"--out is {str(out)!r}, expected a file that ends in {' or '.join(KINDS)}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
+    own = _is_imputation(out)
     for path in (out, uncertainty_file(out)):
-        if path.is_dir():
-            raise IsADirectoryError(f"cannot write {path}: it is a folder, expected a file")
-        if path.exists() and Path(data).exists() and path.samefile(data):
-            raise FileExistsError(f"cannot write {path}: it holds the data, choose another name for --out")
-    require_writable(out.parent, f"cannot write {out}")
+        require_output_file(path, data, lambda _: own, "a table of lowerbound impute with its uncertainties")
 
 
-def write_imputed(imputed: Imputed, out: Path) -> None:
-    """Write the completed table to `out` and the uncertainties beside it."""
-    for table, path in ((imputed.frame(), out), (imputed.uncertainty_frame(), uncertainty_file(out))):
-        if path.suffix.lower() == ".csv":
-            table.to_csv(path, index=False, lineterminator="\n")
-        else:
-            table.to_parquet(path, index=False)
+def write_imputed(imputed: Imputed, table: Any, out: Path) -> None:
+    """Write the completed table to `out` and the uncertainties beside it. Columns that were left out stay in it."""
+    is_csv = out.suffix.lower() == ".csv"
+    tables = {out: completed(imputed.frame(), table), uncertainty_file(out): imputed.uncertainty_frame()}
+    write_files({path: _csv(each) if is_csv else _parquet(each) for path, each in tables.items()})
+
+
+def completed(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
+    """The filled columns in their places among all columns of the table, numbers that were categories as numbers."""
+    if not isinstance(table, pd.DataFrame):
+        return frame
+    filled = table.copy()
+    for name in frame:
+        column, kind = frame[name], table[name].dtype
+        is_number = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        if is_category(column.dtype) and is_number:
+            column = pd.Series(pd.to_numeric(column.astype(str)), dtype=kind)
+        filled[name] = column
+    return filled
+
+
+def _is_imputation(out: Path) -> bool:
+    """Whether a table is one that `impute` wrote: beside it lie uncertainties of columns of it."""
+    names = []
+    for path in (out, uncertainty_file(out)):
+        try:
+            if path.suffix.lower() == ".csv":
+                names.append(list(pd.read_csv(path, nrows=0).columns))
+            else:
+                names.append(pq.read_schema(path).names)
+        except (OSError, pa.ArrowException, ValueError):
+            return False
+    return set(names[1]) <= set(names[0])
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def imputation_summary(fitted: Fit, rows: Rows, imputed: Imputed) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from .common_options import (
     Components,
     Covariance,
     Data,
+    Header,
+    Kinds,
     MaxPasses,
     Model,
     Prior,
@@ -35,6 +38,8 @@ def impute(
     covariance: Covariance = None,
     prior: Prior = "weak",
     variance_floor: VarianceFloor = None,
+    kinds: Kinds = None,
+    header: Header = None,
     restarts: Restarts = 5,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
@@ -44,19 +49,21 @@ def impute(
     """Fill in missing values by a mixture fitted to the observed values, and write how uncertain each of them is."""
     with errors_as_one_line():
         look_up(model, MODELS, "--model")
-        rows, *_ = read_rows(data, [model], 0.0, seed)
+        options = model_options(components, covariance, prior, None, None, variance_floor, kinds)
+        read = read_rows(data, [model], 0.0, seed, header, options.kinds, components)
+        rows = read.rows
         if not rows.gaps.cells:
             raise ValueError(f"{Path(data).name} has no missing values, expected some to fill in")
-        options = model_options(components, covariance, prior, None, None, variance_floor)
         require_model_options([model], options)
-        unfitted = build_model(model, rows, options, None)
+        unfitted = build_model(model, rows, replace(options, kinds=read.kinds), None)
 
         require_output_files(out, data)
+        typer.echo(str(read), nl=False)
         fitted = run_fit(
             model, unfitted, rows, "em", EngineOptions(),
             restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet,
         )  # fmt: skip
         imputed = fitted.model.impute(rows.table)
-        write_imputed(imputed, out)
+        write_imputed(imputed, read.table, out)
         summary = imputation_summary(fitted, rows, imputed)
         typer.echo(f"{summary}\n\ntable: {out}, uncertainties: {uncertainty_file(out)}")

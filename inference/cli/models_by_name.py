@@ -21,10 +21,12 @@ from ...models import (
     Rows,
     StudentTMixture,
     linear_vae,
+    mixed,
 )
+from ...models.kernels.covariance_shapes import SHAPES
 from .column_kinds import category_counts
-from .models_for_columns import mixed_mixture, vae_for_columns
-from .name_options import join_with_or, look_up
+from .models_for_columns import vae_for_columns
+from .name_options import join_with_or, look_up, parse_kinds
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ModelOptions:
     latent: int | None = None
     hidden: tuple[int, ...] | None = None
     variance_floor: float | None = None
+    kinds: Any = None  # of columns by name, as `mixed` takes them
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def _kmeans(rows: Rows, options: ModelOptions) -> Any:
 
 
 def _mixed(rows: Rows, options: ModelOptions) -> Any:
-    return mixed_mixture(rows, options.components or COMPONENTS, options.covariance or "full", options.prior)
+    k, covariance = options.components or COMPONENTS, options.covariance or "full"
+    return mixed(rows, k, covariance, options.prior, options.kinds)
 
 
 def _ppca(rows: Rows, options: ModelOptions) -> Any:
@@ -113,7 +117,7 @@ MODELS: dict[str, ModelEntry] = {
     "multinomial": ModelEntry(partial(_mixture, MultinomialMixture), _COUNTS, missing=False),
     "bernoulli": ModelEntry(partial(_mixture, BernoulliMixture), _COUNTS),
     "categorical": ModelEntry(_categorical, _COUNTS, categories=True),
-    "mixed": ModelEntry(_mixed, _DENSITIES, categories=True),
+    "mixed": ModelEntry(_mixed, _DENSITIES | {"kinds"}, categories=True),
     "kmeans": ModelEntry(_kmeans, frozenset({"components"}), missing=False),
     "ppca": ModelEntry(_ppca, frozenset({"latent"}), missing=False),
     "linear-vae": ModelEntry(_linear_vae, frozenset({"latent"}), **_NETWORKS),
@@ -129,15 +133,20 @@ def model_options(
     latent: int | None,
     hidden: str | None,
     variance_floor: float | None,
+    kinds: str | None = None,
 ) -> ModelOptions:
-    """The options as the commands get them. Raises ValueError for an unknown prior or sizes that are no numbers."""
+    """The options as the commands get them. Raises ValueError for an unknown prior or covariance, and for sizes that
+    are no numbers."""
+    if covariance is not None:
+        look_up(covariance, SHAPES, "--covariance")
     sizes = None
     if hidden is not None:
         try:
             sizes = tuple(int(size) for size in hidden.split(","))
         except ValueError:
             raise ValueError(f"--hidden is {hidden!r}, expected sizes of layers such as 200,200") from None
-    return ModelOptions(components, covariance, look_up(prior, PRIORS, "--prior"), latent, sizes, variance_floor)
+    prior_or_none = look_up(prior, PRIORS, "--prior")
+    return ModelOptions(components, covariance, prior_or_none, latent, sizes, variance_floor, parse_kinds(kinds))
 
 
 def build_model(name: str, rows: Rows, options: ModelOptions, device: str | None) -> Any:
@@ -157,6 +166,8 @@ def require_model_options(models: Sequence[str], options: Any) -> None:
         if value is None or any(name in MODELS[model].options for model in models):
             continue
         option = f"--{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            value = tuple(f"{column}={kind}" for column, kind in value.items())
         given = ",".join(map(str, value)) if isinstance(value, tuple) else value
         able = join_with_or(model for model, entry in MODELS.items() if name in entry.options)
         raise ValueError(f"{option} is {given!r}, but --model {','.join(models)} has none, expected --model {able}")

@@ -1,48 +1,20 @@
-"""Models chosen by what the columns of a table hold."""
+"""A VAE whose decoder is chosen by what the columns of a table hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...models import (
     VAE,
-    Bernoulli,
     BernoulliDecoder,
-    Categorical,
     CategoricalDecoder,
-    Family,
-    Gaussian,
     GaussianDecoder,
-    Mixture,
     MLPEncoder,
-    Poisson,
-    Product,
     Rows,
 )
 from .column_kinds import category_counts, require_repeated_words, scan_columns
 
 FLOOR = 0.01  # smallest variance given z, as a share of the mean variance of the columns
-
-
-def mixed_mixture(rows: Rows, components: int, covariance: str, prior: Any) -> Mixture:
-    """A mixture for a table of mixed types.
-
-    Columns of words are Categorical, of 0 and 1 Bernoulli, of other whole numbers Poisson, and all others together
-    Gaussian.
-    """
-    require_repeated_words(rows)
-    are_codes, largest = scan_columns(rows)
-    numbers = [
-        "gaussian" if not codes else "poisson" if most > 1 else "binary"
-        for codes, most in zip(are_codes, largest, strict=True)
-    ]
-    kinds = [number if words is None else "categorical" for number, words in zip(numbers, rows.levels, strict=True)]
-    groups = {kind: [j for j, each in enumerate(kinds) if each == kind] for kind in dict.fromkeys(kinds)}
-    families = [_family(kind, rows, group, components, covariance, prior) for kind, group in groups.items()]
-    if len(families) == 1:
-        return Mixture(families[0])
-    return Mixture(Product(*families, columns=list(groups.values())))
 
 
 def vae_for_columns(rows: Rows, latent: int, hidden: Sequence[int], variance_floor: float | None) -> VAE:
@@ -70,12 +42,3 @@ def vae_for_columns(rows: Rows, latent: int, hidden: Sequence[int], variance_flo
     if floor is None:
         floor = FLOOR * float(rows.spread.variance.mean())
     return VAE(encoder, GaussianDecoder(latent, d, hidden, variance_floor=floor), latent)
-
-
-def _family(kind: str, rows: Rows, group: list[int], components: int, covariance: str, prior: Any) -> Family:
-    """The family of the columns of one kind."""
-    if kind == "categorical":
-        return Categorical(components, [len(rows.levels[j] or ()) for j in group], prior)
-    if kind == "gaussian":
-        return Gaussian(components, len(group), covariance, prior)
-    return {"poisson": Poisson, "binary": Bernoulli}[kind](components, len(group), prior)

@@ -46,3 +46,19 @@ def join_with_or(names: Iterable[str]) -> str:
     """Write names as a list in a sentence: "a, b or c"."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def parse_kinds(text: str | None) -> dict[str, str] | None:
+    """The kinds of columns in a text such as grams=gaussian,id=drop. Raises ValueError for any other text."""
+    if text is None:
+        return None
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    kinds = {name.strip(): kind.strip() for name, _, kind in pairs}
+    if not all(name and kind for name, kind in kinds.items()) or len(kinds) < len(pairs):
+        raise ValueError(f"--kinds is {text!r}, expected columns and what they hold, such as grams=gaussian,id=drop")
+    return kinds
+
+
+def parse_header(text: str | None) -> bool | None:
+    """True for yes, False for no, None for neither. Raises ValueError for any other text."""
+    return None if text is None else look_up(text, {"yes": True, "no": False}, "--header")

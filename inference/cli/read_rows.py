@@ -3,33 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from ...data.column_kinds import ColumnKinds
 from ...data.held_out import split
-from ...data.read_file import read
-from ...models import Rows
+from ...data.open_table import as_table
+from ...data.read_file import header_note, read
+from ...data.schema import Schema
+from ...models import Rows, column_kinds
 from ..fitting.distributed_rows import rows_for_fit
-from .column_kinds import scan_columns, with_categories
-from .models_by_name import MODELS
-from .name_options import join_with_or
+from .column_kinds import scan_columns, schema_of_codes
+from .models_by_name import COMPONENTS, MODELS
+from .name_options import join_with_or, parse_header
 
 
-def read_rows(data: str, models: Sequence[str], held_out: float, seed: int) -> tuple[Rows, Rows | None, Rows]:
-    """Read a data set and split off the rows held out.
+@dataclass(frozen=True)
+class TableRead:
+    """A table as the models get it: the rows to fit, those held out, all of them, and what was decided of it."""
 
-    Returns the rows to fit, the rows held out (None if held_out is 0), and all rows, which know every category.
+    table: Any  # as it was read, with all columns
+    rows: Rows
+    held_out: Rows | None
+    every_row: Rows  # these know every category
+    kinds: ColumnKinds | None  # of the columns, for a model that chooses by them
+    note: str  # on the first line of the file
+
+    def __str__(self) -> str:
+        """What was decided, to be printed before the fit; "" where there was nothing to decide."""
+        parts = [self.note, "" if self.kinds is None else str(self.kinds)]
+        return "".join(f"{part}\n\n" for part in parts if part)
+
+
+def read_rows(
+    data: str,
+    models: Sequence[str],
+    held_out: float,
+    seed: int,
+    header: str | None = None,
+    kinds: Any = None,
+    components: int | None = None,
+) -> TableRead:
+    """Read a data set, decide what its columns hold, and split off the rows held out, None if held_out is 0.
+
+    Levels of categories are those that occur. kinds, components: of --model mixed, which leaves columns out.
     Raises ValueError if one of the models does not accept categories or missing values and the table has some.
     """
-    table = read(data)
-    if all(model == "categorical" for model in models):
-        table = with_categories(table)
+    has_header = parse_header(header)
+    whole = table = read(data, has_header)
+    note, decided = header_note(data, table, has_header), None
+    if "mixed" in models:
+        decided = column_kinds(rows_for_fit(Rows(table, missing=True)), components or COMPONENTS, kinds)
+        table = _conformed(table, decided.schema)
+    elif all(model == "categorical" for model in models):
+        schema = schema_of_codes(rows_for_fit(Rows(table, missing=True)))
+        table = table if schema is None else _conformed(table, schema)
     try:
         rest, others = split(table, held_out, seed) if held_out else (table, None)
     except ValueError as error:
         raise ValueError(f"--held-out: {error}") from None
     rows, every_row = Rows(rest, missing=True), Rows(table, missing=True)
     _require_accepted(rows_for_fit(every_row), models, Path(data).name)
-    return rows, None if others is None else Rows(others, missing=True), every_row
+    return TableRead(whole, rows, None if others is None else Rows(others, missing=True), every_row, decided, note)
+
+
+def _conformed(table: Any, schema: Schema) -> Any:
+    """The columns of a table by a schema: a DataFrame, or a view of a table in a file."""
+    if isinstance(table, pd.DataFrame):
+        return schema.conform(table)
+    opened = as_table(table).conformed(schema)
+    return table if opened.schema is None else opened
 
 
 def _takes_kinds(model: str, rows: Rows) -> bool:

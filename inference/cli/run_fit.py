@@ -26,6 +26,7 @@ def run_fit(
     seed: int,
     quiet: bool,
     checkpoint: Path | None = None,
+    least_rows: float | None = None,
 ) -> Fit:
     """The fit of a model, which is called `name` on the command line, with progress bars on a terminal."""
     if options.batch_size is None:
@@ -33,5 +34,5 @@ def run_fit(
     return fit(
         model, rows, ENGINES[engine](options),
         restarts=restarts, max_passes=max_passes, seed=seed, progress=not quiet and sys.stderr.isatty(),
-        checkpoint=checkpoint,
+        checkpoint=checkpoint, least_rows=least_rows,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.rows import as_rows
+from ...data.seeds import require_seed
 from ...models import Rows
 from ...models.abilities import HasComponents, HasConstants
 from ..engines.data_bound import data_bound
@@ -21,7 +22,7 @@ from ..fitting.fit import fit as fit_model
 from ..fitting.fit_result import Fit
 from ..fitting.result_checks import require_made_by
 from .align import align
-from .estimate_table import Of, estimate_table, require_estimates, require_level
+from .estimate_table import Of, estimate_table, require_estimates, require_known, require_level
 from .named_parameters import values_of
 
 
@@ -57,8 +58,8 @@ class Bootstrap:
         return {name: draws.std(0) for name, draws in self.draws.items()}
 
     def __getitem__(self, name: str) -> Tensor:
-        """The standard errors of a parameter."""
-        return self.draws[name].std(0)
+        """The standard errors of a parameter. Raises ValueError for a name that is not in `draws`."""
+        return require_known(name, self.draws).std(0)
 
     def interval(self, name: str, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The percentile interval of each number of a parameter, which never leaves the parameter's range.
@@ -71,11 +72,11 @@ class Bootstrap:
             Lower and upper limits, of the shape of the parameter.
 
         Raises:
-            ValueError: `level` is no probability.
+            ValueError: `level` is no probability, or there is no such name.
         """
         require_level(level)
         tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        lower, upper = torch.quantile(self.draws[name].double(), tails, dim=0)
+        lower, upper = torch.quantile(require_known(name, self.draws).double(), tails, dim=0)
         return lower, upper
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
@@ -111,6 +112,7 @@ def bootstrap(
     seed: int = 0,
     max_passes: int = 500,
     of: Of = None,
+    bayesian: bool = False,
 ) -> Bootstrap:
     """Fit `repeats` resamples of the rows, each from the parameters of the fit, so that each stays near its optimum.
 
@@ -118,6 +120,10 @@ def bootstrap(
     drawn, each with probability w_i / sum(w). If sum(w) is not a whole number, it is rounded, and the weights are
     scaled back to the same total. Components are aligned to those of the fit, unless labels or frozen parameters
     identify them. A probability of exactly 0 stays 0. Efron & Tibshirani, An Introduction to the Bootstrap (1993).
+
+    `bayesian=True` draws the row weights from a Dirichlet instead. No row is then left out, so that each draw gives
+    every row of x a positive density, where a resample without the only row of some category may give it 0. Rubin,
+    Annals of Statistics 9 (1981), 130-134; Newton & Raftery, Journal of the Royal Statistical Society B 56 (1994).
 
     Args:
         fit: What `fit` returned.
@@ -128,6 +134,7 @@ def bootstrap(
         seed: The same seed gives the same numbers.
         max_passes: Passes over the rows after which the fit to a resample stops.
         of: Other functions of the model by name, as `standard_errors` takes them; they need no gradient here.
+        bayesian: Whether the row weights are sum(w) times a draw of Dirichlet(w), and not multinomial.
 
     Returns:
         A `Bootstrap`: print it, or take its numbers from `frame()` and `draws`.
@@ -162,14 +169,15 @@ def bootstrap(
     has_labels = rows.labels is not None and bool((rows.labels >= 0).any())
     constants = {f"{name}_unconstrained" for name in _constants(fit.model)}
     has_frozen = any(not parameter.requires_grad and name not in constants for name, parameter in parameters.items())
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(require_seed(seed))
+    draw_weights = dirichlet_weights if bayesian else resample_weights
     found: dict[str, list[Tensor]] = {}
     failures: list[str] = []
     unconverged, last = 0, None
     for _ in range(int(repeats)):
         try:
             again = fit_model(
-                fit.model, rows.weighted(resample_weights(rows, random)), fit.engine, max_passes=max_passes, seed=seed
+                fit.model, rows.weighted(draw_weights(rows, random)), fit.engine, max_passes=max_passes, seed=seed
             )
         except (ArithmeticError, ValueError) as error:  # a collapse, or a column that is constant in the resample
             failures.append(str(error))
@@ -192,6 +200,14 @@ def resample_weights(rows: Rows, random: np.random.Generator) -> Float[Tensor, "
     total = weights.sum()
     size = max(round(total), 1)
     return torch.as_tensor(random.multinomial(size, weights / total) * (total / size))
+
+
+def dirichlet_weights(rows: Rows, random: np.random.Generator) -> Float[Tensor, " n"]:
+    """Row weights sum(w) times a draw of Dirichlet(w): as variable as multinomial ones, and positive where w is."""
+    weights = np.ones(len(rows)) if rows.weights is None else rows.weights.numpy()
+    drawn = random.standard_gamma(weights)
+    drawn = np.where(weights > 0, np.maximum(drawn, np.finfo(float).tiny), 0.0)  # a tiny weight may give 0 to rounding
+    return torch.as_tensor(drawn * (weights.sum() / drawn.sum()))
 
 
 def _constants(model: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch.distributions import Categorical
 
 from ...models import Rows, SupportsPosterior
 from ..engines.data_bound import EVALUATION_ROWS
+from ..fitting.fit_arguments import counts_rows
 from ..fitting.fit_result import Fit
 from .evidence import evidence
 from .fit_scores import SAMPLES
@@ -20,6 +21,7 @@ from .fit_scores import SAMPLES
 
 def candidate_scores(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """The columns of `Selection.frame` that a fit to all rows has."""
+    model: Any = fitted.model
     weights = np.ones(len(rows)) if rows.weights is None else rows.weights.numpy()
     log_likelihood = variance = 0.0
     for numbers, values, variances in log_densities(fitted.model, rows):
@@ -42,6 +44,7 @@ def candidate_scores(fitted: Fit, rows: Rows) -> dict[str, Any]:
         "best_found": fitted.optima[0].count,
         "collapsed": sum(optimum.count for optimum in fitted.optima if optimum.collapsed),
         "converged": fitted.converged,
+        "fewest_rows": float(model.component_rows(n).min()) if counts_rows(model) else math.nan,
     }
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ...data.input_checks import counted
+from ...data.model_abilities import remembered_schema
 from ...data.rows import as_rows
 from ...models import Rows
 from ...models.abilities import takes_missing
+from ...models.random_state import random_state_kept
 from ..fitting.fit_result import Fit
 from ..fitting.result_checks import require_made_by
 from .bayesian_scores import bayesian_scores
@@ -49,7 +50,7 @@ def compare(x: Any, *, weights: Any = None, held_out: Any = None, **fits: Fit) -
         >>> compare(x, **fits).frame()["log_likelihood"].round(2).to_dict()
         {'k1': -10.71, 'k2': -6.58}
     """
-    with torch.random.fork_rng(devices=[]):  # a table that draws its rows must not move the caller's random state
+    with random_state_kept():  # a table that draws its rows must not move the caller's random state
         return _compare(x, weights, held_out, fits)
 
 
@@ -63,6 +64,17 @@ def require_no_missing_values(models: Mapping[str, Any], rows: Rows) -> None:
         )
 
 
+def require_same_columns(models: Mapping[str, Any], rows: Rows) -> None:
+    """Raise ValueError if a model knows some of the columns of these rows by name, but not all, or others as well."""
+    for name, model in models.items():
+        own, columns = remembered_schema(model), set(rows.columns if rows.schema else ())
+        if own and columns & set(own.columns) and columns != set(own.columns):
+            raise ValueError(
+                f"{name} has columns {', '.join(own.columns)}, expected {', '.join(rows.columns)} as the others have: "
+                "densities of different columns cannot be ranked"
+            )
+
+
 def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Comparison:
     if not fits:
         raise ValueError("got no fits, expected some by name: compare(x, em=fit(...), svi=fit(...))")
@@ -70,6 +82,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     leader = next((name for name, entry in fits.items() if takes_missing(entry.model)), next(iter(fits)))
     first = fits[leader].model
     rows = as_rows(x, weights, model=first)
+    require_same_columns({name: entry.model for name, entry in fits.items()}, rows)
     for name, entry in fits.items():
         if rows.conformed(entry.model).schema != rows.schema:
             raise ValueError(

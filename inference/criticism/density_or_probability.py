@@ -12,7 +12,8 @@ from torch.distributions import constraints
 from ...models import LatentModel, Rows
 from ...models.continuous.networks import evaluation_mode
 from ...models.families.joint_distribution import Columns
-from ...models.random_state import gpus
+from ...models.param_store import one_pyro_program
+from ...models.random_state import gpus, random_state_kept
 
 DENSITY = "a density"  # the measure of continuous columns
 
@@ -20,7 +21,7 @@ DENSITY = "a density"  # the measure of continuous columns
 def column_measures(model: LatentModel, rows: Rows) -> list[str]:
     """The measure of each column, in words, read off the support of `x` in the model's Pyro program."""
     # the program draws z
-    with torch.random.fork_rng(devices=gpus(model)), torch.no_grad(), evaluation_mode(model):
+    with one_pyro_program(), random_state_kept(gpus(model)), torch.no_grad(), evaluation_mode(model):
         trace = poutine.trace(model.model).get_trace(next(rows.chunks(1)).x)
     support = trace.nodes["x"]["fn"].support  # type: ignore[reportTypedDictNotRequiredAccess, reportFunctionMemberAccess]
     return _measures_of_support(support, rows.features)

@@ -40,3 +40,10 @@ def require_level(level: float) -> None:
     """Raise ValueError unless `level` is a probability between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level!r}, expected a probability such as 0.95")
+
+
+def require_known(name: str, values: Mapping[str, Tensor]) -> Tensor:
+    """The value of this name. Raises ValueError, listing the names, if there is none."""
+    if name not in values:
+        raise ValueError(f"there is no parameter {name!r}, expected one of {', '.join(map(repr, values))}")
+    return values[name]

@@ -16,6 +16,7 @@ from ...models import LatentModel
 from ...models.continuous.draws import kl_to_prior
 from ...models.continuous.networks import evaluation_mode
 from ...models.random_state import fixed_seed, gpus
+from ..engines.gradient_mode import gradients_enabled
 from ..fitting.fit_arguments import require_model
 from .best_q_of_rows import maximize_elbo
 from .evidence import CELLS, Evidence, concatenated, evidence, require_continuous
@@ -138,6 +139,7 @@ class GapReport:
     __repr__ = __str__
 
 
+@gradients_enabled()
 def gap_report(
     model: LatentModel, x: Any, samples: int = 1000, steps: int = 500, particles: int = 8, seed: int = 0
 ) -> GapReport:

@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ...models import LatentModel
+from ...models.param_store import one_pyro_program
 
 
 def log_joint_density(model: LatentModel, x: Tensor, z: Tensor) -> Float[Tensor, "*s n"]:
@@ -18,7 +19,8 @@ def log_joint_density(model: LatentModel, x: Tensor, z: Tensor) -> Float[Tensor,
 
     z: (n, ...) as the program draws it, or (s, n, ...) for s values of each row.
     """
-    trace = poutine.trace(poutine.condition(model.model, data={"z": z})).get_trace(x)
+    with one_pyro_program():
+        trace = poutine.trace(poutine.condition(model.model, data={"z": z})).get_trace(x)
     trace.compute_log_prob()
     sites: list[Any] = list(trace.nodes.values())
     local = [

@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ...data.rows import as_rows
+from ...data.seeds import require_seed
 from ...models import Collapse, LatentModel, Rows
 from ...models.abilities import takes_missing
+from ...models.random_state import random_state_kept
 from ..engines.contract import Engine
 from ..engines.em import EM
 from ..fitting.fit import fit
-from ..fitting.fit_arguments import require_engine, require_model
+from ..fitting.fit_arguments import counts_rows, require_engine, require_model
 from ..fitting.fit_result import Fit
 from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
-from .compare import require_no_missing_values
+from .compare import require_no_missing_values, require_same_columns
 from .density_or_probability import column_measures, require_one_measure
 from .selection import Selection
 
 COLUMNS = [
     "log_likelihood", "log_likelihood_error", "free_parameters", "bic", "icl", "aic", "bound", "entropy", "held_out",
     "held_out_error", "behind", "behind_error", "best_found", "restarts", "collapsed", "converged", "seconds",
-    "degenerate",
+    "fewest_rows", "degenerate",
 ]  # fmt: skip
 
 
@@ -44,11 +45,13 @@ def select(
     max_passes: int = 500,
     seed: int = 0,
     progress: bool = False,
+    least_rows: float | None = None,
 ) -> Selection:
     """Fit every candidate to x and score it by BIC = -2 log L + p log n, ICL, AIC and cross-validation.
 
     A candidate with a posterior over its parameters is scored by its bound of log p(all rows) and cross-validation. A
-    candidate that collapses is an entry of `Selection.degenerate`, not an error.
+    candidate that collapses, or that cannot be fitted to these rows, is an entry of `Selection.degenerate`, not an
+    error.
 
     Args:
         x: (n, d) table, as `fit` takes it.
@@ -63,11 +66,14 @@ def select(
         max_passes: Passes over the rows after which a fit stops.
         seed: The same seed gives the same numbers.
         progress: Whether to show a counter of fits.
+        least_rows: Leave out restarts that end with a component of fewer rows than this, as `fit` does; a candidate
+            whose weights do not say how many rows a component holds takes all its restarts.
 
     Returns:
         A `Selection`: print it, or take `frame()`, `best()` and the fits by name.
 
     Raises:
+        ArithmeticError, ValueError, TypeError: No candidate can be fitted; this is the error of the first.
         TypeError: A candidate is not a model, such as a fit or a class, or the engine is none.
         ValueError: There are no models, two have the same name, `folds` is no number from 2 to n, x has missing values
             that a candidate does not take, or candidates measure a column in different ways: a probability and a
@@ -87,22 +93,27 @@ def select(
         require_model(model)
     first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
     rows = as_rows(x, weights, labels, first)
+    require_same_columns(candidates, rows)
     require_no_missing_values(candidates, rows)
-    parts = _folds(rows, folds, seed)
+    parts = _folds(rows, folds, require_seed(seed))
     options: dict[str, Any] = {"restarts": restarts, "max_passes": max_passes, "seed": seed}
     fits: dict[str, Fit] = {}
     degenerate: dict[str, str] = {}
     scores: dict[str, dict[str, Any]] = {}
     held_out: dict[str, np.ndarray] = {}
     measures: dict[str, list[str]] = {}
-    with torch.random.fork_rng(devices=[]), counter(progress, len(candidates) * (1 + len(parts))) as count:
+    impossible: Exception | None = None
+    with random_state_kept(), counter(progress, len(candidates) * (1 + len(parts))) as count:
         for name, model in candidates.items():
             began = time.perf_counter()
+            own: dict[str, Any] = options | ({"least_rows": least_rows} if counts_rows(model) else {})
             try:
-                fitted = fit(model, rows, engine, **options)
-            except Collapse as collapse:
-                degenerate[name] = collapse.args[0]
-                scores[name] = {"collapsed": restarts, "best_found": 0, "seconds": time.perf_counter() - began}
+                fitted = fit(model, rows, engine, **own)
+            except (ArithmeticError, ValueError, TypeError) as error:  # this candidate; others may be possible
+                degenerate[name] = str(error.args[0] if isinstance(error, Collapse) else error)
+                collapsed = restarts if isinstance(error, Collapse) else 0
+                scores[name] = {"collapsed": collapsed, "best_found": 0, "seconds": time.perf_counter() - began}
+                impossible = impossible or (None if collapsed else error)
                 count(name, 1 + len(parts))
                 continue
             count(name, 1)
@@ -111,10 +122,12 @@ def select(
             require_one_measure(measures, rows)
             scores[name] = candidate_scores(fitted, rows)
             try:
-                held_out[name] = _cross_validate(model, parts, engine, options, lambda name=name: count(name, 1))
+                held_out[name] = _cross_validate(model, parts, engine, own, lambda name=name: count(name, 1))
             except _FoldFailure as failure:
                 degenerate[name] = str(failure)
             scores[name]["seconds"] = time.perf_counter() - began
+    if impossible is not None and not any(line["collapsed"] or name in fits for name, line in scores.items()):
+        raise impossible  # none can be fitted: what is wrong is not the candidate
     table = pd.DataFrame.from_dict(scores, orient="index", columns=COLUMNS).rename_axis("candidate")
     table["degenerate"] = [degenerate.get(name, "") for name in scores]
     table["restarts"] = restarts
@@ -156,7 +169,7 @@ def _cross_validate(
     for number, (others, own) in enumerate(parts, 1):
         try:
             fitted = fit(model, others, engine, **options)
-        except (Collapse, ValueError) as error:  # because of these rows: the fit to all rows succeeded
+        except (ArithmeticError, ValueError) as error:  # because of these rows: the fit to all rows succeeded
             raise _FoldFailure(f"without the rows of fold {number}, {error.args[0]}") from error
         finally:
             done()

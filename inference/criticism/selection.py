@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..upward import upward
 
 # by the columns of `Selection.frame`: their names in tables
 CRITERIA = {"bic": "BIC", "icl": "ICL", "bound": "bound of log evidence", "held_out": "held out", "aic": "AIC"}
+SIZED = re.compile(r"(.*?)([0-9]+)")  # a name and the number of components or dimensions at its end
 LOWER = ("bic", "icl", "aic")  # criteria of which the lower is better
 
 
@@ -27,7 +29,7 @@ class Selection:
         x: The rows.
         fits: The fits to all rows by name, without candidates of which every restart collapsed.
         degenerate: By name, why a candidate cannot be the best: every restart collapsed, on all rows or on those
-            outside some fold.
+            outside some fold, or it cannot be fitted to these rows at all (see `impossible`).
 
     Example:
         >>> from lowerbound.inference import select
@@ -69,7 +71,9 @@ class Selection:
               difference, with rows paired.
             - best_found: how many of the `restarts` reached the best optimum. collapsed: how many reached a
               singularity.
-            - converged; seconds, of all fits of the candidate; degenerate: why it cannot be the best, or "".
+            - fewest_rows: of a component of the best fit.
+            - converged; seconds, of all fits of the candidate; degenerate: why it cannot be the best or be fitted, or
+              "".
         """
         return self._table.copy()
 
@@ -112,6 +116,20 @@ class Selection:
         present = [c for c in CRITERIA if c != "aic" and any(math.isfinite(line[c]) for line in allowed)]
         return {criterion: self.best(criterion) for criterion in present}
 
+    @property
+    def impossible(self) -> dict[str, str]:
+        """By name, why a candidate cannot be fitted to these rows: those of `degenerate` that did not collapse.
+
+        Example:
+            >>> from lowerbound.inference import select
+            >>> from lowerbound.models import BernoulliMixture
+            >>> models = {f"K={k}": BernoulliMixture(k, 1) for k in (1, 3)}
+            >>> print(select([[0], [1], [1]], models, restarts=1, folds=None).impossible["K=3"][:32])
+            the data have 2 distinct rows (of
+        """
+        lines = self._lines()
+        return {n: why for n, why in self.degenerate.items() if n not in self.fits and not lines[n]["collapsed"]}
+
     def doubtful(self) -> list[str]:
         """The candidates whose best optimum only one of several restarts reached: there may be a better one.
 
@@ -119,6 +137,25 @@ class Selection:
             Names of candidates. Fit them again with more restarts.
         """
         return [name for name, line in self._lines().items() if line["best_found"] == 1 < line["restarts"]]
+
+    def spurious(self) -> dict[str, str]:
+        """The candidates whose best optimum may be spurious: a component rests on few rows, or is thin.
+
+        Returns:
+            What is doubtful about each (`Fit.doubts`), by name. Fit them again with `least_rows`, or with a prior.
+        """
+        return {name: "; ".join(fit.doubts) for name, fit in self.fits.items() if fit.doubts}
+
+    def at_edge(self) -> dict[str, str]:
+        """The best candidates at the edge of the sizes that were tried: a size beyond may be better.
+
+        Sizes are read from names that end in a number, such as "full, K=4" or "latent 3". A size of 1 is no edge.
+
+        Returns:
+            By the name of the candidate "largest" or "smallest".
+        """
+        edges = {name: self._edge(name) for name in dict.fromkeys(self.winners().values())}
+        return {name: edge for name, edge in edges.items() if edge}
 
     def plot(self, criterion: str | None = None) -> Any:
         """The criteria of each candidate as distances from the best.
@@ -135,6 +172,17 @@ class Selection:
 
     def __str__(self) -> str:
         return upward("Selection.__str__")(self)
+
+    def _edge(self, name: str) -> str:
+        """Whether a candidate is the "largest" or "smallest" of several of its kind that were tried; else ""."""
+        sized = {each: match for each in self._lines() if (match := SIZED.fullmatch(each))}
+        if name not in sized:
+            return ""
+        others = [int(match[2]) for each, match in sized.items() if match[1] == sized[name][1] and each != name]
+        size = int(sized[name][2])
+        if others and size > max(others):
+            return "largest"
+        return "smallest" if others and 1 < size < min(others) else ""
 
     def _lines(self) -> dict[str, dict[Any, Any]]:
         """The table by name."""

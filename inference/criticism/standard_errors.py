@@ -14,9 +14,10 @@ from torch import Tensor
 from ...data.rows import as_rows
 from ...models import LatentModel, Rows
 from ..engines.data_bound import EVALUATION_ROWS
+from ..engines.gradient_mode import gradients_enabled
 from ..fitting.fit_result import Fit
 from ..fitting.result_checks import require_made_by
-from .estimate_table import Of, estimate_table, require_estimates, require_level
+from .estimate_table import Of, estimate_table, require_estimates, require_known, require_level
 from .named_parameters import NamedParameter, count_coordinates, identified_directions, parameters_of, values_of
 from .observed_information import LEAST, gradient_and_hessian, inverse_information
 
@@ -48,8 +49,8 @@ class StandardErrors:
     errors: dict[str, Tensor]
 
     def __getitem__(self, name: str) -> Tensor:
-        """The standard errors of a parameter."""
-        return self.errors[name]
+        """The standard errors of a parameter. Raises ValueError for a name that is not in `errors`."""
+        return require_known(name, self.errors)
 
     def frame(self, level: float = 0.95) -> pd.DataFrame:
         """Estimates with intervals, estimate -+ z standard_error.
@@ -78,6 +79,7 @@ class StandardErrors:
     __repr__ = __str__
 
 
+@gradients_enabled()
 def standard_errors(fit: Fit, x: Any, weights: Any = None, labels: Any = None, of: Of = None) -> StandardErrors:
     """sqrt(diag(J I^-1 J')): I is the observed information, J the Jacobian of the parameters.
 

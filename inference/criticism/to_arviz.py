@@ -43,8 +43,9 @@ def to_arviz(
 ) -> Any:
     """Draws of the parameters, log-likelihoods and replicated data for `arviz.summary`, `loo`, `compare` and plots.
 
-    Draws of a `BayesianMixture` are draws of q, or those that its sampler made. Those of a `Mixture` are bootstrap
-    estimates, which stand in for a posterior. The groups of the result:
+    Draws of a `BayesianMixture` are draws of q, or those that its sampler made. Those of a `Mixture` are estimates of a
+    Bayesian bootstrap (`bootstrap(fit, x, bayesian=True)`), which stand in for a posterior and give no row of x the
+    density 0. The groups of the result:
 
     - posterior: parameters by name, with the dimensions component, feature and feature_other (columns of x; feature_g
       for group g of a `Product`) and level, which carry the names of columns and categories of x. Labels of components
@@ -108,7 +109,7 @@ def to_arviz(
         if chains not in (None, 1):
             raise ValueError(f"chains is {chains}, expected 1: bootstrap estimates are one chain")
         if resamples is None:
-            resamples = bootstrap(fit, x, draws or RESAMPLES, weights, labels, seed)
+            resamples = bootstrap(fit, x, draws or RESAMPLES, weights, labels, seed, bayesian=True)
         views = list(bootstrap_views(model, resamples.draws))
         theta, chains = as_posterior_names(resamples.draws), 1
         theta.setdefault("weights", torch.stack([log_weights.exp() for _, log_weights in views]))
@@ -126,6 +127,12 @@ def to_arviz(
     arrays = {name: (dimensions.of_parameter(name, value[0]), value.detach().numpy()) for name, value in theta.items()}
     arrays["sorted_weights"] = (("place",), theta["weights"].sort(-1, descending=True).values.numpy())
     log_likelihood = torch.stack([pointwise_log_likelihood(view, chunks) for view in views])
+    if impossible := int((log_likelihood == -torch.inf).sum()):
+        warnings.warn(
+            f"{impossible} of {log_likelihood.numel()} log-likelihoods are -inf, because some draws give a row the "
+            "density 0, and arviz.loo of them is NaN: leave resamples out, or pass bootstrap(fit, x, bayesian=True)",
+            stacklevel=2,
+        )
     groups: dict[str, Arrays] = {
         "posterior": arrays | dimensions.column_moments(views),
         "log_likelihood": {"x": (("row",), log_likelihood.numpy())},

@@ -159,3 +159,9 @@ def require_batch_size(engine: TakesBatches, rows: Rows) -> None:
             f"got a DataLoader with batches of {rows.in_batches} rows and batch_size={engine.batch_size}, expected "
             f"the same: pass {type(engine).__name__}(batch_size={rows.in_batches})"
         )
+
+
+def require_shape(stored: Tensor, like: Tensor, name: str) -> None:
+    """Raise ValueError if a tensor of a stored state has another shape than that of this run."""
+    if stored.shape != like.shape:
+        raise ValueError(f"its {name} has shape {tuple(stored.shape)}, expected {tuple(like.shape)}")

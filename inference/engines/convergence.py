@@ -12,6 +12,10 @@ NO_PROGRESS = "converged: the best bound rose by less than {tol:g} nats per row 
 STEPS_DECAYED = (
     "converged: step size decayed to {percent:g} %, less than {tol:g} nats per row gained in the last {tail} passes"
 )
+NOT_A_MAXIMUM = (
+    "not converged: the last passes gained nothing, but the gradient is {norm:.2g}, and a step along it gains "
+    "{gain:.2g} nats per row"
+)
 ALL_FROZEN = "nothing to fit: every parameter is frozen"
 EARLY_STOP = "stopped early: the held-out bound has not risen in {patience} passes"
 
@@ -26,6 +30,19 @@ ROUNDING_FALL = 1e-11
 IMPOSSIBLE_FALL = 1e-6
 
 
+def is_rounding(gain: float, bound: float) -> bool:
+    """Whether a gain in this bound is no more than rounding."""
+    return gain <= 16 * sys.float_info.epsilon * (1 + abs(bound))
+
+
+def says_no_gain(reason: str | None) -> bool:
+    """Whether a run stopped because its bound no longer rose, which does not say that it is at a maximum.
+
+    A run whose steps decayed says itself how little it gained, of an estimate with noise.
+    """
+    return reason is not None and reason.startswith("converged") and not reason.startswith(STEPS_DECAYED[:20])
+
+
 def gain_left(bounds: Sequence[float]) -> float:
     """Estimate how much a linearly converging run has left to gain, from three successive bounds.
 
@@ -34,7 +51,7 @@ def gain_left(bounds: Sequence[float]) -> float:
     """
     first, second, third = bounds
     gain, before = third - second, second - first
-    if gain <= 16 * sys.float_info.epsilon * (1 + abs(third)):  # no more than rounding
+    if is_rounding(gain, third):
         return 0.0
     if before <= gain:
         return float("inf")

@@ -67,13 +67,20 @@ def evaluation_rows(rows: Rows) -> int:
 def gradient_norm(model: LatentModel, rows: Rows, statistics: Statistics | None = None) -> float:
     """The Euclidean norm of the gradient of `data_bound` in the unconstrained parameters, in nats per row.
 
-    Unconstrained parameters are in units of the data, so the norm does not depend on those units. Coordinates at minus
-    infinity (a probability of exactly 0) cannot move and count as 0; frozen parameters do not count. statistics: those
+    Unconstrained parameters are in units of the data, so the norm does not depend on those units. statistics: those
     of all rows at these parameters, if known; they save an E-step where the gradient follows from them.
+    """
+    return float(bound_gradient(model, rows, statistics).norm())
+
+
+def bound_gradient(model: LatentModel, rows: Rows, statistics: Statistics | None = None) -> Float[Tensor, " p"]:
+    """The gradient itself, (p,) float64 on the CPU: all parameters that are not frozen, one after another.
+
+    Coordinates at minus infinity (a probability of exactly 0) cannot move and count as 0. statistics: as above.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
-        return 0.0
+        return torch.zeros(0, dtype=torch.float64)
     size = -(-evaluation_rows(rows) // 8)  # the backward pass takes memory, too
 
     def add_gradient(to: Tensor, value: Tensor) -> None:
@@ -104,4 +111,4 @@ def gradient_norm(model: LatentModel, rows: Rows, statistics: Statistics | None 
             add_gradient(gradient, term)
     flat = gradient / rows.total_weight
     at_boundary = torch.cat([(p.detach() == -torch.inf).flatten().cpu() for p in parameters])
-    return float(torch.where(at_boundary, 0.0, flat).norm())
+    return torch.where(at_boundary, 0.0, flat)

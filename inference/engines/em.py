@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows
-from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left
+from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left, is_rounding
 from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
@@ -28,8 +28,8 @@ class EM:
 
     Args:
         tol: Stop when the bound has less than this left to gain, in nats per row, estimated from its last gains
-            (Aitken's extrapolation). 0.0 runs all passes. The bound is flat at its maximum, so the parameters are known
-            to about the square root of tol, in units of the data.
+            (Aitken's extrapolation). 0.0 runs all passes; the reason then says whether they have converged. The bound
+            is flat at its maximum, so the parameters are known to about the square root of tol, in units of the data.
         accelerate: None, or "squarem" to extrapolate along the path of EM after every few passes (Varadhan & Roland
             2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that
             pass changes nothing.
@@ -93,10 +93,11 @@ class EM:
                 "reading, as Binarized does: fit such a table with SVI()"
             )
         stride = 1 if self.accelerate is None else STRIDE
-        if (
-            self.tol > 0
-            and len(bounds) > 2 * stride
-            and (left := gain_left(bounds[-1 - 2 * stride :: stride])) < self.tol
-        ):
-            return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
+        at_end = len(bounds) == max_passes  # the last chance: here a run is judged also with tol=0, or after two passes
+        if len(bounds) > 2 * stride and (self.tol > 0 or at_end):
+            left = gain_left(bounds[-1 - 2 * stride :: stride])
+            if left == 0 or left < self.tol:
+                return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
+        elif at_end and self.accelerate is None and is_rounding(gain, bounds[-1]):
+            return ONLY_ROUNDING_LEFT
         return None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...models import Rows, Statistics, SupportsEM
 from ...models.contract import lacking
+from .contract import require_shape
 from .convergence import ROUNDING_FALL
 from .data_bound import expectation
 
@@ -85,13 +86,21 @@ class EMSteps:
         """
         if not state:
             return
-        x, weights, labels = next(self.rows.chunks()).arguments
-        first = (None if part is None else part[:1] for part in (weights, labels))
-        own = self.model.expect(x[:1], *first)  # an example of the class, type and device
-        sums = {field.name: state[f"statistics.{field.name}"].to(vars(own)[field.name]) for field in fields(own)}
-        self.last = replace(own, **sums), state["bound"].to(own.bound)
+        statistics = restored_statistics(self.model, self.rows, state, "statistics.")
+        self.last = statistics, state["bound"].to(statistics.bound).reshape(())
         self.gain = float(state["gain"])
         self.fast = self.fast if state["fast"] else None
+
+
+def restored_statistics(model: SupportsEM, rows: Rows, state: dict[str, Tensor], prefix: str) -> Statistics:
+    """The statistics in a stored state, by their names with a prefix. Raises ValueError for those of another model."""
+    x, weights, labels = next(rows.chunks()).arguments
+    first = (None if part is None else part[:1] for part in (weights, labels))
+    own = model.expect(x[:1], *first)  # an example of the class, type, shapes and device
+    sums = {name: state[f"{prefix}{name}"].to(like) for name, like in vars(own).items()}
+    for field in fields(Statistics):  # what a model adds to them may have a number for each chunk
+        require_shape(sums[field.name], vars(own)[field.name], field.name)
+    return replace(own, **sums)
 
 
 def _uphill_step(

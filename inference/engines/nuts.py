@@ -18,6 +18,7 @@ from ...models import BayesianMixture, PosteriorDraws, Rows
 from ...models.bayesian.parameter_sites import Theta, stack_draws
 from ...models.families.missing_values import log_prob_of_rows as log_prob
 from ...models.mixtures.e_step import label_log_mask
+from ...models.param_store import one_pyro_program
 from .data_bound import data_bound
 from .relabel import relabel
 from .unconstrained_posterior import LogJoint, gaussian_bound, split_draws
@@ -134,7 +135,8 @@ class NUTSSteps:
                 initial_params={"u": begin},
                 disable_progbar=True,
             )
-            run.run()
+            with one_pyro_program():
+                run.run()
             found += [joint.theta(u) for u in run.get_samples()["u"]]
             divergences += len(run.diagnostics()["divergences"]["chain 0"])
         theta = self._relabelled(stack_draws(found))

@@ -14,7 +14,7 @@ from ...models import Rows, Statistics, SupportsEM
 from .contract import require_batch_size
 from .convergence import NO_PROGRESS
 from .data_bound import expectation
-from .em_steps import require_em
+from .em_steps import require_em, restored_statistics
 
 # Any length below 1 makes a generalized M-step the plain EM step, the only kind that averaged statistics allow.
 EM_STEP = 0.5
@@ -160,8 +160,7 @@ class OnlineEMSteps:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore that state, for a model whose own state is restored."""
         self.number, self.bound = int(state["number"]), float(state["last_bound"])
-        sums = {field.name: state[field.name] for field in fields(Statistics) if field.name in state}
-        self.last = Statistics(**sums) if sums else None
+        self.last = restored_statistics(self.model, self.rows, state, "") if len(state) > 2 else None
 
     def _improve(self, last: Statistics) -> None:
         """One pass: an M-step for each batch."""

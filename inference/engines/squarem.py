@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from .contract import require_shape
 from .data_bound import expectation
 from .em_steps import EMSteps
 
@@ -61,6 +62,8 @@ class SquaremSteps:
         """Restore that state, for a model whose own state is restored."""
         self.path = [state[f"path.{i}"] for i in range(sum(name.startswith("path.") for name in state))]
         self.plain.load_state_dict({name: value for name, value in state.items() if not name.startswith("path.")})
+        for point in self.path:
+            require_shape(point, self._point(), "path")
 
     def _advance(self) -> None:
         """A pass of plain EM, one point further on the path."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...models import LatentModel, Rows, SupportsPosterior
 from ...models.abilities import HasContinuousLatent, HasExactBound, HasLearningRate
+from ...models.param_store import one_pyro_program
 from .contract import require_batch_size
 from .convergence import MIN_TAIL, NO_PROGRESS, NOISE_FACTOR, PATIENCE, STEPS_DECAYED
 from .svi_objectives import analytic, importance
@@ -175,7 +176,8 @@ class SVI:
             elbo, guide = TraceEnum_ELBO(max_plate_nesting=1), config_enumerate(model.guide)
 
         def traced(x, weights, labels, n):
-            return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)
+            with one_pyro_program():
+                return elbo.differentiable_loss(model.model, guide, x, weights, labels, n)
 
         return traced
 
@@ -185,7 +187,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _exact(model: LatentModel, x: Tensor, weights: Tensor | None, labels: Tensor | None, n: float) -> Tensor:

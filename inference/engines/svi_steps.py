@@ -12,6 +12,7 @@ from ...data.chunk import Chunk
 from ...models import LatentModel, Rows
 from ...models.abilities import is_module
 from .collectives import average, synchronize
+from .contract import require_shape
 from .data_bound import data_bound
 
 LIFTED = 40.0  # where a parameter on its boundary starts, unconstrained: 4e-18 from the boundary, too little to matter
@@ -56,10 +57,19 @@ class SVISteps:
         return self
 
     def __next__(self) -> Tensor:
-        if self.passes > 0:
-            self._improve(self.passes - 1)
-        self.passes += 1
-        return data_bound(self.model, self.rows)
+        try:
+            if self.passes > 0:
+                self._improve(self.passes - 1)
+            self.passes += 1
+            return data_bound(self.model, self.rows)
+        except (ValueError, RuntimeError) as error:
+            if not self._has_diverged(error):
+                raise
+            raise ArithmeticError(
+                f"the parameters left the range of floating-point numbers after {self.steps} "
+                f"step{'s' if self.steps != 1 else ''} of SVI with learning_rate={self.rate:g}: rescale the data, or "
+                "take a smaller learning_rate"
+            ) from error
 
     def state_dict(self) -> dict[str, Tensor]:
         """The numbers of passes and steps, and Adam's two moments of each parameter."""
@@ -75,8 +85,21 @@ class SVISteps:
             number, dot, name = key.partition(".")
             if dot:
                 moments[int(number)][name] = value
+        for at, own in moments.items():
+            for name in ("exp_avg", "exp_avg_sq"):  # Adam in C++ does not compare them with the parameter
+                require_shape(own[name], self.parameters[at], name)
+            require_shape(own["step"], torch.zeros(()), "step")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(moments), "param_groups": groups})
+
+    def _has_diverged(self, error: Exception) -> bool:
+        """Whether an error of a model comes from parameters out of their range, after at least one step.
+
+        Distributions check their parameters and raise ValueError; a factorization fails.
+        """
+        singular = torch.linalg.LinAlgError  # type: ignore[reportPrivateImportUsage]
+        checked = isinstance(error, singular) or "to satisfy the constraint" in str(error)
+        return self.steps > 0 and (checked or not all(p.isfinite().all() for p in self.parameters))
 
     def _improve(self, number: int) -> None:
         """Pass `number`, from 0: one step of the optimizer for each batch."""

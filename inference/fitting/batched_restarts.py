@@ -55,6 +55,7 @@ def run_batched(
     running = [(restart, RestartRun(None)) for restart in restarts]
     results: dict[int, RestartRun | Collapse] = {}
     best: tuple[int, RestartRun] | None = None
+    best_order: tuple = ()
     statistics = None
     while running:
         if statistics is not None:
@@ -90,7 +91,11 @@ def run_batched(
                 results[restart] = collapse
                 continue
             results[restart] = run
-            if best is None or (run.bounds[-1], -restart) > (best[1].bounds[-1], -best[0]):
+            if runner.least_rows is not None and passes is None:
+                run.fewest_rows = float(batch.weights[i].min()) * rows.total_weight
+            order = *(runner.order(run) if passes is None else (True, run.bounds[-1])), -restart
+            if best is None or order > best_order:
+                best_order = order
                 best = restart, run
                 batch.copy_into(i, model)
         if len(going) < len(running):

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.write_files import require_writable, writable_place
 from ..engines.collectives import broadcast_from_first, gather
 from .checkpoint_identity import Description
 from .checkpoint_state import SERIES, SavedRun, collapse_to_json, random_prefix, random_states
-from .file_format import CHECKPOINT, read, require_folder, write
+from .file_format import CHECKPOINT, UnreadableFile, damage, read, write
 from .one_restart import RestartRun, RestartsSoFar
 
 
 class Checkpoint:
     """A file that holds the restart under way and what the restarts before it found; in a job the first process writes.
 
-    Raises FileNotFoundError if the folder is missing, IsADirectoryError if the path is a folder.
+    Raises OSError if the file could not be written: the folder is missing, or the path is a folder.
     """
 
     def __init__(self, path: str | Path):
@@ -68,22 +69,20 @@ class Checkpoint:
 
     def _require_writable(self) -> None:
         """Raise an error now if the file could not be written later."""
-        require_folder(self.path)
         if self.path.is_dir():
             raise IsADirectoryError(f"checkpoint is {self.path}, a folder, expected the name of a file")
+        require_writable(writable_place(self.path).parent, f"cannot write {self.path}")
 
     def _read(self) -> SavedRun | None:
         """`read` on the first process."""
         if not self.path.exists():
             return None
         header, tensors = read(self.path, CHECKPOINT)
-        try:
+        with damage(self.path, CHECKPOINT):
             self._require_same_run(header["run"])
-            return SavedRun(header, tensors)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{self.path} is damaged ({error!r}): choose another file for the checkpoint, or delete it"
-            ) from error
+            saved = SavedRun(header, tensors, self.path)
+            saved.require_complete()
+            return saved
 
     def _require_same_run(self, saved: Description) -> None:
         """Raise ValueError, naming the first difference, if the checkpoint belongs to another run."""
@@ -93,7 +92,7 @@ class Checkpoint:
                 of = f"{name} {theirs}, this run has {name} {ours}"
                 if theirs == ours:
                     of = f"another {name} than that of this run, though both print as {ours}"
-                raise ValueError(f"the checkpoint {self.path} is of {of}: choose another file, or delete it")
+                raise UnreadableFile(f"the checkpoint {self.path} is of {of}: choose another file, or delete it")
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

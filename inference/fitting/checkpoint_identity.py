@@ -15,7 +15,7 @@ from ...models import Rows
 from ...models.abilities import is_module
 from ...models.module import Recorded
 from ..engines.data_bound import EVALUATION_ROWS
-from .rebuild_from_calls import RemembersArguments, describe, frozen_parameters
+from .describe_calls import RemembersArguments, describe, frozen_parameters
 
 LONGEST = 120  # characters of a model or engine in an error
 

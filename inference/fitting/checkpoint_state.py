@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...models import Collapse
-from ...models.random_state import gpus
+from ...models.random_state import gpus, set_random_states
+from ...models.random_state import random_states as states_of_torch
 from ..engines.contract import Steps
 from ..engines.processes import rank
+from .file_format import CHECKPOINT, damage, load_parameters
 from .one_restart import RestartRun, RestartsSoFar
 
 SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for each pass
@@ -20,10 +24,34 @@ SERIES = ("bounds", "times", "held_out")  # what a run holds one number of for e
 
 @dataclass(frozen=True)
 class SavedRun:
-    """The header and tensors of a checkpoint."""
+    """The header and tensors of the checkpoint `path`. What cannot be used is said to be damaged, in one sentence."""
 
     header: dict[str, Any]
     tensors: dict[str, Tensor]
+    path: Path
+
+    def require_complete(self) -> None:
+        """Raise an error, of any kind, if something is missing or of another kind than `Checkpoint.write` writes."""
+        header = self.header
+        runs = [name for name in ("winner", "under_way") if name in header]
+        for name in ("ends", *(f"{run}.{series}" for run in runs for series in SERIES)):
+            if self.tensors[name].ndim != 1:
+                raise ValueError(f"its {name} have shape {tuple(self.tensors[name].shape)}")
+        for name, kinds in (("restart", int), ("collapses", int), ("seconds", int | float)):
+            if not isinstance(header[name], kinds) or header[name] < 0:
+                raise ValueError(f"its {name} is {header[name]!r}")
+        if not isinstance(header["gradient_norm"], int | float | None):
+            raise ValueError(f"its gradient_norm is {header['gradient_norm']!r}")
+        if len(self.tensors["ends"]) + header["collapses"] != header["restart"]:
+            raise ValueError(f"it holds {len(self.tensors['ends'])} results of {header['restart']} restarts")
+        for collapse in (header["collapse"], *(header[run]["flaw"] for run in runs)):
+            _collapse_from_json(collapse)
+        for run in runs:
+            if not isinstance(header[run]["best"], bool) or not isinstance(header[run]["reason"], str | None):
+                raise ValueError(f"its {run} is {header[run]!r}")
+        for name in self._tensors_of(random_prefix(0)):
+            if not (name in ("generator", "torch") or re.fullmatch(r"cuda:\d+", name)):
+                raise ValueError(f"it holds random numbers of {name!r}")
 
     @property
     def is_under_way(self) -> bool:
@@ -58,18 +86,15 @@ class SavedRun:
 
     def restore(self, steps: Steps, generator: torch.Generator) -> None:
         """Restore the states of the engine's steps and of the random numbers of this process."""
-        steps.load_state_dict(self._tensors_of("engine"))
-        for name, state in self._tensors_of(random_prefix(rank())).items():
-            if name == "generator":
-                generator.set_state(state)
-            elif name == "torch":
-                torch.set_rng_state(state)
-            else:
-                torch.cuda.set_rng_state(state, name)
+        with damage(self.path, CHECKPOINT):
+            steps.load_state_dict(self._tensors_of("engine"))
+            states = self._tensors_of(random_prefix(rank()))
+            generator.set_state(states.pop("generator"))
+            set_random_states(states)
 
     def _restored_run(self, name: str, model: Any) -> RestartRun:
         """The run saved under this name; its state is loaded into `model`."""
-        model.load_state_dict(self._tensors_of(f"{name}.model"))
+        load_parameters(model, self._tensors_of(f"{name}.model"), self.path, CHECKPOINT)
         about = self.header[name]
         best = self._tensors_of(f"{name}.best")
         bounds, times, held_out = (self.tensors[f"{name}.{series}"].tolist() for series in SERIES)
@@ -90,11 +115,7 @@ class SavedRun:
 
 def random_states(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
     """The states of all random numbers a pass may draw: torch's, the generator's, and those of the model's GPUs."""
-    return {
-        "torch": torch.get_rng_state(),
-        "generator": generator.get_state(),
-        **{f"cuda:{gpu}": torch.cuda.get_rng_state(gpu) for gpu in gpus(model)},
-    }
+    return {"generator": generator.get_state(), **states_of_torch(gpus(model))}
 
 
 def random_prefix(process: int) -> str:

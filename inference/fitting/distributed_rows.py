@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ...data.chunk import Chunk
 from ...data.rows import as_rows
+from ...data.schema import Schema
 from ...data.shuffle import shuffled_windows
+from ...data.table_digest import table_digest
 from ...models import Rows
 from ..engines.collectives import gather, sum_over_processes
 from ..engines.processes import processes, rank
@@ -71,6 +73,11 @@ def _divided(rows: Rows) -> DistributedRows:
         raise ValueError(
             f"the processes of this job have tables of {n} x {d} and {m} x {e} cells, or other weights, expected the "
             "same whole table on each: pass parts of one as Local(x, weights, labels)"
+        )
+    if len(set(gather(lambda: table_digest(rows)))) > 1:
+        raise ValueError(
+            f"the processes of this job have different tables of one shape, {len(rows)} x {rows.features}, expected "
+            "the same whole table on each: pass parts of one as Local(x, weights, labels)"
         )
     count, world = rows.positive, processes()
     if count < world:
@@ -131,6 +138,10 @@ class DistributedRows(Rows):
         own = self.own.conformed(model)
         if own is self.own:
             return self
+        return DistributedRows(own, self.first, self._n, self.weights, self.labels, self.counts)
+
+    def with_schema(self, schema: Schema) -> DistributedRows:
+        own = self.own.with_schema(schema)
         return DistributedRows(own, self.first, self._n, self.weights, self.labels, self.counts)
 
     def reduced(self, part: Callable[[], Made], merge: Callable[[Any, Any], Any] = add) -> Made:

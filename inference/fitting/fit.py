@@ -11,12 +11,15 @@ import torch
 
 from ...data.threads import threads_for
 from ...models import Collapse
-from ...models.abilities import Prepares
-from ...models.random_state import gpus
+from ...models.abilities import DoubtsComponents, Prepares
+from ...models.random_state import gpus, random_state_kept
 from ..engines.collectives import on_all_processes
 from ..engines.contract import Engine, batch_size_of
+from ..engines.convergence import NOT_A_MAXIMUM, says_no_gain
 from ..engines.data_bound import gradient_norm
+from ..engines.gradient_mode import gradients_enabled
 from ..engines.processes import is_first
+from ..engines.uphill import LARGE_GRADIENT, gain_uphill
 from .checkpoint import Checkpoint
 from .checkpoint_identity import describe_run
 from .distributed_rows import rows_for_fit
@@ -24,6 +27,7 @@ from .fit_arguments import (
     require_consistent,
     require_counts,
     require_engine,
+    require_least_rows,
     require_model,
     require_state,
     validation_rows,
@@ -37,6 +41,7 @@ SAME_OPTIMUM = 1e-4  # nats per row: two runs whose bounds differ by less have f
 
 
 @on_all_processes
+@gradients_enabled()
 def fit(
     model: Model,
     x: Any,
@@ -52,6 +57,7 @@ def fit(
     patience: int | None = None,
     checkpoint: str | Path | None = None,
     short_passes: int | None = None,
+    least_rows: float | None = None,
 ) -> Fit[Model]:
     """Fit a copy of `model` to `x` by `engine` and return it with its history: argmax_theta of the lower bound.
 
@@ -71,7 +77,7 @@ def fit(
             up to rounding; their times are those of all restarts of the tensor.
         max_passes: The most visits to all rows in each run. The first one computes the bound of the start, and the
             parameters change from the second one on: `max_passes=1` returns the start.
-        seed: A whole number, from which all random numbers follow.
+        seed: A whole number from 0 to 2^63 - 1, from which all random numbers follow.
         progress: Show a bar on the standard error stream.
         validation: Held-out rows, as `x`, or `Rows` with weights and labels. Their bound is computed after every pass
             and changes nothing else.
@@ -85,6 +91,9 @@ def fit(
             collapses, the next best, and so on): Biernacki, Celeux & Govaert, Computational Statistics & Data Analysis
             41 (2003), 561-575. `Fit.optima` then counts the long run, and the restarts that collapsed. None makes all
             runs long.
+        least_rows: Leave out restarts that end with a component of fewer rows than this: a number of rows (of row
+            weight), such as 10. Their optima are not in `Fit.optima`, and `Fit.reason` says how many there were. If
+            all restarts end so, the best of them is returned, and the reason says so. None takes the best of all.
 
     Returns:
         The fitted model with the bound of every pass (`Fit`).
@@ -108,6 +117,7 @@ def fit(
         >>> round(float(fitted.bounds[-1]), 4)  # nats per row
         -1.1838
     """
+    require_least_rows(least_rows, model, checkpoint)
     require_counts(restarts=restarts, max_passes=max_passes, patience=patience, short_passes=short_passes)
     require_engine(engine)
     require_model(model)
@@ -116,9 +126,9 @@ def fit(
     require_consistent(seed, patience, validation, short_passes, checkpoint)
     file = None if checkpoint is None else Checkpoint(checkpoint)
     rows = rows_for_fit(x, weights, labels, model)
-    with torch.random.fork_rng(devices=gpus(model)):  # a table may draw its rows from torch's random state
+    with random_state_kept(gpus(model)):  # a table may draw its rows from torch's random state
         held_out = None if validation is None else validation_rows(validation, rows, model)
-    runner = RestartRunner(model, rows, engine, max_passes, int(seed), held_out, patience)
+    runner = RestartRunner(model, rows, engine, max_passes, int(seed), held_out, patience, least_rows)
     if isinstance(model, Prepares):
         model.prepare()  # compiling takes seconds once, which are not counted as this fit's
     saved = None
@@ -126,10 +136,10 @@ def fit(
         settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}
         if rows.processes > 1 and batch_size_of(engine) is not None:
             settings["processes"] = rows.processes  # the number of steps in a pass depends on it
-        with torch.random.fork_rng(devices=gpus(model)):
+        with random_state_kept(gpus(model)):
             saved = file.read(describe_run(model, engine, rows, held_out, settings))
     with (
-        torch.random.fork_rng(devices=gpus(model)),
+        random_state_kept(gpus(model)),
         threads_for(min(len(rows), batch_size_of(engine) or len(rows)) * rows.features),
         progress_bar(progress and is_first(), type(engine).__name__, restarts, max_passes) as on_pass,
     ):
@@ -151,8 +161,8 @@ def fit(
             if isinstance(run, Collapse):
                 found.collapses, found.collapse = found.collapses + 1, run
             else:
-                found.final_bounds.append(run.bounds[-1])
-                if found.winner is None or runner.score(run) > runner.score(found.winner):
+                (found.small_ends if runner.is_small(run) else found.final_bounds).append(run.bounds[-1])
+                if found.winner is None or runner.order(run) > runner.order(found.winner):
                     found.winner = run
             found.restart = restart + 1
             if restart + 1 < restarts:
@@ -170,6 +180,11 @@ def fit(
             found.gradient_norm = gradient_norm(best.model, rows, best.statistics)
             found.seconds = time.perf_counter() - began
             save()
+        converged, reason = best.reason is not None, runner.reason_of(best)
+        if best.outcome is None and says_no_gain(best.reason) and found.gradient_norm > LARGE_GRADIENT:
+            gain = gain_uphill(best.model, rows)
+            if gain > SAME_OPTIMUM:
+                converged, reason = False, NOT_A_MAXIMUM.format(norm=found.gradient_norm, gain=gain)
     for parameter in best.model.parameters():
         parameter.grad = None
     return Fit(
@@ -177,14 +192,25 @@ def fit(
         engine=engine,
         bounds=torch.tensor(best.bounds, dtype=torch.float64),
         times=torch.tensor(best.times, dtype=torch.float64),
-        converged=best.reason is not None,
-        reason=runner.reason_of(best),
+        converged=converged,
+        reason=reason + _left_out(found, least_rows),
         seconds=found.seconds,
         seed=int(seed),
-        optima=_distinct_optima(found.final_bounds, found.collapses),
+        optima=_distinct_optima(found.final_bounds or found.small_ends, found.collapses),
         gradient_norm=found.gradient_norm,
         held_out=torch.tensor(best.held_out, dtype=torch.float64) if best.held_out else None,
+        doubts=tuple(best.model.doubts(rows.total_weight)) if isinstance(best.model, DoubtsComponents) else (),
     )
+
+
+def _left_out(found: RestartsSoFar, least_rows: float | None) -> str:
+    """What least_rows did, for the reason; empty if no restart ended with so small a component."""
+    few, kept = len(found.small_ends), len(found.final_bounds)
+    if not few:
+        return ""
+    if not kept:
+        return f"; every restart ended with a component of fewer than {least_rows:g} rows, and this is the best of them"
+    return f"; {few} restart{'s' if few > 1 else ''} with a component of fewer than {least_rows:g} rows left out"
 
 
 def _distinct_optima(bounds: Sequence[float], collapsed: int) -> tuple[Optimum, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from types import FunctionType
 from typing import Any
 
 from ...data.input_checks import counted
+from ...data.seeds import require_seed
 from ...models import LatentModel, Rows
-from ...models.abilities import HasState
+from ...models.abilities import DoubtsComponents, HasState, is_module
 from ...models.contract import lacking
 from ..engines.contract import Engine
 from .distributed_rows import rows_for_fit
@@ -64,12 +65,34 @@ def require_consistent(
     seed: Any, patience: int | None, validation: Any, short_passes: int | None, checkpoint: Any
 ) -> None:
     """Raise ValueError for a seed that is no whole number and for arguments that exclude one another."""
-    if not isinstance(seed, Integral):
-        raise ValueError(f"seed is {seed!r}, expected a whole number")
+    require_seed(seed)
     if patience is not None and validation is None:
         raise ValueError(f"patience is {patience} without validation: pass validation=rows that are held out")
     if short_passes is not None and checkpoint is not None:
         raise ValueError("got short_passes with a checkpoint, which holds one run at a time: leave one of them out")
+
+
+def require_least_rows(least_rows: Any, model: Any, checkpoint: Any) -> None:
+    """Raise ValueError for `least_rows` that is no number of rows, and TypeError for a model whose weights do not say
+    how many rows a component holds."""
+    if least_rows is None:
+        return
+    if not isinstance(least_rows, Real) or not 0 < float(least_rows) < float("inf"):
+        raise ValueError(f"least_rows is {least_rows!r}, expected a positive number of rows")
+    if checkpoint is not None:
+        raise ValueError("got least_rows with a checkpoint, which does not keep what it leaves out: take one of them")
+    if not counts_rows(model):
+        raise TypeError(
+            f"least_rows is {least_rows!r}, but {type(model).__name__} has no weights that are estimated, expected a "
+            "mixture: leave it out"
+        )
+
+
+def counts_rows(model: Any) -> bool:
+    """Whether the weights of a model say how many rows its components hold: they are estimated."""
+    named = model.named_parameters() if is_module(model) else ()
+    fixed = any(name == "weights_unconstrained" and not parameter.requires_grad for name, parameter in named)
+    return isinstance(model, DoubtsComponents) and not fixed
 
 
 def validation_rows(validation: Any, rows: Rows, model: Any) -> Rows:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...models import Collapse, Rows, Statistics
-from ...models.random_state import gpus, reseed
+from ...models.random_state import gpus, random_state_kept, reseed
 from ..engines.collectives import require_same_bound, start_from_first
 from ..engines.contract import Engine, HasOutcome, HasStatistics, Steps
 from ..engines.convergence import ALL_FROZEN, EARLY_STOP, best_pass
@@ -36,6 +36,7 @@ class RestartRun:
     collapse_at_best: Collapse | None = None
     reason: str | None = None  # why it stopped; None at max_passes
     outcome: tuple[bool, str] | None = None  # of steps with `HasOutcome`: whether it converged, and the reason
+    fewest_rows: float | None = None  # of a component at the end, where a batch of restarts knows it
     statistics: Statistics | None = None  # of all rows at the end, if the engine knows them
 
 
@@ -50,6 +51,7 @@ class RestartsSoFar:
     collapse: Collapse | None = None  # the last one
     seconds: float = 0.0
     gradient_norm: float | None = None
+    small_ends: list[float] = field(default_factory=list)  # as `final_bounds`, of those that `least_rows` leaves out
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class RestartRunner:
     seed: int
     validation: Rows | None
     patience: int | None
+    least_rows: float | None = None
 
     def generator(self, restart: int) -> torch.Generator:
         """The source of random numbers for the start of this restart."""
@@ -146,6 +149,18 @@ class RestartRunner:
         """The number by which the best restart is chosen."""
         return run.bounds[-1] if self.patience is None else max(run.held_out)
 
+    def is_small(self, run: RestartRun) -> bool:
+        """Whether the run ended with a component of fewer rows than `least_rows`."""
+        if self.least_rows is None:
+            return False
+        if run.fewest_rows is None:
+            run.fewest_rows = float(run.model.component_rows(self.rows.total_weight).min())
+        return run.fewest_rows < self.least_rows
+
+    def order(self, run: RestartRun) -> tuple[bool, float]:
+        """By which the best restart is chosen: first whether `least_rows` allows it."""
+        return not self.is_small(run), self.score(run)
+
     def reason_of(self, run: RestartRun) -> str:
         """Why a run ended, and the pass of its model, if that is not the last."""
         if run.outcome is not None:
@@ -161,7 +176,7 @@ class RestartRunner:
     def _evaluate_held_out(self, run: RestartRun, validation: Rows) -> None:
         """Add the held-out bound of a pass; with patience keep the model of the best pass."""
         # a table that draws its rows must not change the run's random numbers
-        with torch.random.fork_rng(devices=gpus(run.model)):
+        with random_state_kept(gpus(run.model)):
             try:
                 bound = float(held_out_bound(run.model, validation))
             except ValueError as error:

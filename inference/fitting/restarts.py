@@ -56,5 +56,5 @@ def short_runs_then_best(
     for restart in sorted(scores, key=scores.__getitem__, reverse=True):
         for _, result in run_restarts(runner, [restart], on_pass):
             yield restart, result
-            if isinstance(result, RestartRun):
+            if isinstance(result, RestartRun) and not runner.is_small(result):
                 return

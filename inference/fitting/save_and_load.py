@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...data.schema import Schema
@@ -16,11 +17,19 @@ from ..engines.nuts import NUTS
 from ..engines.online_em import OnlineEM
 from ..engines.processes import is_first
 from ..engines.svi import SVI
-from .file_format import FIT, read, write
+from .describe_calls import UnknownClass, class_names, describe, frozen_parameters
+from .file_format import FIT, UnreadableFile, damage, load_parameters, read, write
 from .fit_result import Fit, Optimum
-from .rebuild_from_calls import class_names, describe, frozen_parameters, rebuild
+from .rebuild import rebuild
 
 ENGINES = {engine.__name__: engine for engine in (EM, NUTS, OnlineEM, SVI)}
+HISTORY = {  # fields of `Fit` in the header, with their types in JSON
+    "converged": bool,
+    "reason": str,
+    "seconds": int | float,
+    "seed": int,
+    "gradient_norm": int | float | None,
+}
 
 
 def save(fit: Fit, path: str | Path) -> None:
@@ -40,8 +49,9 @@ def save(fit: Fit, path: str | Path) -> None:
         "frozen": frozen_parameters(fit.model),
         "schema": dataclasses.asdict(schema) if schema else None,
         "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
+        "doubts": list(fit.doubts),
         "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
-        **{name: vars(fit)[name] for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
+        **{name: vars(fit)[name] for name in HISTORY},
     }
     write(Path(path), FIT, tensors, header)
 
@@ -60,8 +70,8 @@ def load(path: str | Path, into: Any = None) -> Fit:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not a saved fit (a checkpoint, say), was cut short, has a newer format, does not match
-            `into`, or needs `into`.
+        ValueError: The file is not a saved fit (a checkpoint, say), was cut short or changed, has a newer format, does
+            not match `into`, or needs `into`.
 
     Example:
         >>> import tempfile, torch
@@ -78,25 +88,30 @@ def load(path: str | Path, into: Any = None) -> Fit:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path} (data sets are read by lowerbound.datasets.load)")
     header, tensors = read(path, FIT)
-    try:
+    with damage(path, FIT):
         return _assemble(header, tensors, into, path)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): expected a file written by Fit.save") from error
 
 
 def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) -> Fit:
     """The fit that a file holds."""
-    model = rebuild(header["model"]) if into is None else copy.deepcopy(into)
-    saved, wanted = class_names(header["model"]), class_names(describe(model))
-    if saved != wanted:
-        raise ValueError(f"{path} is a fit of {saved}, expected one of {wanted}, the model it is to be read into")
-    _restore(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}, path)
+    _require_history(header, tensors)
+    state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    if into is None:
+        try:
+            model = rebuild(header["model"], sum(tensor.numel() for tensor in state.values()))
+        except UnknownClass as error:
+            raise UnreadableFile(f"{path} cannot be read: {error}") from error
+    else:
+        model = copy.deepcopy(into)
+        saved, wanted = class_names(header["model"]), class_names(describe(model))
+        if saved != wanted:
+            raise UnreadableFile(f"{path} is a fit of {saved}, expected one of {wanted}, the model it is read into")
+    load_parameters(model, state, path, FIT, assign=True)  # in the precision that was saved
     if "frozen" in header:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in header["frozen"])
     if header.get("schema"):
-        levels = (words if words is None else tuple(words) for words in header["schema"]["levels"])
-        model.schema = Schema(tuple(header["schema"]["columns"]), tuple(levels))
+        model.schema = _schema(**header["schema"])
     engine = header["engine"]
     return Fit(
         model=model,
@@ -104,27 +119,28 @@ def _assemble(header: Any, tensors: dict[str, Tensor], into: Any, path: Path) ->
         bounds=tensors["bounds"],
         times=tensors["times"],
         held_out=tensors.get("held_out"),
+        doubts=tuple(map(str, header.get("doubts", ()))),
         optima=tuple(Optimum(**optimum) for optimum in header["optima"]),
-        **{name: header[name] for name in ("converged", "reason", "seconds", "seed", "gradient_norm")},
+        **{name: header[name] for name in HISTORY},
     )
 
 
-def _restore(model: Any, state: dict[str, Tensor], path: Path) -> None:
-    """Load the saved parameters. Raises ValueError for other names or shapes than the model has."""
-    own = model.state_dict()
-    shapes = {
-        name: tuple(None if name not in s else tuple(s[name].shape) for s in (state, own))
-        for name in sorted(own.keys() | state.keys())
-    }
-    wrong = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
-    known = dict(model.named_parameters())
-    for name, (saved, wanted) in wrong.items():
-        if name in known or name.endswith("_unconstrained"):  # buffers have names that users do not know
-            public = name.removesuffix("_unconstrained")
-            raise ValueError(f"{path} holds {public} of shape {saved}, expected {wanted}: it is a fit of another model")
-    if wrong:
-        raise ValueError(
-            f"{path} is a fit of a model with other settings, expected those of the model it is to be read into: pass "
-            "one that is made as the model of the fit was"
-        )
-    model.load_state_dict(state, assign=True)  # in the precision that was saved
+def _schema(columns: list, levels: list) -> Schema:
+    """The schema of these lists. Raises ValueError unless they hold names."""
+    schema = Schema(tuple(columns), tuple(words if words is None else tuple(words) for words in levels))
+    names = [*schema.columns, *(word for words in schema.levels if words is not None for word in words)]
+    if len(schema.columns) != len(schema.levels) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its columns have no names")
+    return schema
+
+
+def _require_history(header: Any, tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError unless what is told about the fit beside the model is of the kind that `save` writes."""
+    for name, kinds in HISTORY.items():
+        if not isinstance(header[name], kinds):
+            raise ValueError(f"its {name} is {header[name]!r}")
+    for name in ("bounds", "times", "held_out"):
+        if name in tensors and not (tensors[name].ndim == 1 and tensors[name].dtype == torch.float64):
+            raise ValueError(f"its {name} are {tensors[name].dtype} of shape {tuple(tensors[name].shape)}")
+    if len(tensors["bounds"]) == 0 or not bool(torch.isfinite(tensors["bounds"]).all()):
+        raise ValueError("its bounds are not finite numbers")

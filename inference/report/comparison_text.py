@@ -15,6 +15,7 @@ from .text_table import WIDTH, markdown_table, named_lines, split_columns
 MOST_NUMBERS = 12  # of a component
 UNRELIABLE = 0.7  # Pareto k above which an estimate by importance weighting is not reliable
 
+SPURIOUS = "Perhaps a spurious optimum: try least_rows, more restarts, or a prior"
 UNMATCHED = "Fits have no distance if their components cannot be matched one to one."
 
 
@@ -36,6 +37,9 @@ def comparison_text(comparison: Comparison) -> str:
     if any(restart_count(fit) > 1 for fit in comparison.fits.values()):
         found = {name: restarts_summary(fit) for name, fit in comparison.fits.items()}
         parts.append(named_lines("How often each optimum was found", found))
+    doubts = {name: "; ".join(fit.doubts) for name, fit in comparison.fits.items() if fit.doubts}
+    if doubts:
+        parts.append(named_lines(SPURIOUS, doubts))
     between = pair_lines(comparison)
     if between:
         parts.append(markdown_table(["between fits", *(title for _, title, _ in DISTANCES)], between))

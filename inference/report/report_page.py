@@ -10,7 +10,7 @@ import pandas as pd
 from ... import __version__
 from ..criticism.comparison import Comparison
 from ..criticism.describe_model import describe_model
-from .comparison_text import UNMATCHED, omitted_note
+from .comparison_text import SPURIOUS, UNMATCHED, omitted_note
 from .format_components import format_components
 from .glossary import GLOSSARY
 from .html import html_definitions, html_image, html_paragraph, html_section, html_table
@@ -73,6 +73,11 @@ def report_body(
                 kind="words",
             ),
             html_table(["", "why it stopped"], [[name, fit.reason] for name, fit in fits], kind="words"),
+            html_table(
+                ["", SPURIOUS.lower()], [[n, "; ".join(fit.doubts)] for n, fit in fits if fit.doubts], kind="words"
+            )
+            if any(fit.doubts for _, fit in fits)
+            else "",
             html_table(["", "optima found"], [[name, restarts_summary(fit)] for name, fit in fits], kind="words")
             if any(restart_count(fit) > 1 for _, fit in fits)
             else "",

@@ -90,7 +90,7 @@ def _best(comparison: Comparison) -> tuple[str, set[str], str]:
         column, note = "bic", "* lowest BIC"
         score, tie = frame["bic"].to_numpy(), 2 * SAME_OPTIMUM * comparison.x.total_weight
     elif not frame["log_prior"].to_numpy().any():
-        column, note = "log_likelihood", f"* best optimum: more than {SAME_OPTIMUM:g} nats per row above the others"
+        column, note = "log_likelihood", f"* highest bound: more than {SAME_OPTIMUM:g} nats per row above the others"
         score, tie = -frame["nats_per_row"].to_numpy(), SAME_OPTIMUM
     else:
         return "", set(), ""

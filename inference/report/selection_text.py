@@ -19,8 +19,10 @@ COLUMNS = (
     ("held_out", "held out, nats per row", "{:.4f}"),
     ("behind", "below the best", "{:.4f}"),
     ("best_found", "best found", "{:.0f}"),
+    ("collapsed", "collapsed", "{:.0f}"),
     ("seconds", "seconds", "{:.3g}"),
 )
+SPURIOUS = "! a component rests on few rows or is thin: the optimum may be spurious (see below)"
 DOUBTFUL = "? best optimum found once: more restarts may find a better one"
 
 
@@ -28,10 +30,13 @@ def selection_text(selection: Selection) -> str:
     """What `print(selection)` shows: the scores of each candidate, the best ones marked, and warnings."""
     frame, winners = selection.frame(), selection.winners()
     doubtful = selection.doubtful()
+    spurious = selection.spurious()
     columns = [column for column in COLUMNS if not frame[column[0]].isna().to_numpy().all()]
+    if not frame["collapsed"].to_numpy().any():
+        columns = [column for column in columns if column[0] != "collapsed"]
     header = ["", *(title for _, title, _ in columns)]
     lines = [
-        [name, *(_cell(line, name, column, form, winners, doubtful) for column, _, form in columns)]
+        [name, *(_cell(line, name, column, form, winners, doubtful, spurious) for column, _, form in columns)]
         for name, line in zip(map(str, frame.index), frame.to_dict("records"), strict=True)
     ]
     widths = [max(map(len, cells)) for cells in zip(header, *lines, strict=True)]
@@ -49,18 +54,38 @@ def selection_text(selection: Selection) -> str:
         notes = ["* best: " + ", ".join(how[criterion] for criterion in winners)]
         if doubtful:
             notes.append(DOUBTFUL)
+        if spurious:
+            notes.append(SPURIOUS)
         parts.append("\n".join(notes))
+    if spurious:
+        parts.append(named_lines("Perhaps spurious: try least_rows, or a prior", spurious))
     unfinished = [name for name, fit in selection.fits.items() if not fit.converged]
     if unfinished:
         parts.append(f"Stopped before they converged: {', '.join(unfinished)}: raise max_passes.")
-    if selection.degenerate:
-        parts.append(named_lines("Degenerate, and never the best", selection.degenerate))
+    impossible = selection.impossible
+    degenerate = {name: why for name, why in selection.degenerate.items() if name not in impossible}
+    if degenerate:
+        parts.append(named_lines("Degenerate, and never the best", degenerate))
+    if impossible:
+        parts.append(named_lines("Impossible on these rows", impossible))
     said = [f"{CRITERIA[criterion]}: {name}" for criterion, name in winners.items()]
     parts.append(f"best by {'; '.join(said)}" if said else "no candidate is left to be the best")
+    for name, edge in selection.at_edge().items():
+        parts[-1] += (
+            f"\n{name} is the {edge} that was tried: a {'larger' if edge == 'largest' else 'smaller'} one may be better"
+        )
     return "\n\n".join(parts)
 
 
-def _cell(line: dict[Any, Any], name: str, column: str, form: str, winners: dict[str, str], doubtful: list[str]) -> str:
+def _cell(
+    line: dict[Any, Any],
+    name: str,
+    column: str,
+    form: str,
+    winners: dict[str, str],
+    doubtful: list[str],
+    spurious: dict[str, str],
+) -> str:
     """One number of the table with its standard error or mark; empty for NaN."""
     value = float(line[column])
     if math.isnan(value):
@@ -68,7 +93,12 @@ def _cell(line: dict[Any, Any], name: str, column: str, form: str, winners: dict
     cell = format_number(value, form)
     error = float(line.get(f"{column}_error", math.nan))
     if column == "best_found":
-        return f"{cell} of {line['restarts']}{' ?' if name in doubtful else '  ' if doubtful else ''}"
+        marks = [(" ?", doubtful), (" !", spurious)]
+        return f"{cell} of {line['restarts']}" + "".join(
+            m if name in those else " " * 2 * bool(those) for m, those in marks
+        )
+    if column == "collapsed":
+        return f"{cell} of {line['restarts']}" if value else cell
     if column in ("held_out", "behind") and error > 0:
         cell += f" ± {format_number(error, form)}"
     return f"* {cell}" if winners.get(column) == name else cell

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from ...data.write_files import require_writable, write_folder
 from ...models import BayesianMixture
 from ..criticism.aligned_components import component_tables
 from ..criticism.comparison import Comparison
 from ..criticism.to_arviz import to_arviz
 from ..fitting.result_checks import require_made_by
 from .html import GENERATOR, html_page
-from .output_folder import replace_files, require_writable
 from .plots.comparison_figures import figures
+from .png import png
 from .report_page import report_body
 
 # all files that a report may have; the page comes last, so that it never refers to a file that is not yet there
@@ -36,8 +35,7 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     `BayesianMixture`, posterior.nc holds its draws for `arviz.from_netcdf`: those of `to_arviz`, without replicated
     data, of the last fit by a sampler, else of the last fit with a posterior.
 
-    All files are written to a scratch folder first and moved at the end. An earlier report in `out` is replaced; other
-    files there are kept.
+    All files are written completely or not at all. An earlier report in `out` is replaced; other files there are kept.
 
     Args:
         comparison: What `compare` returns.
@@ -67,7 +65,7 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     out = Path(out)
     require_report_folder(out)
     drawn = figures(comparison)
-    images = {name: _png(figure) for name, figure in drawn.items()}
+    images = {name: png(figure) for name, figure in drawn.items()}
     texts = {name: (figure.get_suptitle(), str(figure.get_label())) for name, figure in drawn.items()}
     files = {f"{name}.png": data for name, data in images.items()}
     files["comparison.csv"] = comparison.frame().to_csv(lineterminator="\n").encode()
@@ -78,8 +76,10 @@ def write_report(comparison: Comparison, out: str | Path, title: str = "Comparis
     name = _with_posterior(comparison)
     if name is not None:
         files["posterior.nc"] = _netcdf(to_arviz(comparison.fits[name], comparison.x, posterior_predictive=False))
-    files["index.html"] = html_page(title, report_body(comparison, tables, images, texts, name)).encode()
-    replace_files(out, files, FILES)
+    files["index.html"] = html_page(title, report_body(comparison, tables, images, texts, name)).encode(
+        errors="backslashreplace"  # of the name of a file that is not UTF-8
+    )
+    write_folder(out, files, FILES)
     return out / "index.html"
 
 
@@ -100,13 +100,6 @@ def require_report_folder(out: str | Path) -> None:
 def _is_report(index: Path) -> bool:
     """Whether a page is that of an earlier report."""
     return index.is_file() and GENERATOR.encode() in index.read_bytes()[:1000]
-
-
-def _png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _with_posterior(comparison: Comparison) -> str | None:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from .input_checks import as_tensor
+from .schema import Schema
 from .table import Index, Table
+from .table_views import ConformedTable
 
 MAPPED_ROWS = 1 << 16  # rows of a memory-mapped file that may be in memory at a time
 READ_AROUND = 1 << 21  # bytes before a page that the system may have loaded together with it
@@ -42,6 +44,12 @@ class ArrayTable(Table):
     def part(self, start: int, stop: int) -> Table:
         """A view of these rows."""
         return type(self)(self.x[start:stop], self.first_row + start)
+
+    def conformed(self, schema: Schema) -> Table:
+        """The columns of an array by `Schema.conform`. A tensor holds those of the model, in their codes."""
+        if isinstance(self.x, Tensor) or schema.conform(first := self.x[:0]) is first:
+            return self
+        return ConformedTable(self, schema)
 
 
 class MemoryMappedTable(ArrayTable):
@@ -81,14 +89,19 @@ class MemoryMappedTable(ArrayTable):
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """The array in a .npy file, memory-mapped. Raises ValueError for any other file."""
+    """The array in a .npy file, memory-mapped. Raises ValueError for any other file, or a header that is not true."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # of many kinds: numpy evaluates the header
         raise ValueError(
             f"{path} is not an array of numbers, as numpy.save writes it, or was cut short: save it again"
         ) from error
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.memmap):
         array.close()  # an archive of several arrays
         raise ValueError(f"{path} holds several arrays, expected one of shape (rows, columns)")
+    told, size = array.offset + array.nbytes, path.stat().st_size
+    if told != size:
+        raise ValueError(f"{path} has {size} bytes, but {told} by its header, shape {array.shape}: save it again")
     return array

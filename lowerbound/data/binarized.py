@@ -35,7 +35,7 @@ class Binarized(Dataset):
     """
 
     def __init__(self, grey: Any):
-        self.grey: Float[Tensor, "n d"] = as_tensor(grey, dtype=torch.float32)
+        self.grey: Float[Tensor, "n d"] = as_tensor(grey, dtype=torch.float32).detach()
         low, high = float(self.grey.min()), float(self.grey.max())
         if low < 0 or high > 1:
             raise ValueError(

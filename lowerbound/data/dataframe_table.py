@@ -34,6 +34,11 @@ class DataFrameTable(Table):
         """The names of columns and categories."""
         return Schema.of(self.x)
 
+    @property
+    def dtypes(self) -> list[Any]:
+        """The type of each column."""
+        return list(self.x.dtypes)
+
     @cached_property
     def _tensor(self) -> Tensor:
         return as_tensor(self.x, finite=False)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .open_table import as_table
 from .row_reader import CHUNK_ROWS
+from .seeds import require_seed
 from .table import SCATTERED_ROWS
 from .table_views import RowSubset
 
@@ -35,6 +36,7 @@ def split(table: Any, share: float, seed: int) -> tuple[Any, Any]:
         >>> len(training), len(held_out)
         (204, 68)
     """
+    seed = require_seed(seed)
     if not 0 < share < 1 or not 0 < round(share * len(table)) < len(table):
         raise ValueError(
             f"share is {share!r} of {len(table)} rows, expected a number between 0 and 1 that leaves rows on both sides"

@@ -11,6 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .dense_tensors import regular_array, require_dense
+from .traced_rows import plain_rows
+
+DATES = ("date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period")  # as pandas infers them
 COMPLEX = "got complex numbers, expected real ones: pass their real and imaginary parts as columns"
 
 
@@ -36,7 +40,8 @@ def as_tensor(
         columns: (d,) column names for error messages; None: those of the DataFrame, if x is one.
 
     Returns:
-        (n, d) the values; where no conversion is needed, they share memory with x.
+        (n, d) the values; where no conversion is needed, they share memory with x. Gradients flow to a tensor x where
+        they are enabled.
 
     Raises:
         TypeError: x is not a table of real numbers.
@@ -45,7 +50,11 @@ def as_tensor(
     if isinstance(x, pd.DataFrame):
         columns = [str(name) for name in x.columns]
         x = _dataframe_values(x, columns)
-    tensor = x.detach() if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    tensor = require_dense(x) if isinstance(x, Tensor) else torch.as_tensor(_torch_array(x))
+    if not torch.is_grad_enabled():
+        tensor = tensor.detach()
+    elif tensor.is_inference():
+        tensor = tensor.clone()  # made under torch.inference_mode(), which gradients of parameters do not take
     if tensor.is_complex():
         raise TypeError(COMPLEX)
     if tensor.ndim != 2 and tensor.numel():
@@ -65,10 +74,11 @@ def as_tensor(
     tensor = tensor.to(dtype)
     # One fast sum tells whether all values are finite. If it is not finite itself (a bad value, or finite values whose
     # sum overflows), look for the value.
-    if finite and not torch.isfinite(tensor.sum()) and (bad := tensor.isinf() if missing else ~tensor.isfinite()).any():
+    values = plain_rows(tensor)
+    if finite and not torch.isfinite(values.sum()) and (bad := values.isinf() if missing else ~values.isfinite()).any():
         row, column = (int(i) for i in bad.nonzero()[0])
         name = f"{column} ({columns[column]!r})" if columns is not None else f"{column}"
-        number, is_nan = row if numbers is None else int(numbers[row]), bool(tensor[row, column].isnan())
+        number, is_nan = row if numbers is None else int(numbers[row]), bool(values[row, column].isnan())
         raise ValueError(
             f"row {number}, column {name} holds {'NaN' if is_nan else 'an infinite value'}, expected finite numbers: "
             "drop or fill such values"
@@ -83,14 +93,16 @@ def _dataframe_values(x: pd.DataFrame, columns: list[str]) -> np.ndarray:
         if not (_is_real(kind) or is_category(kind)):
             raise TypeError(
                 f"column {name!r} holds {kind} values, expected real numbers: "
-                'drop the column or encode it as numbers; categories are encoded by .astype("category")'
+                'drop the column or encode it as numbers; models that take categories read .astype("category")'
             )
     return _coded(x).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _torch_array(x: Any) -> np.ndarray:
     """`x` as an array of real numbers that torch can share. Raises TypeError if it is none."""
-    array = np.ma.filled(x.astype(np.float64), np.nan) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+    array = (
+        np.ma.filled(x.astype(np.float64), np.nan) if isinstance(x, np.ma.MaskedArray) else regular_array(x, "a table")
+    )
     if array.dtype.kind == "c":
         raise TypeError(COMPLEX)
     if array.dtype.kind not in "fiub":
@@ -98,9 +110,9 @@ def _torch_array(x: Any) -> np.ndarray:
         if array.ndim == 0:  # numpy takes what it does not know for a single object
             got, cure = f"a {type(x).__name__}", "pass a tensor, an array or a DataFrame of them"
         raise TypeError(f"got {got}, expected real numbers: {cure}")
-    array = _at_most_float64(array)
-    if not array.dtype.isnative or any(stride < 0 for stride in array.strides) or not array.flags.writeable:
-        array = np.array(array, dtype=array.dtype.newbyteorder("="))
+    array = _native(array)
+    if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+        array = np.array(array)
     return array
 
 
@@ -128,6 +140,8 @@ def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
     if labels is None:
         return None
     tensor = _one_column(labels, "labels", "integers")
+    if tensor.dtype == torch.uint64:  # torch would wrap those that int64 does not hold
+        tensor = _signed(tensor)
     if tensor.shape != (n,) or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(
             f"got labels of shape {tuple(tensor.shape)} and type {tensor.dtype}, expected one integer for each of "
@@ -139,16 +153,30 @@ def as_labels(labels: Any, n: int) -> Int[Tensor, " n"] | None:
 def _one_column(values: Any, name: str, wanted: str) -> Tensor:
     """Weights or labels as a tensor. Raises TypeError if they are no numbers."""
     if isinstance(values, Tensor):
-        return values.detach()
-    array = _at_most_float64(np.array(values))  # a copy, because torch takes no read-only arrays
+        if values.is_complex():
+            raise TypeError(f"got {name} of type {values.dtype}, expected {wanted}")
+        return require_dense(values, f"{name} in a tensor").detach()
+    array = _native(np.array(regular_array(values, name)))  # a copy, because torch takes no read-only arrays
     if array.dtype.kind not in "fiub":
         raise TypeError(f"got {name} of type {array.dtype}, expected {wanted}")
     return torch.as_tensor(array)
 
 
-def _at_most_float64(array: np.ndarray) -> np.ndarray:
-    """Longer floats as float64: torch has none of more digits."""
-    return array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array
+def _signed(labels: Tensor) -> Tensor:
+    """Labels as int64. Raises ValueError for one that is too large."""
+    values = labels.cpu().numpy()
+    large = values > np.iinfo(np.int64).max
+    if large.any():
+        row = int(large.argmax())
+        raise ValueError(f"label {row} is {values.flat[row]}, expected 0, 1, ... for the component or -1 for unknown")
+    return torch.as_tensor(values.astype(np.int64))
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """An array as torch takes it: bytes in the order of this machine, and floats of at most 64 bits."""
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def describe_first_value(outside: Tensor, x: Tensor, columns: Any = None, numbers: Tensor | range | None = None) -> str:
@@ -169,13 +197,19 @@ def counted(number: int, noun: str) -> str:
 
 def describe_column(column: int, columns: Any = None) -> str:
     """A column in words: column 1 ('waiting'). columns: (d,) names, or None."""
-    named = columns is not None and columns[column] != f"column {column}"
-    return f"column {column}" + (f" ({str(columns[column])!r})" if named else "")
+    name = f"column {column}"
+    given = name if columns is None else str(columns[column])
+    return name if given == name else f"{name} ({given!r})"
 
 
 def is_category(kind: Any) -> bool:
     """Whether a pandas dtype is that of categories."""
     return isinstance(kind, pd.CategoricalDtype)
+
+
+def holds_dates(kind: Any) -> bool:
+    """Whether a pandas dtype is that of dates, times or periods."""
+    return pd.api.types.is_datetime64_any_dtype(kind) or kind.kind in "mM" or isinstance(kind, pd.PeriodDtype)
 
 
 def _coded(x: pd.DataFrame) -> pd.DataFrame:

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from .array_tables import ArrayTable, MemoryMappedTable, open_npy
 from .dataframe_table import DataFrameTable
-from .input_checks import as_tensor
-from .model_abilities import remembered_schema
+from .dense_tensors import regular_array, require_dense
+from .input_checks import as_tensor, is_category
+from .model_abilities import refuse_categories, remembered_schema
 from .parquet import ParquetTable
 from .table import Table
 from .torch_tables import DataLoaderTable, DatasetTable
@@ -53,7 +54,7 @@ def as_table(x: Any) -> Table:
     if isinstance(x, DataLoader):
         return DataLoaderTable(x)
     if isinstance(x, TensorDataset):
-        return ArrayTable(x.tensors[0])
+        return ArrayTable(require_dense(x.tensors[0]))
     if isinstance(x, Dataset):
         return DatasetTable(x)
     if isinstance(x, pd.DataFrame):
@@ -61,8 +62,8 @@ def as_table(x: Any) -> Table:
     if isinstance(x, np.memmap):
         return MemoryMappedTable(x)
     if isinstance(x, Tensor | np.ndarray):
-        return ArrayTable(x)
-    if (array := np.asarray(x)).ndim != 2:
+        return ArrayTable(require_dense(x).detach() if isinstance(x, Tensor) else x)
+    if (array := regular_array(x, "a table")).ndim != 2:
         as_tensor(x)  # raises, with a sentence about what x is
     return ArrayTable(array)
 
@@ -79,11 +80,15 @@ def open_file(path: Path) -> Table:
 
 
 def conform(x: Any, model: Any) -> Any:
-    """A DataFrame with columns and categories in the order that `model` was fitted to; other tables as they are.
+    """The columns of x that `model` was fitted to, in its order and with its codes; a tensor holds these already.
 
-    A file is read into memory.
+    A file is read into memory. Raises ValueError if a column of categories stands where the model has numbers.
     """
     schema = remembered_schema(model)
     if isinstance(x, str | os.PathLike):
         x = as_table(x).read_all()
-    return schema.conform(x) if schema is not None and isinstance(x, pd.DataFrame) else x
+    if schema is not None and isinstance(x, pd.DataFrame | np.ndarray):
+        x = schema.conform(x)
+    if isinstance(x, pd.DataFrame):
+        refuse_categories(x.columns, map(is_category, x.dtypes), model)
+    return x

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .parquet_columns import are_plain_numbers, data_fields, kind_of, require_same_columns
+from .file_names import short_reason
+from .parquet_columns import data_fields, kind_of, require_same_columns, type_to_read
+from .parquet_file import open_parquet
 from .schema import Schema
 from .table import Index, Table
 from .table_views import ConformedTable, RowRange
@@ -38,7 +40,7 @@ class ParquetTable(Table):
         if not paths:
             raise ValueError(f"{path} is a folder without .parquet files, expected some")
         self.path, self.paths, self.nbytes = path, paths, sum(p.stat().st_size for p in paths)
-        self._files = [_opened(p) for p in paths]
+        self._files = [open_parquet(p) for p in paths]
         groups = [
             (file, group, file.metadata.row_group(group).num_rows)
             for file in self._files
@@ -52,7 +54,7 @@ class ParquetTable(Table):
             require_same_columns(p, data_fields(file), paths[0], fields)
         kinds = {name: {file.schema_arrow.field(name).type for file in self._files} for name in self._names}
         self._word_columns = [field.name for field in fields if kind_of(field.type) == "words"]
-        self._types = {name: next(iter(own)) if are_plain_numbers(own) else pa.float64() for name, own in kinds.items()}
+        self._types = {name: type_to_read(own) for name, own in kinds.items()}
         self._lock = threading.Lock()
         self._batches: Iterator[tuple[int, pa.Table]] = iter(())
         self._batch = pa.schema([]).empty_table()  # the batch that was decoded last
@@ -71,6 +73,11 @@ class ParquetTable(Table):
         """The names of columns and categories. All columns of words are read for it, once."""
         levels = (tuple(map(str, self._words[n])) if n in self._words else None for n in self._names)
         return Schema(tuple(self._names), tuple(levels))
+
+    @property
+    def dtypes(self) -> list[Any]:
+        """The types of the columns as they are read."""
+        return list(self.read(slice(0, 1)).dtypes)
 
     @property
     def runs(self) -> list[tuple[int, int]]:
@@ -99,20 +106,25 @@ class ParquetTable(Table):
         found: dict[str, dict[Any, None]] = {name: {} for name in self._word_columns}
         plain = set()
         for file in self._files if found else ():
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(found)):
+            for batch in self._words_of(file, list(found)):
                 for name, words in found.items():
                     column = batch.column(name)
                     if isinstance(column, pa.DictionaryArray):
                         column = column.dictionary
                     else:
                         plain.add(name)
-                    words.update(dict.fromkeys(pc.unique(column).drop_null().to_pylist()))  # type: ignore[attr-defined]
-                    if len(words) > MOST_WORDS:
-                        raise ValueError(
-                            f"column {name!r} of {self.path} holds more than {MOST_WORDS} different words, expected "
-                            "categories that many rows share: drop the column"
-                        )
+                    if len(words) <= MOST_WORDS:
+                        new = pc.unique(column).drop_null().to_pylist()  # type: ignore[attr-defined]
+                        words.update(dict.fromkeys(new))
+        found = {name: words for name, words in found.items() if len(words) <= MOST_WORDS}
         return {name: sorted(words) if name in plain else list(words) for name, words in found.items()}
+
+    def _words_of(self, file: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of a file. Raises ValueError if they cannot be read."""
+        try:
+            yield from file.iter_batches(BATCH_ROWS, columns=names)
+        except (OSError, UnicodeError, pa.ArrowException) as error:
+            raise ValueError(f"{self.path} is damaged: {short_reason(error)}") from error
 
     def _ordered(self, rows: np.ndarray) -> pa.Table:
         """Rows given in ascending order. Reading continues from the last batch where it can."""
@@ -138,23 +150,27 @@ class ParquetTable(Table):
             self._batches = self._batches_from(group)
         try:
             self._batch_start, self._batch = next(self._batches)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, UnicodeError, pa.ArrowException) as error:
             self._batches, self._batch = iter(()), self._batch.slice(0, 0)
-            raise ValueError(f"{self.path} cannot be read near row {wanted}: {error}") from error
+            raise ValueError(f"{self.path} cannot be read near row {wanted}: {short_reason(error)}") from error
         except StopIteration:  # nothing was read yet, or the last batch was, or an error came
             self._batches = self._batches_from(group)
 
     def _batches_from(self, group: int) -> Iterator[tuple[int, pa.Table]]:
         """All batches from this row group on, as (number of the first row, batch)."""
-        for (file, own), start in zip(self._groups[group:], self._edges[group:].tolist(), strict=False):
+        for (file, own), (start, stop) in zip(self._groups[group:], self.runs[group:], strict=True):
             for batch in file.iter_batches(BATCH_ROWS, row_groups=[own], columns=self._names):
                 columns = [self._encoded(batch.column(name), name) for name in self._names]
                 yield start, pa.table(columns, self._names)
                 start += batch.num_rows
+            if start != stop:
+                raise OSError(f"a row group ends at row {start}, expected {stop} as the end of the file says")
 
     def _encoded(self, column: pa.Array, name: str) -> pa.Array:
         """Words as codes, numbers in one type for all files."""
         if name not in self._words:
+            if name in self._word_columns:  # too many: a reader is told that the column holds no numbers
+                return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
             return column.cast(self._types[name])
         words, coded = self._words[name], isinstance(column, pa.DictionaryArray)
         values = column.dictionary if coded else column
@@ -167,10 +183,3 @@ class ParquetTable(Table):
             return column.to_pandas().rename(name)
         codes = column.fill_null(-1).to_numpy()
         return pd.Series(pd.Categorical.from_codes(codes, self._words[name]), name=name)
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, memory_map=False, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error

@@ -10,20 +10,27 @@ import pandas as pd
 
 from .. import datasets
 from .array_tables import open_npy
+from .csv_header import are_names, is_number
+from .file_names import short_reason
+from .input_checks import DATES, holds_dates
 from .parquet import ParquetTable
+from .parquet_file import read_frame
 
+SAMPLE = 10_000  # lines of a CSV file that tell whether the first one is like them
 IN_MEMORY = 1 << 26  # Parquet files of at most so many bytes (64 MiB) become a DataFrame
 
 
-def read(data: str) -> Any:
+def read(data: str, header: bool | None = None) -> Any:
     """The table in a file or a folder, or a built-in data set by its name.
 
-    Columns of words become pandas categories, in alphabetical order. The first line of a CSV file is taken for the
-    column names if one of its entries is not a number.
+    Columns of words become pandas categories of the words that occur, in alphabetical order. The first line of a CSV
+    file is taken for the column names if one of its entries is not a number, or if its numbers are 0, 1, 2, ... or
+    different whole numbers unlike those below, such as years.
 
     Args:
         data: The name of a data set of `lowerbound.datasets`, or the path of a .csv, .parquet or .npy file or of a
             folder of .parquet files.
+        header: Whether the first line of a CSV file names the columns. None to decide by what it holds.
 
     Returns:
         A DataFrame; for a .npy file a memory-mapped array (n, d); for Parquet files of more than 64 MiB in all a
@@ -31,7 +38,7 @@ def read(data: str) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file or data set.
-        ValueError: The file is damaged, empty or of another kind.
+        ValueError: The file is damaged, empty or of another kind, or header is given for another file than CSV.
         TypeError: A column holds neither numbers nor words.
 
     Example:
@@ -39,16 +46,18 @@ def read(data: str) -> Any:
         >>> read("faithful").shape
         (272, 2)
     """
+    path = Path(data)
+    if header is not None and path.suffix.lower() != ".csv":
+        raise ValueError(f"header is {header} for {data}, expected a .csv file: other tables know their names")
     if data in datasets.names():
         return datasets.load(data)
-    path = Path(data)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {data}, nor a data set among {', '.join(datasets.names())}")
     readers = {".csv": _csv, ".parquet": _parquet, ".npy": open_npy}
     if path.is_dir():
         table = _parquet(path)
     elif path.suffix.lower() in readers:
-        table = readers[path.suffix.lower()](path)
+        table = _csv(path, header) if path.suffix.lower() == ".csv" else readers[path.suffix.lower()](path)
     else:
         raise ValueError(
             f"{data} is not a file of a known kind, expected one that ends in {', '.join(readers)}, or a folder of "
@@ -57,14 +66,31 @@ def read(data: str) -> Any:
     return _with_categories(table, path) if isinstance(table, pd.DataFrame) else table
 
 
-def _csv(path: Path) -> pd.DataFrame:
+def header_note(data: str, table: Any, header: bool | None) -> str:
+    """What `read` took a first line of numbers for, in a sentence; "" where there was nothing to decide."""
+    path = Path(data)
+    if header is not None or path.suffix.lower() != ".csv" or not isinstance(table, pd.DataFrame):
+        return ""
+    names = list(table.columns)
+    if all(map(is_number, names)):
+        return f"the first line of {path.name}, {_listed(names)}, was taken for the names of the columns, not for a row"
+    if names == [f"column {i}" for i in range(len(names))]:
+        return f"the first line of {path.name} was taken for a row: its columns have no names"
+    return ""
+
+
+def _csv(path: Path, header: bool | None) -> pd.DataFrame:
     """The table in a CSV file, with names of its columns."""
     try:
         head = pd.read_csv(path, header=None, nrows=1, encoding="utf-8-sig", dtype=str)
         names = head.to_numpy()[0].tolist()
         if len(names) == 1 and (found := [mark for mark in (";", "\t", "|") if mark in str(names[0])]):
             raise ValueError(f"its columns are separated by {found[0]!r}, expected commas")
-        has_header = any(isinstance(cell, str) and not _is_number(cell) for cell in names)
+        has_header = header
+        if header is None:
+            has_header = any(isinstance(cell, str) and not is_number(cell) for cell in names)
+        if header is None and not has_header and all(isinstance(cell, str) for cell in names):
+            has_header = are_names(names, _lines_below(path, len(names)))
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # raised for rows longer than the header
             table = pd.read_csv(
@@ -73,7 +99,7 @@ def _csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserWarning as error:
         raise ValueError(f"{path} has rows with more values than its header has names, expected as many") from error
     except (ValueError, IndexError) as error:  # pandas raises its parser errors as ValueError
-        raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
+        raise ValueError(f"{path} is not a table of comma-separated values: {short_reason(error)}") from error
     if has_header:
         nameless = [str(i) for i, name in enumerate(names) if not isinstance(name, str)]
         if nameless:
@@ -85,12 +111,21 @@ def _csv(path: Path) -> pd.DataFrame:
     return table.set_axis([f"column {i}" for i in range(table.shape[1])], axis=1)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _lines_below(path: Path, columns: int) -> pd.DataFrame:
+    """The lines after the first one, as far as they tell what it is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)  # rows of other lengths are refused later
+        try:
+            return pd.read_csv(
+                path, header=None, skiprows=1, nrows=SAMPLE, encoding="utf-8-sig", names=range(columns),
+                index_col=False, on_bad_lines="skip",
+            )  # fmt: skip
+        except pd.errors.EmptyDataError:
+            return pd.DataFrame()
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
 
 
 def _parquet(path: Path) -> Any:
@@ -98,21 +133,24 @@ def _parquet(path: Path) -> Any:
     table = ParquetTable(path)
     if table.nbytes > IN_MEMORY:
         return table
-    try:
-        return pd.concat([pd.read_parquet(file) for file in table.paths]) if path.is_dir() else pd.read_parquet(path)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+    return pd.concat([read_frame(file) for file in table.paths]) if path.is_dir() else read_frame(path)
 
 
 def _with_categories(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The table with its columns of words as categories. Raises TypeError for other columns, such as dates."""
+    """The table with its columns of words as categories. Numbers and dates stay. Raises TypeError for other columns."""
     if len(table) == 0:
         raise ValueError(f"{path} has no rows below its header, expected at least one")
     kinds: dict[Any, str] = {}
     for name, column in table.items():
-        if pd.api.types.is_numeric_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            if column.cat.categories.size > column.nunique():
+                table[name] = column.cat.remove_unused_categories()
+            continue
+        if pd.api.types.is_numeric_dtype(column) or holds_dates(column.dtype):
             continue
         kind = pd.api.types.infer_dtype(column, skipna=True)
+        if kind in DATES:
+            continue
         if kind == "boolean":  # with missing values
             kinds[name] = "boolean"
             continue

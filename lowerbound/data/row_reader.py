@@ -76,6 +76,21 @@ class RowReader:
         return list((self.schema or Schema.plain(self.features)).columns)
 
     @property
+    def width(self) -> int:
+        """The number of columns, also if some of them cannot be read as numbers."""
+        return len(self.schema.columns) if self.schema else self.features
+
+    @property
+    def dtypes(self) -> list[Any] | None:
+        """The pandas type of each column; None for a table without names."""
+        return self._table.dtypes
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the table is in memory, and not in a file."""
+        return self._table.in_memory
+
+    @property
     def takes_missing(self) -> bool:
         """Whether NaN stands for a missing value."""
         return self._missing
@@ -181,6 +196,6 @@ class RowReader:
             finite=not self._values_checked,
             missing=self._missing,
             columns=None if self.schema is None else self.schema.columns,
-        )
+        ).detach()  # a fit is not differentiated
         weights, labels = (None if own is None else own[index] for own in (self.weights, self.labels))
         return Chunk(x, weights, labels)

@@ -6,10 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from .duplicate_rows import merge_duplicates
-from .model_abilities import remembered_schema, takes_missing
+from .model_abilities import refuse_categories, remembered_schema, takes_missing
 from .open_table import as_table
 from .schema import Schema
+from .table import Table
 from .table_statistics import TableStatistics
+from .table_views import NamedTable
 
 EVALUATION_ROWS = 1 << 13  # rows of a large table evaluated at a time: log densities take (rows, k, d) differences
 MERGED_ROWS = 1 << 14  # rows compared at a time when duplicates are merged
@@ -38,6 +40,7 @@ def as_rows(x: Any, weights: Any = None, labels: Any = None, model: Any = None) 
     if not isinstance(x, Rows):
         schema, table = remembered_schema(model), as_table(x)
         table = table if schema is None else table.conformed(schema)
+        _refuse_categories_of(table, model)
         return Rows(table, weights, labels, missing=takes_missing(model))
     if weights is not None or labels is not None:
         raise ValueError("got Rows together with weights or labels, expected them inside: Rows(x, weights, labels)")
@@ -78,9 +81,15 @@ class Rows(TableStatistics):
         """These rows in the order of columns and categories that `model` was fitted to; themselves if they are."""
         schema, missing = remembered_schema(model), self._missing if model is None else takes_missing(model)
         table = self._table if schema is None else self._table.conformed(schema)
+        _refuse_categories_of(table, model)
         if table is self._table and missing == self._missing:
             return self
         return Rows(table, self.weights, self.labels, dtype=self._dtype, missing=missing)
+
+    def with_schema(self, schema: Schema) -> Rows:
+        """The columns of these rows that a schema names, in its order and with its codes."""
+        table = NamedTable(self._table) if self.schema is None else self._table
+        return Rows(table.conformed(schema), self.weights, self.labels, dtype=self._dtype, missing=self._missing)
 
     def weighted(self, weights: Any) -> Rows:
         """The same rows with other weights (n,): a bootstrap resample, or a fold of cross-validation."""
@@ -130,3 +139,9 @@ class Rows(TableStatistics):
         if found is None:
             return self
         return Rows(found.x, found.weights, found.labels, dtype=self._dtype, missing=self._missing)
+
+
+def _refuse_categories_of(table: Table, model: Any) -> None:
+    """Raise ValueError if a column of categories of this table stands where the model has numbers."""
+    if table.schema is not None:
+        refuse_categories(table.schema.columns, (words is not None for words in table.schema.levels), model)

@@ -60,6 +60,11 @@ class Table:
         for start in range(0, len(self), size):
             yield start, self.read(slice(start, min(start + size, len(self))))
 
+    @property
+    def dtypes(self) -> list[Any] | None:
+        """The pandas type of each column, if the table has names."""
+        return None
+
     def conformed(self, schema: Schema) -> Table:
         """This table with columns and categories in the order of `schema`, if it has names."""
         return self

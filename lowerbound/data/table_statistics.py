@@ -18,6 +18,7 @@ from .threads import one_thread
 
 STATISTICS_CELLS = 1 << 18  # values read at a time here, where chunks are copied: 2 MiB
 LEAST_VARIANCE = 1e-300  # near the smallest float64 of full precision, with room for products
+EPSILON = 1e-15  # a share of the total weight that rounding hides
 HEAVIEST = 1e150  # the largest sum of all weights
 
 Made = TypeVar("Made")
@@ -108,6 +109,12 @@ class TableStatistics(RowReader):
             raise ValueError(
                 f"the weights sum to {self.total_weight:g}, expected some number of rows (a row of weight 2 counts as "
                 "two): divide them by their mean"
+            )
+        if self.weights is not None and self.positive > 1 and self.weights.max() >= (1 - EPSILON) * self.total_weight:
+            row = int(self.weights.argmax())
+            raise ValueError(
+                f"weight {row} is {float(self.weights[row]):g}, beside which all others together count as nothing, "
+                "expected weights that floating-point numbers can add up: leave this row out, or correct its weight"
             )
         finite = torch.isfinite(self._mean) & torch.isfinite(variance)
         if not finite.all():

@@ -35,6 +35,11 @@ class TableView(Table):
         """The number of columns."""
         return self.table.features
 
+    @property
+    def dtypes(self) -> list[Any] | None:
+        """Those of the table."""
+        return self.table.dtypes
+
     def read(self, index: Index) -> Any:
         """The rows as the table reads them."""
         return self.table.read(index)
@@ -113,6 +118,16 @@ class ConformedTable(TableView):
         return Schema.of(self.read(slice(0, 1)))
 
     @property
+    def features(self) -> int:
+        """The number of columns that are left."""
+        return len(self.target.columns)
+
+    @property
+    def dtypes(self) -> list[Any]:
+        """Those after they were reordered."""
+        return list(self.read(slice(0, 1)).dtypes)
+
+    @property
     def runs(self) -> list[tuple[int, int]]:
         """The runs of the table."""
         return self.table.runs
@@ -125,3 +140,20 @@ class ConformedTable(TableView):
     def part(self, start: int, stop: int) -> Table:
         """The part of the table, reordered."""
         return ConformedTable(self.table.part(start, stop), self.target)
+
+
+class NamedTable(TableView):
+    """A table of numbers without names, as one with the names "column 0", "column 1", ..."""
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        """The names."""
+        return Schema.plain(self.features)
+
+    def read(self, index: Index) -> pd.DataFrame:
+        """The rows with names."""
+        return pd.DataFrame(np.asarray(self.table.read(index)), columns=list(self.schema.columns))
+
+    def part(self, start: int, stop: int) -> Table:
+        """The part of the table, with names."""
+        return NamedTable(self.table.part(start, stop))

@@ -21,6 +21,7 @@ class DatasetTable(Table):
 
     def __init__(self, x: Any):
         self.x = x
+        self._width: int | None = None  # of the first rows that were read
 
     def __len__(self) -> int:
         return len(self.x)
@@ -35,9 +36,14 @@ class DatasetTable(Table):
         numbers = list(range(index.start, index.stop)) if isinstance(index, slice) else index.tolist()
         read_many = getattr(self.x, "__getitems__", None)  # optional in torch's Dataset; DataLoader asks the same way
         items = read_many(numbers) if read_many else [self.x[i] for i in numbers]
-        return (
-            items if isinstance(items, Tensor) else torch.stack([torch.as_tensor(_without_y(item)) for item in items])
-        )
+        rows = items if isinstance(items, Tensor) else _stacked(numbers, items)
+        if self._width is None and rows.ndim == 2:
+            self._width = rows.shape[1]
+        elif rows.ndim == 2 and rows.shape[1] != self._width:
+            raise ValueError(
+                f"item {numbers[0]} of the Dataset has {rows.shape[1]} numbers, expected {self._width}, as the others"
+            )
+        return rows
 
     def part(self, start: int, stop: int) -> Table:
         """A view of these rows."""
@@ -65,9 +71,13 @@ class DataLoaderTable(Table):
 
     def pieces(self, size: int) -> Iterator[tuple[int, Any]]:
         """The batches of the DataLoader, whatever `size` is."""
-        start = 0
-        for batch in self.x:
+        start, width = 0, None
+        for batch in _regular(iter(self.x)):
             x = _without_y(batch)
+            if isinstance(x, Tensor) and x.ndim == 2 and x.shape[1] != (width := width or x.shape[1]):
+                raise ValueError(
+                    f"row {start} of the DataLoader has {x.shape[1]} numbers, expected {width}, as the others"
+                )
             yield start, x
             start += len(x)
 
@@ -83,3 +93,34 @@ class DataLoaderTable(Table):
 def _without_y(item: Any) -> Any:
     """The rows of a dataset item or a batch, which may come with a target: (x, y) -> x."""
     return item[0] if isinstance(item, tuple | list) else item
+
+
+def _stacked(numbers: list[int], items: Any) -> Tensor:
+    """Items of a dataset as rows of one tensor. Raises an error that names the first item that is none."""
+    rows: list[Tensor] = []
+    for number, item in zip(numbers, items, strict=True):
+        x = _without_y(item)
+        try:
+            row = torch.as_tensor(x)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"item {number} of the Dataset is a {type(x).__name__}, expected the numbers of a row, or a pair of "
+                "them and a target"
+            ) from error
+        if rows and row.shape != rows[0].shape:
+            raise ValueError(
+                f"item {number} of the Dataset has shape {tuple(row.shape)}, expected {tuple(rows[0].shape)}, as item "
+                f"{numbers[0]}"
+            )
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def _regular(batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches of a DataLoader. Raises ValueError, in one sentence, if it cannot stack its rows."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "equal size" not in str(error):
+            raise
+        raise ValueError("the rows of the DataLoader differ in length, expected the same numbers in each") from error

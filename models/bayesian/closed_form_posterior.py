@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..contract import Statistics
 from ..families.family import Family
-from .parameter_sites import Theta, View, draw_sites, sample_sites, sites_log_prob
+from .parameter_sites import Theta, View, Views, draw_sites, sample_sites, sites_log_prob
 from .prior_and_posterior import PriorAndPosterior
 from .stick_breaking_weights import MixtureWeights
 
@@ -63,12 +63,12 @@ class ClosedFormPosterior:
         """-KL(q(weights, theta) || p(weights, theta)) in nats."""
         return -(self.shares.divergence() + self.beliefs.divergence())
 
-    def guide_sites(self) -> View:
+    def guide_sites(self) -> Views:
         """Draw the parameters as sites of a Pyro guide. q(z | x) does not depend on the draws: it is mean-field."""
         theta: Theta = {}
         draw_sites(self.shares.posterior(theta), theta, pyro.sample)
         draw_sites(self.beliefs.posterior(theta), theta, pyro.sample)
-        return self.views()[0]
+        return self.views(), torch.Size()
 
     @torch.no_grad()
     def draw(self, draws: int) -> tuple[Theta, Float[Tensor, " s"]]:

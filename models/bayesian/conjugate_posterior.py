@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Float
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import Distribution, constraints, kl_divergence
+from torch.distributions import Distribution, constraints
 
 from ...data.moments import Moments
 from ..families.conjugate_priors import Priors
 from ..families.family import Family
+from ..families.hooks.density import never_where_overflowed
 from ..families.missing_values import observed_log_prob
+from .kl_divergences import divergence
 from .parameter_sites import Sites, Theta
 from .prior_and_posterior import PriorAndPosterior
 from .unfitted_copy import copy_buffers, fresh_family
@@ -106,7 +108,7 @@ class ConjugatePosterior(PriorAndPosterior):
     def divergence(self) -> Float[Tensor, ""]:
         """KL(q || p) in nats, summed over parameters and components."""
         q = self._posteriors()
-        return torch.stack([kl_divergence(q[n], self.priors.distribution(n)).sum() for n in q]).sum()
+        return torch.stack([divergence(q[n], self.priors.distribution(n)).sum() for n in q]).sum()
 
     def predictive(self, z: Any = ...) -> Distribution:
         """E_q[p(x | z)]."""
@@ -119,7 +121,9 @@ class ConjugatePosterior(PriorAndPosterior):
     def predictive_log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log E_q[p(observed values of x | z = k)] in nats: columns are independent."""
         component: Any = self.predictive()
-        return observed_log_prob(component, x) if x.isnan().any() else component.log_prob(x.unsqueeze(-2))
+        if x.isnan().any():
+            return observed_log_prob(component, x)
+        return never_where_overflowed(component.log_prob(x.unsqueeze(-2)), x)
 
     # inside
 

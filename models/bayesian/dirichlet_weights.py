@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import constraints, kl_divergence
+from torch.distributions import constraints
 
 from ..module import Recorded
+from .kl_divergences import divergence
 from .parameter_sites import Sites, Theta
 
 
@@ -89,7 +90,7 @@ class DirichletWeights(Recorded):
     def divergence(self) -> Float[Tensor, ""]:
         """KL(q || p) in nats."""
         prior = torch.distributions.Dirichlet(torch.full_like(self.concentration, self.prior_concentration))
-        return kl_divergence(torch.distributions.Dirichlet(self.concentration, validate_args=False), prior)
+        return divergence(torch.distributions.Dirichlet(self.concentration, validate_args=False), prior)
 
     def relabel(self, theta: Theta, order: Tensor) -> Theta:
         """theta with component j the former component order[j]."""

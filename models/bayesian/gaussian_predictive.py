@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..families.gaussian import Gaussian
+from ..families.student_t_scales import far_t_log_prob, t_log_prob
 from ..kernels.full_covariance import Full
 from ..kernels.gaussian_conditional import ConditionalGaussian
-from ..kernels.gaussian_pass import log_density
-from ..kernels.special_functions import log_gamma_ratio
+from ..kernels.gaussian_pass import log_density, log_distance
 
 
 def degrees_and_scales(made: Gaussian, dof: Tensor, location_weight: Tensor) -> tuple[Float[Tensor, " k"], Tensor]:
@@ -50,10 +50,11 @@ def student_t_log_prob(
         return torch.where(y.isnan(), 0.0, column.log_prob(y.nan_to_num(nan=0.0))).sum(-1)
     if x.isnan().any():
         given = ConditionalGaussian(made.shape, scales, y)
-        normal, squared, observed = given.log_prob, given.squared, given.observed
-    else:
-        normal, observed = log_density(made.shape, scales, y.permute(1, 2, 0)).T, torch.full((len(x), 1), d).to(y)
-        squared = -2 * normal - d * math.log(2 * math.pi) - made.shape.log_det(scales, d)
-    # from the normal density to that of t: one squared distance serves both
-    tail = log_gamma_ratio(0.5 * dof, 0.5 * observed) - 0.5 * observed * (0.5 * dof).log()
-    return normal + 0.5 * squared + tail - 0.5 * (dof + observed) * torch.log1p(squared.clamp(min=0) / dof)
+        return t_log_prob(dof, given.log_det, given.squared, given.observed)
+    y, log_det = y.permute(1, 2, 0), made.shape.log_det(scales, d)
+    squared = (-2 * log_density(made.shape, scales, y).T - d * math.log(2 * math.pi) - log_det).clamp(min=0)
+    found = t_log_prob(dof, log_det, squared, d)
+    if squared.isfinite().all():
+        return found
+    away = log_distance(made.shape, scales, y).T
+    return torch.where(squared.isfinite(), found, far_t_log_prob(dof, log_det, away, d))

@@ -8,11 +8,12 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, Independent, kl_divergence
+from torch.distributions import Distribution, Gamma, Independent
 
 from ..families.gaussian import Gaussian
 from ..kernels.full_covariance import Full
 from .inverse_wishart import InverseWishart
+from .kl_divergences import divergence
 
 
 def covariance_distribution(made: Gaussian, dof: Tensor, scatter: Float[Tensor, "*k s"]) -> Distribution:
@@ -53,6 +54,6 @@ def covariance_divergence(q: Any, p: Any) -> Float[Tensor, ""]:
     while isinstance(q, Independent):
         q, p = q.base_dist, p.base_dist
     if isinstance(q, InverseWishart):
-        return kl_divergence(q, p).sum()
+        return divergence(q, p).sum()
     gammas = [Gamma(each.concentration, each.rate, validate_args=False) for each in (q, p)]
-    return kl_divergence(*gammas).sum()
+    return divergence(*gammas).sum()

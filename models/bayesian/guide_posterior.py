@@ -23,9 +23,10 @@ from ..contract import Statistics
 from ..families.family import Family
 from ..param_store import empty_param_store
 from ..random_state import fixed_seed
+from .draws_in_plates import split_plates
 from .map_m_step import maximize_log_joint
 from .monte_carlo_posterior import MonteCarloPosterior
-from .parameter_sites import Theta, View, sites_log_prob, stack_draws, value_inside
+from .parameter_sites import Theta, View, Views, sites_log_prob, stack_draws, value_inside
 from .prior_and_posterior import PriorAndPosterior
 from .stick_breaking_weights import MixtureWeights
 
@@ -107,9 +108,10 @@ class GuidePosterior(MonteCarloPosterior):
             terms.append(log_p - log_q)
         return torch.stack(terms).mean()
 
-    def guide_sites(self) -> View:
+    def guide_sites(self) -> Views:
         """Run the guide: draw the parameters as its sites. The mixture with these parameters."""
-        return self.at(self.auto())
+        each, plates = split_plates(self.auto(), self.supports)
+        return [self.at(theta) for theta in each], plates
 
     def at(self, theta: Theta) -> View:
         """The mixture with these parameters, relabelled from the guide's labels to its own."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints, register_kl
+from torch.distributions import constraints
 
 from .covariance_constraint import covariances
 
@@ -87,18 +87,4 @@ def digammas(half_df: Tensor, d: int) -> Tensor:
     """The derivative of log Gamma_d: sum_i digamma(half_df - i / 2), i = 0 .. d - 1."""
     return torch.digamma(half_df.unsqueeze(-1) - 0.5 * torch.arange(d, dtype=half_df.dtype, device=half_df.device)).sum(
         -1
-    )
-
-
-@register_kl(InverseWishart, InverseWishart)
-def _kl_inverse_wishart(q: InverseWishart, p: InverseWishart) -> Tensor:
-    d = q.event_shape[0]
-    log_scale = [2 * each.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) for each in (q, p)]
-    ratio = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False).square().sum((-2, -1))
-    return (
-        0.5 * p.df * (log_scale[0] - log_scale[1])
-        + 0.5 * q.df * (ratio - d)
-        + torch.mvlgamma(0.5 * p.df, d)
-        - torch.mvlgamma(0.5 * q.df, d)
-        + 0.5 * (q.df - p.df) * digammas(0.5 * q.df, d)
     )

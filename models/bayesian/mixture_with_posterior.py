@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ..families.family import Family
@@ -47,7 +47,8 @@ class MixtureWithPosterior(Mixture):
     @property
     def family(self) -> Family:  # type: ignore[override]
         """The family at the mean of q, or at the median of a guide. Read only."""
-        return self.q.mean()[1]
+        with torch.no_grad():
+            return self.q.mean()[1]
 
     def centre(self) -> Mixture:
         """The plain `Mixture` with the mean weights and the family at the mean of theta.
@@ -60,6 +61,10 @@ class MixtureWithPosterior(Mixture):
         """
         self._require_parameters()
         return self._plain_mixture(self.weights, self.family)
+
+    def doubts(self, rows: float) -> list[str]:
+        """None: the prior keeps components from shrinking onto a few rows."""
+        return []
 
     # what kind of distribution q is
 
@@ -120,6 +125,10 @@ class MixtureWithPosterior(Mixture):
         return self._blank_family
 
     @property
+    def _allows_empty(self) -> bool:
+        return True  # a component without rows has the prior as its posterior
+
+    @property
     def _k(self) -> int:
         return self.beliefs.components
 
@@ -141,11 +150,11 @@ class MixtureWithPosterior(Mixture):
         made.schema = self.schema
         return made
 
-    def _collapsed_components(self) -> Bool[Tensor, " k"]:
+    def _family_and_weights(self) -> tuple[Family, Float[Tensor, " k"]]:
         # a parameter without gradient would count as frozen, and a frozen scale is never a collapse
         with torch.enable_grad():
             family, log_weights = self.q.views()[0]
-        return family.collapsed(log_weights.detach().exp())
+        return family, log_weights.detach().exp()
 
     def _log_joints(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "s n k"]:
         """log weights + log p(x | z = k) at each view of q."""

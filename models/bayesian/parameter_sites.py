@@ -20,6 +20,7 @@ from ..families.family import Family
 Theta = dict[str, Tensor]  # values of the parameters, by the names of their Pyro sites
 Sites = Iterator[tuple[str, Distribution]]  # in the order in which they are drawn, each given those before it
 View = tuple[Family, Float[Tensor, " k"]]  # a family and log weights: all that densities of a mixture need
+Views = tuple[list[View], torch.Size]  # one for each point of the plates around a program, and their sizes
 
 
 def draw_sites(sites: Sites, theta: Theta, draw: Callable[..., Tensor]) -> Theta:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..families.family import Family
 from .monte_carlo_posterior import MonteCarloPosterior
-from .parameter_sites import Theta, View, value_inside
+from .parameter_sites import Theta, View, Views, value_inside
 from .prior_and_posterior import PriorAndPosterior
 from .stick_breaking_weights import MixtureWeights
 
@@ -91,7 +91,7 @@ class SampledPosterior(MonteCarloPosterior):
         """The difference between the sampler's bound and the mean log-likelihood of its draws: about -KL(q || p)."""
         return self.term
 
-    def guide_sites(self) -> View:
+    def guide_sites(self) -> Views:
         """Draw one of the draws as sites of a Pyro guide; with sticks, by the labels of the sticks."""
         index = torch.randint(len(self.theta["weights"]), ())
         one = {name: value[index] for name, value in self.theta.items()}
@@ -101,7 +101,7 @@ class SampledPosterior(MonteCarloPosterior):
             one |= self.beliefs.relabel(own, order) | {"weights": one["weights"][order]}
         for name in self.shares.supports() | self.beliefs.supports():
             pyro.sample(name, dist.Delta(one[name], event_dim=one[name].ndim))
-        return self._view(one)
+        return [self._view(one)], torch.Size()
 
     def at(self, theta: Theta) -> View:
         """The mixture with these parameters."""

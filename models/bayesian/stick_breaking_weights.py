@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from pyro.nn import PyroParam
 from torch import Tensor
-from torch.distributions import constraints, kl_divergence
+from torch.distributions import constraints
 
+from ..kernels.special_functions import log_gamma_ratio
 from ..module import Recorded
 from .dirichlet_weights import DirichletWeights
+from .kl_divergences import divergence
 from .parameter_sites import Sites, Theta
 
 
@@ -106,7 +108,7 @@ class StickBreakingWeights(Recorded):
         prior = torch.distributions.Beta(
             torch.ones_like(self.taken), torch.full_like(self.left, self.prior_concentration)
         )
-        return kl_divergence(torch.distributions.Beta(self.taken, self.left, validate_args=False), prior).sum()
+        return divergence(torch.distributions.Beta(self.taken, self.left, validate_args=False), prior).sum()
 
     def relabel(self, theta: Theta, order: Tensor) -> Theta:
         """The weights by new labels. The sticks stay: they follow the order of sizes, not the labels."""
@@ -145,7 +147,7 @@ class StickBreakingWeights(Recorded):
 
 def _log_evidence(taken: Tensor, left: Tensor) -> Tensor:
     """log p(z) up to a constant, the weights integrated out: their part of the bound after an M-step."""
-    return (torch.lgamma(taken) + torch.lgamma(left) - torch.lgamma(taken + left)).sum()
+    return (torch.lgamma(taken) - log_gamma_ratio(left, taken)).sum()
 
 
 MixtureWeights = DirichletWeights | StickBreakingWeights

@@ -83,7 +83,7 @@ class VariationalBayes(MixtureWithPosterior):
 
         Raises:
             TypeError: A parameter of q is frozen.
-            ValueError: x has other columns, fewer rows than components or fewer distinct ones, or values that the
+            ValueError: x has other columns, or values that the
                 family excludes; or q consists of the draws of a sampler.
         """
         frozen = [name for name, parameter in self.named_parameters() if not parameter.requires_grad]
@@ -99,7 +99,10 @@ class VariationalBayes(MixtureWithPosterior):
             self.beliefs.set_units(moments)
             return
         like = self.beliefs.likelihood
-        start = draw_start(rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness)
+        start = draw_start(
+            rows, self._k, [generator], lambda x: like.coordinates(x, moments), self.softness,
+            spare=self._allows_empty, robust=like.robust_start,
+        )  # fmt: skip
         theta = self.shares.start(start.responsibilities.sum(0))
         theta = theta | self.beliefs.start(start.x, start.responsibilities, start.locations, moments)
         self.q.start_at(theta)

@@ -103,6 +103,8 @@ class ContinuousBernoulliDecoder(BernoulliDecoder):
     Loaiza-Ganem & Cunningham, The continuous Bernoulli, NeurIPS 2019.
     """
 
+    is_numeric = True
+
     def set_units(self, data: Spread) -> None:
         """Start at even odds: here the mean of a column is not its parameter."""
 

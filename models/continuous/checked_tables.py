@@ -23,9 +23,14 @@ class ChecksTables(Recorded):
     features: int
     schema: Schema | None = None
 
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused: none, if the model does not say."""
+        return ()
+
     def _learn_table(self, x: Any, weights: Any) -> Rows:
         """Open the table, check its columns and remember their names."""
-        rows = as_rows(x, weights)
+        rows = as_rows(x, weights, model=self)
         self._refuse_labels(rows.labels)
         self._require_columns(rows)
         self.schema = rows.schema or self.schema

@@ -169,7 +169,7 @@ class ContinuousLatent(ChecksTables):
         """
         x, scale = self._pair_arguments(x, weights, labels, rows)
         prior = dist.Normal(x.new_zeros(self.latent), x.new_ones(self.latent)).to_event(1)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             z = pyro.sample("z", prior)
             pyro.sample("x", self.decode(z), obs=x)  # type: ignore[arg-type]
         return z
@@ -178,7 +178,7 @@ class ContinuousLatent(ChecksTables):
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ encode(x). Arguments and result as in `model`."""
         x, scale = self._pair_arguments(x, weights, labels, rows)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             return pyro.sample("z", self.encode(x))  # type: ignore[arg-type]
 
     # what the pair implies
@@ -225,7 +225,7 @@ class ContinuousLatent(ChecksTables):
             return self.objective(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters.
+        """The same numbers as `bound`, differentiable in the parameters and, with the noise of the draws held, in x.
 
         E_q[log p(x | z)] is a mean over draws of z: 16 draws for up to 16 columns, fewer for more columns, 1 for 129
         and more. The KL is in closed form where q is Gaussian. A Gaussian q gets the same draws for the same row each

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ...data.input_checks import describe_first_value
+from ...data.traced_rows import plain_rows
 
 # what a column may hold, by the support of its distribution, and what to do about other values
 CURES: dict[type, tuple[str, str]] = {
@@ -62,6 +63,7 @@ def require_supported(
     """
     if support is None or support is constraints.real:
         return
+    x = plain_rows(x)
     outside = ~support.check(x)
     if outside.ndim == 1:  # a constraint of whole rows, such as shares that sum to 1
         outside = outside.unsqueeze(1)

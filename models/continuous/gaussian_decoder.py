@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from ...data.moments import Spread
 from ..contract import Collapse
 from ..module import require_size
+from ..readable_value import readable
 from .linear_gaussian import LinearGaussian
 from .networks import Network, mlp, positive, positive_inverse, units
 
@@ -52,6 +53,7 @@ class GaussianDecoder(Network):
         torch.Size([5, 3])
     """
 
+    is_numeric = True
     loc: Tensor
     unit: Tensor
     scale_is_set = False  # assigned by the user: the data then do not change it
@@ -121,7 +123,7 @@ class GaussianDecoder(Network):
 
         Assign a number to start from it; hold it with raw_scale.requires_grad_(False).
         """
-        return self._floored(positive(self.raw_scale))[0]
+        return readable(self._floored(positive(self.raw_scale))[0])
 
     @scale.setter
     def scale(self, value: Any) -> None:

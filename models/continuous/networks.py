@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,6 +22,10 @@ from .linear_gaussian import LinearGaussian
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 FURTHEST = 10.0  # standard deviations from the mean, to which encoders clip their input
 SEED = 0  # of the weights of a new network: always the same, so that a fit of one seed gives the same bits
+
+
+_evaluating = threading.Lock()
+_uses: dict[nn.Module, tuple[int, bool]] = {}  # of modules being evaluated: how many bodies, and the mode before
 
 
 @runtime_checkable
@@ -64,6 +69,7 @@ class Network(HasOldNames, nn.Module):
 
     arguments: tuple[tuple, dict[str, Any]]
     is_linear = False
+    is_numeric = False  # whether a decoder gives numbers, of which the codes of categories are none
     old_names: ClassVar[Mapping[str, str]] = {"anchor": "set_units"}
 
     def __new__(cls, *args, **kwargs):
@@ -123,15 +129,25 @@ def units(data: Spread, floor: float = 0.0) -> Tensor:
 
 @contextmanager
 def evaluation_mode(module: Any) -> Iterator[None]:
-    """In the body the module is in evaluation mode: no dropout, fixed batch statistics."""
-    training = [part for part in module.modules() if part.training]
+    """In the body the module is in evaluation mode: no dropout, fixed batch statistics. Other threads may evaluate it,
+    too: the last one to end restores the mode."""
+    parts = list(module.modules())
+    with _evaluating:
+        for part in parts:
+            uses, training = _uses.get(part, (0, part.training))
+            _uses[part] = uses + 1, training
+            if part.training:
+                part.training = False
     try:
-        for part in training:
-            part.training = False
         yield
     finally:
-        for part in training:
-            part.training = True
+        with _evaluating:
+            for part in parts:
+                uses, training = _uses.pop(part)
+                if uses > 1:
+                    _uses[part] = uses - 1, training
+                elif training:
+                    part.training = True
 
 
 def positive(x: Tensor) -> Tensor:

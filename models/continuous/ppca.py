@@ -111,6 +111,7 @@ class PPCA(ContinuousLatent):
         """
         rows = as_rows(x, weights)
         model = cls(rows.features, latent)
+        rows = rows.conformed(model)
         model.schema = rows.schema
         model._set_units(rows)
         values, vectors = torch.linalg.eigh(rows.moments.covariance)
@@ -123,6 +124,11 @@ class PPCA(ContinuousLatent):
         model.rotate()
         return model
 
+    @property
+    def numeric_columns(self) -> range:
+        """All columns."""
+        return range(self.features)
+
     # the pair
 
     def decode(self, z: Float[Tensor, "*s q"]) -> dist.Independent:
@@ -131,16 +137,16 @@ class PPCA(ContinuousLatent):
         return dist.Normal(self.loc + z @ self.loading.T, self.scale, validate_args=False).to_event(1)
 
     def encode(self, x: Float[Tensor, "n d"]) -> dist.MultivariateNormal:
-        """The exact posterior p(z | x), detached.
+        """The exact posterior p(z | x), detached from the parameters. Gradients flow to x.
 
         log p(x, z) - log q(z | x) is then log p(x) for every z drawn, and its mean gradient is that of log p(x).
         """
         self._require_parameters()
-        with torch.no_grad():
-            return self._linear().posterior(x)
+        return LinearGaussian(self.loc.detach(), self.loading.detach(), self.scale.detach()).posterior(x)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """log p(x) of each row (n,) in nats, differentiable in the parameters: the bound is tight."""
+        """log p(x) of each row (n,) in nats, differentiable in the parameters and in x: the bound is
+        tight."""
         self._require_parameters()
         return self._linear().log_evidence(self._centred(self.checked(x, labels)))
 

@@ -17,7 +17,8 @@ def row_noise(x: Float[Tensor, "n d"], size: int) -> Float[Tensor, "n q"]:
     OOPSLA 2014). Its uniform numbers go through the normal quantile function. Torch's random state does not change.
     Integers overflow on purpose.
     """
-    bits = (x + 0.0).contiguous().view(torch.int32 if x.dtype == torch.float32 else torch.int64).long()  # -0 is 0
+    x = x.detach() + 0.0  # -0 is 0
+    bits = x.contiguous().view(torch.int32 if x.dtype == torch.float32 else torch.int64).long()
     if x.dtype == torch.float64:  # low bits of integers are 0, and products would lose the high ones
         bits = bits ^ _shifted(bits, 32)
     keys = _mixed(GOLDEN * torch.arange(1, x.shape[1] + 1, device=x.device)) | 1

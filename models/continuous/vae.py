@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ...data.traced_rows import plain_rows
 from ..module import on_the_cpu, require_size
 from ..random_state import fixed_seed, gpus
 from .continuous_latent import ContinuousLatent
@@ -82,6 +83,11 @@ class VAE(ContinuousLatent):
     def is_set(self) -> bool:
         """Whether a fit, `seed` or a file has set the weights and the units of the data."""
         return bool(self.anchored)
+
+    @property
+    def numeric_columns(self) -> range:
+        """All columns, if the decoder gives numbers."""
+        return range(self.features if isinstance(self.decoder, Network) and self.decoder.is_numeric else 0)
 
     @property
     def learning_rate(self) -> float:
@@ -176,6 +182,7 @@ class VAE(ContinuousLatent):
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:
         """Raise ValueError if x holds what the decoder cannot give; numbers: of the rows."""
+        x = plain_rows(x)
         more = self.decoder.outside(x) if isinstance(self.decoder, Network) else None
         require_supported(self._support, more, x, columns, numbers)
 

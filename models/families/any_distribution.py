@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyro.distributions as dist
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
 from torch import Tensor
@@ -17,6 +18,8 @@ from ..parameter_units import Located, ScaledCholesky
 from .distribution_parameters import default_parameters, parameter_constraint
 from .family import Family
 
+HEAVY_TAILED = (dist.StudentT, dist.MultivariateStudentT, dist.Cauchy)  # meant to take outliers
+
 
 class AnyDistribution(Family):
     """k distributions of one class of Pyro: its parameters as those of a family.
@@ -24,6 +27,8 @@ class AnyDistribution(Family):
     A distribution of single numbers applies to each column separately. One of whole rows is `is_joint`. Unconstrained
     parameters come in blocks (k, b, q): b = d blocks, one for each column, or b = 1 if joint; q numbers in each.
     """
+
+    boundary: tuple[float, ...] = ()  # values of the support without a density
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class AnyDistribution(Family):
         kinds = {name: parameter_constraint(distribution, name) for name in self.names}
         self.is_joint = any(kind.event_dim > 0 for kind in kinds.values())
         self.takes_missing = not self.is_joint
+        self.robust_start = issubclass(distribution, HEAVY_TAILED)
         if unknown := set(prior if isinstance(prior, Mapping) else {}) - set(self.names):
             raise ValueError(f"there is a prior for {unknown.pop()!r}, expected one for {', '.join(self.names)}")
         for name, kind in kinds.items():
@@ -75,12 +81,17 @@ class AnyDistribution(Family):
             self.register_buffer("weak_centre", torch.full(shape, torch.nan, dtype=torch.float64))
             self.shared |= {"weak_centre"}
         self._require_rows_of(features)
+        self.boundary = self._values_without_density()
+        if self.boundary:
+            excluded = " or ".join(f"{value:g}" for value in self.boundary)
+            self.expects += f" inside its support: at {excluded} its density is zero or infinite"
 
     def _require_rows_of(self, features: int) -> None:
         """Raise ValueError unless the parameters make a distribution of rows with so many columns."""
         distribution, names = self.distribution.__name__, ", ".join(self.names)
         try:
-            event = self.build({name: self.value(name) for name in self.names}, validate=True).event_shape
+            made = self.build({name: self.value(name) for name in self.names}, validate=True)
+            event, self.is_numeric = made.event_shape, not made.support.is_discrete
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(
                 f"a {distribution} cannot be made of parameters {names or '(none)'} and fixed "
@@ -92,6 +103,38 @@ class AnyDistribution(Family):
                 "name other parameters, or fix some"
             )
 
+    def _values_without_density(self) -> tuple[float, ...]:
+        """Which of 0 and 1 are in the support, but have a density of zero or infinity for all parameters but special
+        ones, such as those of a Beta or Dirichlet. One such row decides a fit by itself."""
+        found = []
+        for value in (0.0, 1.0):
+            row = torch.full((1, self._features), value, dtype=torch.float64)
+            if self.is_joint:  # one entry of a row whose others sum to the rest
+                row[0, 1:] = (1 - value) / max(1, self._features - 1)
+            densities = []
+            for u in (-0.7, 0.7):
+                values = {
+                    n: transform_to(form)(torch.full_like(self.unconstrained(n), u))
+                    for n, (form, _) in self._pyro_params.items()
+                }
+                try:
+                    made = self.build(values)
+                    outside = self.outside(row)
+                    inside = outside is None or not outside.any()
+                    densities.append(~made.log_prob(row).isfinite().any() if inside else torch.tensor(False))
+                except (ValueError, RuntimeError, NotImplementedError):  # some supports and densities are not written
+                    densities.append(torch.tensor(False))
+            if all(map(bool, densities)):
+                found.append(value)
+        return tuple(found)
+
+    def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
+        """Values outside of the support, or on its boundary where the density is zero or infinite."""
+        outside = super().outside(x)
+        for value in self.boundary:
+            outside = (x == value) if outside is None else outside | (x == value)
+        return outside
+
     @property
     def components(self) -> int:
         """k, the number of components."""
@@ -101,6 +144,11 @@ class AnyDistribution(Family):
     def features(self) -> int:
         """d, the number of columns of x."""
         return self._features
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior."""
+        return self.prior is not None
 
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): the distribution."""

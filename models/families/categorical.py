@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Dirichlet, Distribution
 
 from ...data.moments import Moments
+from ...data.traced_rows import any_missing
 from ..kernels.joint_codes import BLOCK_ROWS, JointCodes
 from ..kernels.visit import Visit
 from ..module import require_size
@@ -86,8 +87,9 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(x): for each level of each column in turn, 1 if x has this level, else 0."""
         hot = x.unsqueeze(-1) == torch.arange(self.mask.shape[1], dtype=x.dtype, device=x.device)  # (n, d, L)
-        missing = x.isnan()
-        indicators = hot.to(x.dtype).masked_fill(missing.unsqueeze(-1), torch.nan) if missing.any() else hot.to(x.dtype)
+        indicators = hot.to(x.dtype)
+        if any_missing(x):
+            indicators = indicators.masked_fill(x.isnan().unsqueeze(-1), torch.nan)
         return indicators[:, self.mask]
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:

@@ -46,6 +46,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """
 
     expects = "numbers of at least 0"
+    is_numeric = True
     rate: Tensor
     rate_unconstrained: Tensor
 
@@ -91,11 +92,11 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             k = self.components // self.copies
             self.priors["rate"] = Gamma(torch.full_like(data.mean, 1 + 1 / k), data.mean / k)
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) the components that have only rows of zeros: their likelihood is unbounded."""
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has only zeros: its likelihood is unbounded."""
         mean = (1 / self.rate.detach()).unflatten(0, (self.copies, -1))
         average = weights.reshape(self.copies, 1, -1) @ mean
-        return (mean < ZERO * average).any(-1).flatten()
+        return (mean < ZERO * average).flatten(0, 1)
 
     def weak_belief(self, data: Moments) -> dict[str, Distribution]:
         """Gamma(1, mean of the column)."""

@@ -12,6 +12,7 @@ from ..kernels.linear_pass import CompiledLinearPass, identity_pairs
 from ..kernels.visit import Summarize, Visit
 from .abilities import HasExpectedLogProb
 from .conjugate_priors import Priors
+from .hooks.density import never_where_overflowed
 
 NEVER = 1e30  # stands for infinity in a coefficient, because 0 * NEVER is 0 and 0 * inf is not a number
 
@@ -57,7 +58,7 @@ class ExponentialFamily(HasExpectedLogProb):
         log_prob = self.statistics(x) @ eta.clamp(-NEVER, NEVER).T + _summed(constant)
         log_prob = torch.where(log_prob < -NEVER / 10, -torch.inf, log_prob)
         h = self.carrier(x)
-        return log_prob + (_summed(h).unsqueeze(-1) if isinstance(h, Tensor) else h)
+        return never_where_overflowed(log_prob + (_summed(h).unsqueeze(-1) if isinstance(h, Tensor) else h), x)
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(observed values of x | z = k) in nats: the terms of `log_prob` without those of missing values."""
@@ -81,6 +82,11 @@ class ExponentialFamily(HasExpectedLogProb):
         eta, constant = self.natural()
         terms = torch.where(total == 0, 0.0, total * eta)  # 0 log 0 = 0
         return terms.sum(-1) + weight * _summed(constant.reshape(len(constant), -1))
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether some parameter has a prior."""
+        return bool(self.priors)
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta) under the prior, a density in the parameters; 0 without one."""

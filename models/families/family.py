@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..precision import KeepsFloat64
 from .count_free_parameters import free_numbers
 from .hooks.description import Description, Profile
 from .hooks.start import Start
@@ -15,15 +16,15 @@ from .renamed_hooks import HOOKS, adopt_abilities
 __all__ = ["Family", "Profile"]
 
 
-class Family(Start, Description):
+class Family(KeepsFloat64, Start, Description):
     """p(x | z = k, theta[k]) for k = 0 .. K - 1: its density, its sufficient statistics, its M-step.
 
     A new family writes three methods: `component`, `statistics` and `match`. Everything else has a default. The hooks
     are grouped: `Density`, `EStep`, `MStep`, `Start`, `Description`. What a family can do beyond them is on its class
     line, by the abilities `TakesMissing`, `SideBySide`, `AllowsFrozen`, `HasExpectedLogProb` and `Conjugate`.
 
-    Parameters are `PyroParam`s in float64 with the component on dim 0, except those named in `shared`, which all
-    components share. The weights of the components belong to the mixture.
+    Parameters are `PyroParam`s in float64, which `.float()` leaves as they are, with the component on dim 0, except
+    those named in `shared`, which all components share. The weights of the components belong to the mixture.
 
     Example:
         >>> import torch

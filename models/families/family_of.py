@@ -7,9 +7,11 @@ from torch import Tensor
 
 from .abilities import AllowsFrozen, TakesMissing
 from .family import Profile
+from .hooks.density import never_where_overflowed
 from .scoring_start import ScoringStart
 
 THIN = 1e-10  # a variance relative to others
+ROUNDING = 1e-14  # a standard deviation relative to the location: neighbouring numbers are 2e-16 apart
 
 
 class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
@@ -52,7 +54,13 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters."""
-        return self.build({name: self.value(name) for name in self.names}).log_prob(x.unsqueeze(-2))
+        component = self.build({name: self.value(name) for name in self.names})
+        return never_where_overflowed(component.log_prob(x.unsqueeze(-2)), x)
+
+    @property
+    def least_rows(self) -> int:
+        """2 without a prior of a scale: the density of one row may have no upper bound."""
+        return 0 if self.has_prior else 2
 
     def profiles(self) -> list[Profile]:
         """The parameters."""
@@ -70,14 +78,27 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
                 found.append(Profile(name, value.reshape(len(value), -1), columns))
         return found
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) the components whose variance is tiny relative to the average component and to their own mean.
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which the squared scale of a component is tiny relative to the average component, or is
+        no more than the rounding of its own location.
 
-        Both are needed: in a scale family, such as the exponential, components may differ by any factor.
+        A distribution on positive numbers must be tiny relative to its own mean, too: in a scale family, such as the
+        exponential, components may differ by any factor.
         """
         try:
-            moments = self.moments()
+            centre, squared = self._location_and_square()
         except NotImplementedError:  # a distribution without mean and variance
-            return super().collapsed(weights)
-        variance = moments.covariance.diagonal(dim1=-2, dim2=-1)
-        return ((variance < THIN * (weights @ variance)) & (variance < THIN * moments.mean**2)).any(-1)
+            return super().shrunk(weights)
+        thin = squared < THIN * (weights @ squared)
+        if self.location_parameter is None:
+            thin = thin & (squared < THIN * centre**2)
+        return thin | (squared <= (ROUNDING * centre) ** 2)
+
+    def _location_and_square(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
+        """A location and a squared width of each component and column: by parameters, where the tails may be so heavy
+        that there is no variance, else mean and variance."""
+        if self.location_parameter is not None and "scale" in self.names:
+            loc, scale = self.value("loc").detach(), self.value("scale").detach()
+            return loc, (scale**2).expand_as(loc)
+        moments = self.moments()
+        return moments.mean, moments.covariance.diagonal(dim1=-2, dim2=-1)

@@ -56,6 +56,7 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
     """
 
     expects = "positive numbers"
+    is_numeric = True
     concentration: Tensor
     rate: Tensor
     unit: Tensor
@@ -110,9 +111,14 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         self.concentration = torch.where(own, self.concentration.detach(), before[0])
         self.rate = torch.where(own, self.rate.detach(), before[1])
 
-    def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) the components that have shrunk onto one value: their likelihood is unbounded."""
-        return (self.concentration.detach() >= 0.99 * SHARPEST).any(-1)  # not quite: it comes back through a logarithm
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value: its likelihood is unbounded."""
+        return self.concentration.detach() >= 0.99 * SHARPEST  # not quite: it comes back through a logarithm
+
+    @property
+    def least_rows(self) -> int:
+        """2 without a prior: the likelihood of one row has no upper bound."""
+        return 0 if self.has_prior else 2
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"]:
         """Values that are not positive."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -21,6 +21,8 @@ from .gaussian_missing import GaussianMissing
 SUMMED_VALUES = 1 << 18  # values times components whose centred values are held in memory at a time
 BLOCK_VALUES = 1 << 19  # numbers that a block holds for each thread: 4 MiB
 BLOCK_ROWS = 1 << 15
+SHRUNK = 1e-11  # a variance beside squares of the data, that rounding hides
+IN_DIRECTION = 0.1  # the part of a column in a direction, relative to the largest, that counts
 COLLAPSED = 1e-10  # smallest eigenvalue of a covariance relative to the average component's
 
 
@@ -36,8 +38,8 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         features: d, the number of columns of x.
         covariance: "full", "diag" or "spherical": each component has its own covariance; "tied", "tied-diag" or
             "tied-spherical": all components share one.
-        prior: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007, scaled by the data), or a
-            `NormalInverseWishart`.
+        prior: None for maximum likelihood, "weak" (the prior of Fraley & Raftery 2007: d + 2 degrees of freedom
+            with the covariance of the data / k^(2 / d), and 0.01 rows at their mean), or a `NormalInverseWishart`.
         variance_floor: The least variance, in squared units of the data, for structures without correlations. EM then
             finds the maximum likelihood under this constraint, also where a column is constant in a component.
 
@@ -65,8 +67,11 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log N(x; loc[k], Sigma[k]) in nats, differentiable in the parameters."""
-        y = x.T - self.origin.unsqueeze(-1) - self.loc_from_origin().unsqueeze(-1)  # (k, d, n)
-        return log_density(self.shape, self.scales(), y).T
+        return log_density(self.shape, self.scales(), self.centred(x)).T
+
+    def centred(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "k d n"]:
+        """x - loc of each component."""
+        return x.T - self.origin.unsqueeze(-1) - self.loc_from_origin().unsqueeze(-1)
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of r T(x - origin[k]) over rows."""
@@ -110,6 +115,23 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         log_det = d * math.log(2 * math.pi) + shape.log_det(self.scales(), d)
         return -0.5 * (weight * log_det + shape.trace(self.scales(), scatter, d))
 
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which the variance of a component is below 1e-10 of that of the average component, or
+        cannot be told from 0 beside the mean."""
+        moments = self.moments()
+        variance = moments.covariance.diagonal(dim1=-2, dim2=-1).unflatten(0, (self.copies, -1))
+        average = weights.reshape(self.copies, 1, -1) @ variance
+        hidden = SHRUNK * (self.unit**2 + self.loc_from_origin().detach() ** 2)
+        thin = (variance <= COLLAPSED * average).flatten(0, 1)
+        return thin | self.blurred.unsqueeze(-1) & (variance.flatten(0, 1) <= hidden)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """The columns of the thinnest direction of a component, each measured in its standard deviation there."""
+        covariance = self.moments().covariance[component]
+        width = covariance.diagonal().sqrt()
+        direction = torch.linalg.eigh(covariance / torch.outer(width, width))[1][:, 0].abs()
+        return (direction > IN_DIRECTION * direction.max()).nonzero().flatten().tolist()
+
     def collapsed(self, weights: Float[Tensor, " k"]) -> Tensor:
         """(k,) the components that are too thin: their covariance, whitened by that of the average component, has an
         eigenvalue below 1e-10, or is singular up to rounding.
@@ -119,7 +141,18 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
         """
         if self.tied or self.is_frozen(self.shape.name):
             return self.blurred
+        return self.blurred | ~(self.thinness(weights) > COLLAPSED)
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each covariance, whitened by that of the average component."""
         scales, d = self.scales().detach(), self.features
         covariance = self.shape.covariance(scales, d).unflatten(0, (self.copies, -1))
         average = (weights.reshape(self.copies, 1, -1) @ covariance).expand_as(covariance).flatten(0, 1)
-        return self.blurred | ~(self.shape.relative(scales, average, d) > COLLAPSED)
+        return self.shape.relative(scales, average, d)
+
+    @property
+    def least_rows(self) -> int:
+        """d + 1 for a full covariance, 2 for one without correlations; 0 where something keeps it from collapsing."""
+        if self.tied or self.has_prior or self.variance_floor or self.is_frozen(self.shape.name):
+            return 0
+        return self.features + 1 if self.shape.scale_dims == 2 else 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,8 @@ class GaussianParameters(Family):
     """
 
     location_parameter = "loc"
+    also_set = ("covariance",)
+    is_numeric = True
     origin: Tensor
     unit: Tensor
     blurred: Tensor
@@ -86,6 +89,31 @@ class GaussianParameters(Family):
         if prior is not None:
             known = prior if isinstance(prior, NormalInverseWishart) else None
             self.store_prior(known)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "covariance" and not isinstance(value, str):  # a word is the structure, given to the constructor
+            name, value = self.shape.name, self._scale_of(torch.as_tensor(value, dtype=torch.float64).detach())
+        super().__setattr__(name, value)
+
+    def _scale_of(self, covariance: Tensor) -> Tensor:
+        """`scale_tril` of covariances (k, d, d), or `scale` of variances in its shape."""
+        wanted = tuple(self.scale_parameter.shape)
+        if covariance.shape != wanted:
+            raise ValueError(f"covariance got shape {tuple(covariance.shape)}, expected {wanted}")
+        if self.shape.scale_dims < 2:
+            valid, scale = covariance > 0, covariance.clamp(min=0).sqrt()
+        else:
+            scale, failed = torch.linalg.cholesky_ex(covariance)
+            valid = (failed == 0) & torch.isclose(covariance, covariance.mT, rtol=1e-6, atol=0).all((-2, -1))
+        if not (valid.all() and scale.isfinite().all()):
+            kind = "positive variances" if self.shape.scale_dims < 2 else "symmetric positive definite matrices"
+            raise ValueError(f"covariance got {covariance.tolist()}, expected {kind}")
+        return scale
+
+    def read_also(self, name: str) -> Tensor:
+        """The covariances as they are set: (k, d, d), or variances in the shape of `scale`."""
+        scale = self.scale_parameter
+        return scale @ scale.mT if self.shape.scale_dims == 2 else scale**2
 
     @property
     def components(self) -> int:
@@ -162,6 +190,11 @@ class GaussianParameters(Family):
         return ConjugatePrior(
             self.shape, self.prior_location, self.prior_location_weight, self.prior_dof, self.prior_scatter
         )
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior of means and covariances."""
+        return self.prior is not None
 
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, covariances) under the prior; 0 without one."""

@@ -14,7 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import transform_to
 
+from ...data.traced_rows import any_missing
 from ..kernels.visit import Summarize
+from .hooks.density import never_where_overflowed
 
 
 @runtime_checkable
@@ -49,8 +51,8 @@ def log_prob_and_sums(family: ReadsRows, x: Float[Tensor, "n d"]) -> tuple[Float
 def log_prob_of_rows(family: ReadsRows, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     """log p(observed values | z = k) in nats, differentiable. Rows with missing values come in blocks, as all of them
     together might take much memory."""
-    if not x.isnan().any():
-        return family.log_prob(x)
+    if not any_missing(x):
+        return never_where_overflowed(family.log_prob(x), x)
     return torch.cat([log_prob_and_sums(family, part)[0] for part in x.split(family.block_rows)])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float
 from pyro.nn import PyroParam
@@ -13,14 +12,20 @@ from torch import Tensor
 from torch.distributions import Dirichlet, Distribution
 
 from ...data.moments import Moments
+from ..kernels.multinomial_density import multinomial_log_prob
 from ..kernels.special_functions import log_factorial
+from ..kernels.visit import Visit
 from ..module import require_size
 from .abilities import Conjugate, SideBySide
 from .conjugate_priors import Prior, Priors
 from .count_checks import COUNTS, invalid_counts
 from .exponential_family import ExponentialFamily
 from .family import Family, Profile
+from .hooks.e_step import EStep
+from .multinomial_draws import DirichletMultinomialDraws, MultinomialDraws
 from .probability_constraints import Simplexes, log_simplexes
+
+PRECISE = 10**6  # average sums above this lose digits of x log p that a fit needs
 
 
 class Multinomial(ExponentialFamily, Conjugate, SideBySide):
@@ -53,6 +58,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
     """
 
     expects = COUNTS
+    is_numeric = True
     probs: Tensor
     probs_unconstrained: Tensor
     trials: Tensor
@@ -77,7 +83,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): counts of `trials` draws. Its log_prob is right for rows of any sum."""
         probs = self._log_probs()[z].exp()
-        return dist.Multinomial(int(self.trials), probs, validate_args=False)
+        return MultinomialDraws(int(self.trials), probs, validate_args=False)
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """T(x) = x."""
@@ -96,6 +102,16 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
     def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """log of the number of orders that give these counts, n! / product of x!."""
         return log_factorial(x.sum(-1)) - log_factorial(x).sum(-1)
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """log p(x | z = k) in nats, differentiable in the parameters; -inf where the probability is 0."""
+        if self.trials <= PRECISE or "natural" in vars(self):  # those expected under a posterior do not sum to 1
+            return super().log_prob(x)
+        return multinomial_log_prob(x, self._log_probs())
+
+    def visit(self) -> Visit:
+        """The compiled pass, or for large sums the density that keeps its digits."""
+        return super().visit() if self.trials <= PRECISE or "natural" in vars(self) else EStep.visit(self)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """A Dirichlet adds concentration - 1 counts. Their weight in rows does not matter."""
@@ -127,7 +143,7 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
 
     def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:
         """Dirichlet-multinomial rows."""
-        return dist.DirichletMultinomial(beliefs["probs"].concentration, int(self.trials), validate_args=False)
+        return DirichletMultinomialDraws(beliefs["probs"].concentration, int(self.trials), validate_args=False)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """Values that are not counts."""

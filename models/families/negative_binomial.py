@@ -18,6 +18,7 @@ from .conjugate_priors import Prior, Priors
 from .count_checks import COUNTS, invalid_counts
 from .family import Profile
 from .gamma import WEAK_RATE
+from .hooks.density import never_where_overflowed
 
 LEAST = 1e-8  # smallest concentration
 POISSON = 1e8  # largest concentration, times a mean above 1: the variance is then the mean to 1e-8
@@ -59,6 +60,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     """
 
     expects = COUNTS
+    is_numeric = True
     generalized = True
     location_parameter = "mean"
     mean: Tensor
@@ -81,7 +83,7 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, exact to rounding also where the counts are almost Poisson."""
-        return self._log_prob_parts(x).sum(-1) - log_factorial(x).sum(-1, keepdim=True)
+        return never_where_overflowed(self._log_prob_parts(x).sum(-1) - log_factorial(x).sum(-1, keepdim=True), x)
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(observed values | z = k) in nats."""
@@ -149,6 +151,11 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
         excess = (share.T @ x**2 - mean**2 - mean).clamp(min=1e-3 * mean)
         self.mean = mean
         self.concentration = torch.where(mean > 0, mean**2 / excess.clamp(min=1e-300), 1.0).clamp(1e-3, POISSON)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the concentrations have a prior."""
+        return bool(self.priors)
 
     def log_prior(self) -> Float[Tensor, ""]:
         """log p(concentration) under the prior; 0 without one."""

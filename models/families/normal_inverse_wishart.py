@@ -47,7 +47,8 @@ class NormalInverseWishart:
 
 def weak_prior(shape: Shape, components: int, moments: Moments) -> NormalInverseWishart:
     """The weak prior of Fraley & Raftery (2007): 0.01 rows at the mean of the data, d + 2 degrees of freedom, and the
-    scale covariance / k^(2 / d). If the covariance is singular, as with fewer rows than columns, its diagonal."""
+    scale covariance / k^(2 / d): d + 2 rows as wide as a k-th of the data. A `BayesianMixture` takes k = 1.
+    If the covariance is singular, as with fewer rows than columns, its diagonal."""
     d = len(moments.mean)
     covariance = moments.covariance / components ** (2 / d)
     variance = covariance.diagonal()

@@ -46,6 +46,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
     """
 
     expects = COUNTS
+    is_numeric = True
     rate: Tensor
     rate_unconstrained: Tensor
 

@@ -46,6 +46,7 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
 
     def __init__(self, *families: Family, columns: Sequence[Sequence[int]] | None = None):
         super().__init__(*families, columns=columns)
+        self.robust_start = any(family.robust_start for family in families)
         self.generalized = any(family.generalized for family in families)
         self.takes_missing = any(family.takes_missing for family in families)
         self.repeatable = all(family.repeatable for family in families)
@@ -57,6 +58,12 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
             f"in column{'s' if len(group) > 1 else ''} {', '.join(map(str, group))} {family.expects}"
             for family, group in zip(self.families, self.columns, strict=True)
         )
+
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """Those of each group."""
+        pairs = zip(self.families, self.columns, strict=True)
+        return [group[j] for family, group in pairs for j in family.numeric_columns]
 
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): the groups side by side."""
@@ -206,6 +213,11 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
             for p in family.profiles()
         ]
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether all groups have a prior."""
+        return all(family.has_prior for family in self.families)
+
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """Sum of the groups' log prior densities."""
         return torch.as_tensor(sum(family.log_prior() for family in self.families))
@@ -213,6 +225,30 @@ class Product(ColumnGroups, TakesMissing, SideBySide, HasExpectedLogProb):
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """(k,) the components that have collapsed in some group."""
         return torch.stack([family.collapsed(weights) for family in self.families]).any(0)
+
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value, by the family of their group."""
+        found = torch.zeros(len(weights), self.features, dtype=torch.bool, device=weights.device)
+        for family, group in zip(self.families, self.columns, strict=True):
+            found[:, list(group)] = family.shrunk(weights)
+        return found
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) that of the group in which a component is thinnest."""
+        return torch.stack([family.thinness(weights) for family in self.families]).amin(0)
+
+    @property
+    def least_rows(self) -> int:
+        """The rows that the most demanding group needs."""
+        return max(family.least_rows for family in self.families)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """Those of the first group that has collapsed by itself."""
+        one = torch.ones(self.components, dtype=torch.float64) / self.components
+        for family, group in zip(self.families, self.columns, strict=True):
+            if family.collapsed(one)[component]:
+                return [group[i] for i in family.dependent_columns(component)]
+        return []
 
     def permute(self, order: Tensor) -> None:
         """Relabel the components of all groups."""

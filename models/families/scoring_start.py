@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -44,9 +45,24 @@ class ScoringStart(ScoringStep):
         self._climb(x, responsibilities)
 
     def set_units(self, centres: Float[Tensor, "k d"] | None, data: Moments) -> None:
-        """If the parameters were set by hand, their average is the centre of the weak prior."""
+        """If the parameters were set by hand, their average is the centre of the weak prior. Raises ValueError for a
+        constant column whose width would be estimated as 0."""
+        deviation = data.covariance.diagonal().sqrt()
+        constant = deviation <= 16 * torch.finfo(deviation.dtype).eps * data.mean.abs()
+        if constant.any() and self.prior is None and self._has_density_of_any_width():
+            raise ValueError(
+                f"column {int(constant.nonzero()[0])} has the same value in every row, up to rounding, expected some "
+                f"variance: the density of a {self.distribution.__name__} there has no upper bound: drop the column, "
+                "or give a prior"
+            )
         if self.prior == "weak" and torch.isnan(self.weak_centre).any():
             self.weak_centre = self.free_blocks().mean(0)
+
+    def _has_density_of_any_width(self) -> bool:
+        """Whether some parameters move and others shrink a density onto one value, as those of a Normal or a Beta."""
+        component: Any = self.component()
+        free = [name for name in self.names if not self.is_frozen(name)]
+        return len(free) > 1 and not component.support.is_discrete
 
     def _set_best_candidates(self, x: Tensor, responsibilities: Tensor, frozen: Mapping[str, Tensor]) -> None:
         """Set the parameters that are not frozen to the best candidates."""

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ...data.moments import Moments
+from ..kernels.gaussian_pass import log_distance
 from ..kernels.visit import Summarize, Visit
 from .abilities import AllowsFrozen, SideBySide, TakesMissing
 from .family import Profile
 from .gaussian import Gaussian
 from .normal_inverse_wishart import NormalInverseWishart
 from .student_t_missing import StudentTMissing
-from .student_t_scales import LARGEST_DOF, SMALLEST_DOF, em_dof, newton_dof, scale_sums, t_log_prob
+from .student_t_scales import LARGEST_DOF, SMALLEST_DOF, em_dof, far_t_log_prob, newton_dof, scale_sums, t_log_prob
 
 START = 10.0  # degrees of freedom at the start of a fit, where they are estimated
 
@@ -59,6 +60,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
                [-4.693]])
     """
 
+    robust_start = is_numeric = True
     dof: Tensor
     normal: Gaussian
 
@@ -126,8 +128,12 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log t(x; dof[k], loc[k], Sigma[k]) in nats, differentiable in the parameters."""
-        normal = self.normal.log_prob(x)
-        return t_log_prob(self.dof, normal, self._squared(normal), self.features)
+        squared, log_det = self._squared(self.normal.log_prob(x)), self._log_det()
+        found = t_log_prob(self.dof, log_det, squared, self.features)
+        if squared.isfinite().all():
+            return found
+        away = log_distance(self.normal.shape, self.normal.scales(), self.normal.centred(x)).T
+        return torch.where(squared.isfinite(), found, far_t_log_prob(self.dof, log_det, away, self.features))
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
         """Sums of r u T(x) with T that of `Gaussian`, and the three sums of `scale_sums`, at the present parameters."""
@@ -147,7 +153,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
 
             with torch.no_grad():
                 squared = self._squared(normal)
-                return t_log_prob(self.dof, normal, squared, self.features), pack
+                return t_log_prob(self.dof, self._log_det(), squared, self.features), pack
 
         return Visit(block)
 
@@ -204,6 +210,11 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         dof = Profile("dof", self.dof.detach().unsqueeze(-1), [-1])
         return [Profile("location", inside.mean, columns), Profile("scale", scale, columns), dof]
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is a prior of locations and scales."""
+        return self.normal.has_prior
+
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(loc, Sigma) under the prior; 0 without one."""
         return self.normal.log_prior()
@@ -211,6 +222,23 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
         """(k,) the components that are too thin, as in `Gaussian`."""
         return self.normal.collapsed(weights)
+
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value, as in `Gaussian`."""
+        return self.normal.shrunk(weights)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """As in `Gaussian`."""
+        return self.normal.dependent_columns(component)
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each scale matrix, as in `Gaussian`."""
+        return self.normal.thinness(weights)
+
+    @property
+    def least_rows(self) -> int:
+        """As in `Gaussian`."""
+        return self.normal.least_rows
 
     def _factor(self) -> Tensor:
         """The Cholesky factor of each scale matrix (k, d, d)."""
@@ -222,6 +250,8 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
 
     def _squared(self, normal: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
         """Squared Mahalanobis distances, from the Gaussian log densities."""
-        d = self.features
-        log_det = self.normal.shape.log_det(self.normal.scales(), d)
-        return (-2 * normal - d * math.log(2 * math.pi) - log_det).clamp(min=0)
+        return (-2 * normal - self.features * math.log(2 * math.pi) - self._log_det()).clamp(min=0)
+
+    def _log_det(self) -> Float[Tensor, " k"]:
+        """log |Sigma| of each component."""
+        return self.normal.shape.log_det(self.normal.scales(), self.features)

@@ -28,7 +28,7 @@ class StudentTMissing(Family):
             scaled, own = scale_sums(self.dof, given.squared, given.observed, responsibilities)
             return torch.cat([given.expected_sums(offset, scaled, responsibilities), own], -1)
 
-        return t_log_prob(self.dof, given.log_prob, given.squared, given.observed), pack
+        return t_log_prob(self.dof, given.log_det, given.squared, given.observed), pack
 
     def moments_given(self, x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k d"], Float[Tensor, "n k d"]]:
         """Mean and variance of each value given the observed values of its row and z = k.

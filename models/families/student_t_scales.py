@@ -6,6 +6,8 @@ Gamma((dof + d) / 2, (dof + squared Mahalanobis distance) / 2): small for an out
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,13 +19,24 @@ SMALLEST_DOF = 1e-3
 
 
 def t_log_prob(
-    dof: Float[Tensor, " k"], normal: Float[Tensor, "n k"], squared: Float[Tensor, "n k"], d: Tensor | int
+    dof: Float[Tensor, " k"], log_det: Tensor, squared: Float[Tensor, "n k"], d: Tensor | int
 ) -> Float[Tensor, "n k"]:
-    """log t(x) in d dimensions, from the Gaussian log densities and the squared Mahalanobis distances."""
+    """log t(x) in d dimensions, from log |Sigma|, (k,) or (n, k), and the squared Mahalanobis distances."""
+    return at_centre(dof, log_det, d) - (dof + d) / 2 * torch.log1p(squared / dof)
+
+
+def far_t_log_prob(
+    dof: Float[Tensor, " k"], log_det: Tensor, log_distance: Float[Tensor, "n k"], d: Tensor | int
+) -> Float[Tensor, "n k"]:
+    """The same of rows so far away that the square of their distance overflows."""
+    return at_centre(dof, log_det, d) - (dof + d) / 2 * (2 * log_distance - dof.log())
+
+
+def at_centre(dof: Float[Tensor, " k"], log_det: Tensor, d: Tensor | int) -> Tensor:
+    """log t(loc): the same for all rows of d dimensions."""
     half = dof / 2
-    at_centre = normal + squared / 2  # (n, k), the same for all rows of d dimensions
     tail = log_gamma_ratio(half, torch.as_tensor(d / 2, dtype=half.dtype, device=half.device)) - d / 2 * half.log()
-    return at_centre + tail - (half + d / 2) * torch.log1p(squared / dof)
+    return tail - 0.5 * (d * math.log(2 * math.pi) + log_det)
 
 
 def scale_sums(

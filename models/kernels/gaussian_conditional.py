@@ -26,6 +26,7 @@ class ConditionalGaussian:
     Attributes:
         observed: (n, 1), how many values of each row are observed.
         squared: (n, k), squared Mahalanobis distances of the observed values.
+        log_det: (n, k), log determinants of the covariances of the observed values.
         log_prob: (n, k), log densities of the observed values in nats.
     """
 
@@ -36,8 +37,8 @@ class ConditionalGaussian:
         self.parts = [condition(shape, scales, part) for part in y.split(size)]
         self.observed = (~y[:, :1].isnan()).sum(-1).to(y.dtype)
         self.squared = torch.cat([part.squared for part in self.parts])
-        log_det = torch.cat([part.log_det for part in self.parts])
-        self.log_prob = -0.5 * (self.observed * math.log(2 * math.pi) + log_det + self.squared)
+        self.log_det = torch.cat([part.log_det for part in self.parts])
+        self.log_prob = -0.5 * (self.observed * math.log(2 * math.pi) + self.log_det + self.squared)
 
     @property
     def mean(self) -> Float[Tensor, "n k d"]:

@@ -162,7 +162,15 @@ def log_density(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
     """log N(y; 0, Sigma) (..., n) in nats of centred rows y (..., d, n) under scales (...)."""
     d = y.shape[-2]
     squared = shape.whiten(scales, y).square().sum(-2)
+    if squared.isnan().any():  # of finite rows: whitening has subtracted infinities
+        squared = torch.where(squared.isnan() & y.isfinite().all(-2), torch.inf, squared)
     return -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d).unsqueeze(-1) + squared)
+
+
+def log_distance(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
+    """log of the Mahalanobis distance (..., n) of centred rows y (..., d, n), also where its square overflows."""
+    largest = y.abs().amax(-2, keepdim=True).clamp(min=torch.finfo(y.dtype).tiny)
+    return largest.squeeze(-2).log() + 0.5 * shape.whiten(scales, y / largest).square().sum(-2).log()
 
 
 def sum_statistics(shape: Shape, y: Float[Tensor, "*k d n"], weight: Float[Tensor, "*k n"]) -> Float[Tensor, "*k s"]:

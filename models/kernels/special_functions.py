@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ...data.traced_rows import plain_rows
+
 LOG2_E = 1 / math.log(2)
 LARGE = 64.0  # above this, Stirling's series with the terms below is exact to rounding
 TABLE = 1 << 16  # log factorials below this are looked up
@@ -15,8 +17,10 @@ NOISE = 1e-14  # a slope in nats below this is rounding alone
 
 def log_factorial(x: Tensor) -> Tensor:
     """log x! of integers x >= 0, elementwise. Many small numbers are looked up, which is several times faster."""
-    low, top = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
-    if x.numel() < TABLE or not 0 <= low <= top < TABLE:
+    if x.numel() < TABLE or x.requires_grad:  # a table has no gradient
+        return torch.lgamma(x + 1)
+    low, top = (float(end) for end in plain_rows(x).aminmax())
+    if not 0 <= low <= top < TABLE:
         return torch.lgamma(x + 1)
     return torch.lgamma(torch.arange(1, top + 2, dtype=x.dtype, device=x.device))[x.long()]
 
@@ -33,6 +37,24 @@ def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:
     series = (big + x - 0.5) * torch.log1p(x / big) + x * big.log() - x + _stirling(big + x) - _stirling(big)
     small = torch.where(large, 1.0, a)
     return torch.where(large, series, torch.lgamma(small + x) - torch.lgamma(small))
+
+
+def log_gamma_divergence(a: Tensor, b: Tensor) -> Tensor:
+    """log Gamma(b) - log Gamma(a) - (b - a) digamma(a) >= 0 for a, b > 0, elementwise, differentiable.
+
+    Of such terms the KL divergences between Gamma, Beta, Dirichlet and Wishart distributions are made. It is 0 for
+    a = b, and about (b - a)^2 / (2 a) near to it, where the three terms have an error of log Gamma(a) * 2e-16.
+    """
+    a, b = torch.broadcast_tensors(a, b)
+    large = (a > LARGE) & (b > LARGE)
+    first, second = torch.where(large, a, LARGE), torch.where(large, b, LARGE)
+    u = (second - first) / first
+    deficit = log1p_deficit(u)
+    series = first * (u * torch.log1p(u) - deficit) + 0.5 * deficit
+    series = series + _stirling(second) - _stirling(first) + (second - first) * _digamma_tail(first)
+    first, second = torch.where(large, 1.0, a), torch.where(large, 1.0, b)
+    plain = torch.lgamma(second) - torch.lgamma(first) - (second - first) * torch.digamma(first)
+    return torch.where(large, series, plain)
 
 
 def log_minus_digamma(a: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class KMeans(Mixture):
         return self.expect(x, weights).distortion
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """log p(x, z) of each row in nats, (n,), with z the nearest centre: differentiable in the parameters.
+        """log p(x, z) of each row in nats, (n,), with z the nearest centre: differentiable in the parameters and in x.
 
         Args:
             x: (n, d) rows.

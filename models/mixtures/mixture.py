@@ -10,7 +10,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroParam
@@ -18,23 +18,25 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ...data.chunked_methods import by_chunks
-from ..contract import Collapse
+from ...data.traced_rows import any_missing
 from ..families.family import Family
 from ..families.missing_values import log_prob_of_rows
 from ..families.observed_values import ObservedValues
 from ..module import device_of, on_the_cpu
 from ..param_store import local_params
 from ..random_state import fixed_seed
+from .component_checks import ChecksComponents
 from .component_table import component_table
 from .e_step import label_log_mask
 from .mixture_em import FitsByEM
 
 
-class Mixture(FitsByEM):
+class Mixture(ChecksComponents, FitsByEM):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
     Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any training loop of Pyro. Its parameters are `weights` (k,), on
-    the simplex, and those of `family`, such as `family.loc`.
+    the simplex, and those of `family`, such as `family.loc`. They stay float64 under `.float()` and `.to(dtype)`; rows
+    may come in any precision.
 
     Args:
         family: A `Family` of k components, such as `Gaussian(3, 2)`.
@@ -103,12 +105,12 @@ class Mixture(FitsByEM):
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         pyro.factor("prior", self.global_term())
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             z = pyro.sample("z", dist.Categorical(logits=self.weights.log()), infer={"enumerate": "parallel"})
             if labels is not None:
                 unlike = (labels >= 0) & (labels != z)
                 pyro.factor("labels", torch.where(unlike, -torch.inf, 0.0).to(x.dtype))
-            component: Any = ObservedValues(self.family, z) if x.isnan().any() else self.family.component(z)
+            component: Any = ObservedValues(self.family, z) if any_missing(x) else self.family.component(z)
             pyro.sample("x", component, obs=x)
         return z
 
@@ -116,13 +118,13 @@ class Mixture(FitsByEM):
     def guide(self, x: Any, weights: Any = None, labels: Any = None, rows: float | None = None) -> Tensor:
         """Pyro guide, the E-step: z ~ p(z | x), detached.
 
-        log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient is that of log p(x). For
-        `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
+        log p(x, z) - log q(z | x) is then log p(x) for any z drawn, and its mean gradient, in the parameters and in x,
+        is that of log p(x). For `TraceEnum_ELBO` pass `config_enumerate(guide)`. Arguments as in `model`.
         """
         x, weights, labels, scale = self._pair_arguments(x, weights, labels, rows)
         with torch.no_grad():
             logits = self._logits(x, labels)
-        with pyro.plate("rows", len(x)), poutine.scale(scale=scale):
+        with pyro.plate("rows", len(x), dim=-1), poutine.scale(scale=scale):
             return pyro.sample("z", dist.Categorical(logits=logits))
 
     # what the pair implies, in closed form
@@ -145,10 +147,20 @@ class Mixture(FitsByEM):
         x = self._checked_table(x)
         return self._logits(x, self._checked_labels(labels, len(x)))
 
-    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"]:
-        """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known. Arguments as in
-        `posterior`."""
-        return self.posterior(x, labels).logits.argmax(-1)
+    def predict(self, x: Any, labels: Any = None) -> Int[Tensor, " n"] | pd.Series:
+        """The most likely component of each row, (n,): 0 .. k - 1; the label where it is known.
+
+        Args:
+            x: (n, d) rows, as `fit` takes them.
+            labels: (n,) known components, -1 where unknown, or None.
+
+        Returns:
+            Whole numbers: a tensor; of a DataFrame a Series with its index, as in `x.groupby(model.predict(x))`.
+        """
+        components = self.posterior(x, labels).logits.argmax(-1)
+        if isinstance(x, pd.DataFrame):
+            return pd.Series(components.cpu().numpy(), x.index, name="component")
+        return components
 
     @by_chunks
     def bound(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
@@ -158,7 +170,7 @@ class Mixture(FitsByEM):
             return self.objective(x, labels)
 
     def objective(self, x: Any, labels: Any = None) -> Float[Tensor, " n"]:
-        """The same numbers as `bound`, differentiable in the parameters."""
+        """The same numbers as `bound`, differentiable in the parameters and in x."""
         x = self._checked_table(x)
         return torch.logsumexp(self._log_joint(x, self._checked_labels(labels, len(x))), -1)
 
@@ -201,14 +213,7 @@ class Mixture(FitsByEM):
         """The number of free parameters: those of the family and k - 1 weights. Frozen parameters do not count."""
         return self.family.free_parameters() + (0 if self.is_frozen("weights") else len(self.weights) - 1)
 
-    # checking, relabelling, describing
-
-    def check(self) -> None:
-        """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
-        collapsed = self._collapsed_components()
-        if collapsed.any():
-            j = int(collapsed.nonzero()[0])
-            raise Collapse(f"component {j} has collapsed: its covariance is almost singular", j)
+    # relabelling, describing
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
@@ -247,10 +252,6 @@ class Mixture(FitsByEM):
         return component_table(self.family, self.weights.detach(), self.canonical_order(), names, levels)
 
     # inside
-
-    def _collapsed_components(self) -> Bool[Tensor, " k"]:
-        """Which components have run into a singularity."""
-        return self.family.collapsed(self.weights.detach())
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         """log q(z = k | x) up to a constant per row. A row of probability 0 under every

@@ -32,6 +32,8 @@ class BatchedMixture(Protocol):
     weights: Any
     softness: float
 
+    @property
+    def _allows_empty(self) -> bool: ...
     def _coordinates(self, x: Tensor, data: Moments) -> Tensor: ...
     def _weights_from_counts(self, counts: Tensor) -> Tensor: ...
     def _log_prior_of_weights(self, weights: Tensor) -> Any: ...
@@ -52,7 +54,10 @@ class Batch:
     def __init__(self, mixture: BatchedMixture, rows: Rows, generators: Sequence[torch.Generator]):
         self.mixture = mixture
         k, moments = mixture.family.components, rows.moments
-        start = draw_start(rows, k, generators, lambda x: mixture._coordinates(x, moments), mixture.softness)
+        start = draw_start(
+            rows, k, generators, lambda x: mixture._coordinates(x, moments), mixture.softness,
+            spare=mixture._allows_empty, robust=mixture.family.robust_start,
+        )  # fmt: skip
         self.family = repeat(mixture.family, len(generators))
         self.family.set_units(start.locations, moments)
         self.family.start(start.x, start.responsibilities)

@@ -48,8 +48,8 @@ class FitsByEM(FillsMissing):
             redraw: False keeps parameters that are already set.
 
         Raises:
-            ValueError: Another number of columns than the model has, fewer (distinct) rows than components, values
-                that the family does not support, or a frozen parameter that was never set.
+            ValueError: Another number of columns than the model has, fewer (distinct) rows than components without a
+                prior, values that the family does not support, or a frozen parameter that was never set.
         """
         rows, moments = self._rows_to_fit(x, weights)
         k = self.family.components
@@ -64,7 +64,10 @@ class FitsByEM(FillsMissing):
         own = [(module, name, module.value(name).detach().clone()) for module, name in keep]
         with hold_fixed(keep):
             locations = self.family.fixed_location()
-            start = draw_start(rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, locations)
+            start = draw_start(
+                rows, k, [generator], lambda x: self._coordinates(x, moments), self.softness, locations,
+                spare=self._allows_empty, robust=self.family.robust_start,
+            )  # fmt: skip
             share = start.responsibilities
             if locations is not None and redraw:  # the centres are known: restarts differ by random shares
                 share = share * torch.rand(share.shape, generator=generator, dtype=share.dtype)
@@ -170,6 +173,11 @@ class FitsByEM(FillsMissing):
         if not self.family.repeatable or self.generalized or alone:
             return None
         return Batch(self, rows, generators)
+
+    @property
+    def _allows_empty(self) -> bool:
+        """Whether there may be more components than distinct rows: a prior says where those without rows are."""
+        return self.family.has_prior
 
     def _coordinates(self, x: Float[Tensor, "n d"], data: Moments) -> Float[Tensor, "n c"]:
         """The points whose distances k-means++ uses, one for each row."""

@@ -15,26 +15,39 @@ from ...data.moments import Moments
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
 from ...data.schema import Schema
+from ...data.traced_rows import plain_rows
 from ..contract import Statistics
 from ..families.family import Family
 from ..module import Recorded, device_of
+from ..precision import KeepsFloat64
 
 Made = TypeVar("Made", bound=Statistics)
 
 
-class ChecksRows(Recorded):
+class ChecksRows(KeepsFloat64, Recorded):
     """A mixture that checks x, weights and labels, and moves them to its device.
 
     Once it is fitted to a table with names, it matches the columns of a DataFrame by name.
     """
 
     family: Family
+    weight_of_fit: float | None = None  # the total weight of the rows of a fit that is under way
     schema: Schema | None = None  # of the table it was fitted to, for the names and categories of new rows
 
     @property
     def takes_missing(self) -> bool:
         """Whether rows may have missing values, as NaN."""
         return self.family.takes_missing
+
+    @property
+    def _allows_empty(self) -> bool:
+        """Whether there may be more components than rows."""
+        return False
+
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused."""
+        return self._row_family.numeric_columns
 
     @property
     def _row_family(self) -> Family:
@@ -62,6 +75,7 @@ class ChecksRows(Recorded):
 
         columns: names for the message; numbers: the row numbers of x in the table.
         """
+        x = plain_rows(x)
         unsupported = self._row_family.unsupported(x)
         if unsupported is not None and unsupported.any():
             raise ValueError(
@@ -119,15 +133,16 @@ class ChecksRows(Recorded):
 
     def _rows_to_fit(self, x: Any, weights: Any) -> tuple[Rows, Moments]:
         """The table of a fit, checked, and its moments. The names of its columns and categories are remembered."""
-        rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=self.takes_missing)
+        rows = as_rows(x, weights, model=self)
         k, d = self._row_family.components, self._row_family.features
         if rows.features != d:
             raise ValueError(
                 f"got {counted(rows.features, 'column')}, expected {d}: the model was made for {d} features"
             )
         self.schema = rows.schema or self.schema
+        self.weight_of_fit = rows.total_weight
         self._checked_labels(rows.labels, len(rows))
-        if len(rows) < k:
+        if len(rows) < k and not self._allows_empty:
             raise ValueError(f"got {counted(len(rows), 'row')}, expected at least one for each of {k} components")
         moments = rows.moments  # first, because it reads all rows in order and says which value is not a number
         for chunk in rows.chunks():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from ...data.input_checks import counted
 from ...data.rows import Rows, as_rows
+from ...data.seeds import require_seed
 from ..abilities import takes_missing
 from ..contract import LatentModel
 from .fill_from_donors import fill_from_cluster
+from .robust_start import centres_with_rows, spread_of, within_fences
 
 MAX_DISTANCES = 1 << 20  # n times centres, the distances that are in memory at a time
 
@@ -37,7 +40,8 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         The model itself.
 
     Raises:
-        ValueError: x does not fit the model, such as another number of columns or fewer rows than components.
+        ValueError: x does not fit the model, such as another number of columns or fewer rows than components; or the
+            seed is no whole number from 0 to 2^63 - 1.
 
     Example:
         >>> from lowerbound.models import PoissonMixture, seed
@@ -47,7 +51,7 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         (True, (2, 1))
     """
     rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=takes_missing(model))
-    model.initialize(rows, None, torch.Generator().manual_seed(seed))
+    model.initialize(rows, None, torch.Generator().manual_seed(require_seed(seed)))
     return model
 
 
@@ -57,6 +61,7 @@ def kmeans_plus_plus(
     components: int,
     generators: Sequence[torch.Generator],
     known: dict[int, Float[Tensor, " d"]] | None = None,
+    spare: bool = False,
 ) -> Float[Tensor, "starts k d"]:
     """k centres among the rows of x for each generator, by greedy k-means++.
 
@@ -70,9 +75,11 @@ def kmeans_plus_plus(
         components: k, the number of centres.
         generators: One for each start.
         known: Centres that are given, (d,) each, by the number of their component. The others are drawn.
+        spare: Whether there may be more components than distinct rows. Some centres are then equal.
 
     Raises:
-        ValueError: x has fewer than k distinct rows of positive weight, or their squared distances underflow.
+        ValueError: x has fewer than k distinct rows of positive weight (unless spare=True), or their squared distances
+            underflow.
 
     References:
         Arthur and Vassilvitskii, SODA 2007, 1027-1035.
@@ -81,7 +88,7 @@ def kmeans_plus_plus(
     size = max(1, MAX_DISTANCES // (tries * len(x)))  # the number of starts drawn at a time
     if len(generators) > size:
         parts = [generators[i : i + size] for i in range(0, len(generators), size)]
-        return torch.cat([kmeans_plus_plus(x, weights, components, part, known) for part in parts])
+        return torch.cat([kmeans_plus_plus(x, weights, components, part, known, spare) for part in parts])
     mass = torch.ones(len(x), dtype=x.dtype) if weights is None else weights
     centres = {j: centre.expand(len(generators), -1) for j, centre in (known or {}).items()}
     if not centres:
@@ -99,10 +106,13 @@ def kmeans_plus_plus(
                     "got rows so near to each other, or of weights so different, that squared distances times weights "
                     "underflow to 0, expected larger ones: rescale the data to another unit"
                 )
-            raise ValueError(
-                f"the data have {counted(distinct, 'distinct row')} (of positive weight), expected at least one for "
-                f"each of {components} components: use fewer components"
-            )
+            if not spare:
+                raise ValueError(
+                    f"the data have {counted(distinct, 'distinct row')} (of positive weight), expected at least one "
+                    f"for each of {components} components: use fewer components, or a model with a prior"
+                )
+            none = largest <= 0  # each distinct row is a centre: the others are drawn by weight
+            probability, largest = torch.where(none, mass, probability), torch.where(none, mass.amax(), largest)
         drawn = [
             torch.multinomial(own, tries, replacement=True, generator=g)
             for own, g in zip(probability / largest, generators, strict=True)
@@ -138,6 +148,8 @@ def draw_start(
     coordinates: Callable[[Tensor], Tensor],
     softness: float,
     locations: Float[Tensor, "k d"] | None = None,
+    spare: bool = False,
+    robust: bool = False,
 ) -> Start:
     """Centres by k-means++, and the soft responsibilities of the rows.
 
@@ -151,13 +163,18 @@ def draw_start(
         coordinates: Maps rows (n, d) to points (n, c), whose distances k-means++ uses.
         softness: The share of each row that is spread evenly over all components.
         locations: (k, d) the locations of the components if they are known; they replace the k-means++ centres.
+        spare: Whether there may be more components than distinct rows.
+        robust: Whether rows far outside must not matter, as `robust_start` describes it.
 
     Raises:
-        ValueError: Fewer distinct rows than components, or a column without any value.
+        ValueError: Fewer distinct rows than components (unless spare=True), or a column without any value.
     """
     sample = rows.sample(generators[0])
     mass = torch.ones(len(sample.x), dtype=torch.float64) if sample.weights is None else sample.weights
-    x, y = sample.x, coordinates(sample.x)
+    x = within_fences(sample.x, mass) if robust else sample.x
+    y = coordinates(x)
+    unit = y.new_ones(y.shape[1]) if x is sample.x else spread_of(y)  # that of all rows is that of the outliers
+    y = y / unit
     missing = y.isnan()
     if missing.any():  # k-means++ uses the mean of the observed values
         y = torch.where(missing, torch.where(missing, 0.0, y).sum(0) / (~missing).sum(0).clamp(min=1), y)
@@ -167,10 +184,13 @@ def draw_start(
         for j in labels[mass > 0].unique()
         if j >= 0
     }
-    if locations is None:
-        centres = kmeans_plus_plus(y, sample.weights, components, generators, known)
+    if locations is not None:
+        centres = (coordinates(locations) / unit).unsqueeze(0)
+    elif robust:
+        draws = [partial(_one_draw, y, components, generator, known, spare) for generator in generators]
+        centres = torch.stack([centres_with_rows(y, mass, draw, x.shape[1] + 1, set(known)) for draw in draws])
     else:
-        centres = coordinates(locations).unsqueeze(0)
+        centres = kmeans_plus_plus(y, sample.weights, components, generators, known, spare)
     responsibilities = soft_responsibilities(y, centres, softness)  # (starts, n, k)
     if missing.any():
         x = fill_from_cluster(x, responsibilities[0].argmax(1), mass, generators[0], rows.columns)
@@ -184,6 +204,13 @@ def draw_start(
     # a sample represents all rows: scale its weight up to theirs
     responsibilities *= rows.total_weight / responsibilities.sum((1, 2), keepdim=True)
     return Start(x, _side_by_side(responsibilities), locations)
+
+
+def _one_draw(
+    y: Tensor, components: int, generator: torch.Generator, known: dict[int, Tensor], spare: bool, weights: Tensor
+) -> Float[Tensor, "k c"]:
+    """The centres of one start, with these row weights."""
+    return kmeans_plus_plus(y, weights, components, [generator], known, spare)[0]
 
 
 def _side_by_side(values: Float[Tensor, "starts n k"]) -> Float[Tensor, "n members"]:

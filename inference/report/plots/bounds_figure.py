@@ -68,7 +68,11 @@ def bounds_figure(comparison: Comparison) -> Figure:
     sentences = []
     for kind, best in tops.items():
         reached = [name for name in fits if kinds[name] == kind and best - float(fits[name].bounds[-1]) < SAME_OPTIMUM]
-        top = "the best optimum" if one_model else "the highest bound (of models of different size: see BIC)"
+        starts = min(sum(optimum.count for optimum in fits[name].optima) for name in reached)
+        found = "from one start" if starts == 1 else f"the best of {starts} starts"
+        top = (
+            f"the highest bound ({found})" if one_model else "the highest bound (of models of different size: see BIC)"
+        )
         if kind:
             top = "the highest bound of log p(all rows)"
         of = sum(each == kind for each in kinds.values())

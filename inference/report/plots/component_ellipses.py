@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import torch
 from matplotlib.axes import Axes
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Patch, Polygon
 from matplotlib.patheffects import withStroke
 
+from ....models.abilities import HasFamily
 from ...criticism.comparison import Comparison
 from .style import fit_style
 
+ANGLES = np.linspace(0, 2 * np.pi, 201)[:, None]
+ROUND = np.hstack([np.cos(ANGLES), np.sin(ANGLES)])  # points of an outline that is cut
 MATRIX_COLUMNS = 4  # of up to this many columns every pair has a panel; more are projected
 
 
@@ -34,20 +40,41 @@ def project_columns(comparison: Comparison, columns: list[int]) -> tuple[list[st
     )
 
 
-def draw_ellipses(axes: Axes, mean: np.ndarray, covariance: np.ndarray, i: int, of: int, one_panel: bool) -> None:
+def not_below_zero(model: Any, columns: list[int]) -> np.ndarray:
+    """Which of these columns cannot be negative under a mixture: counts, waiting times, shares."""
+    if not isinstance(model, HasFamily):
+        return np.zeros(len(columns), bool)
+    refused = model.family.outside(torch.full((1, model.family.features), -1.0, dtype=torch.float64))
+    return np.zeros(len(columns), bool) if refused is None else refused[0, columns].cpu().numpy()
+
+
+def draw_ellipses(
+    axes: Axes,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    i: int,
+    of: int,
+    one_panel: bool,
+    from_zero: tuple[bool, bool] = (False, False),
+) -> None:
     """Outline the components of fit i of `of` at 1 and 2 standard deviations; those of the first fit have numbers.
 
-    one_panel: whether there is one panel, with large numbers.
+    one_panel: whether there is one panel, with large numbers. from_zero: whether the column of each axis has no
+    negative values: what is below zero is then cut off.
     """
     style = fit_style(i, of)
+    low = np.array([0.0 if cut else -np.inf for cut in from_zero])
     for j, (centre, spread) in enumerate(zip(mean, covariance, strict=True)):
         values, vectors = np.linalg.eigh(spread)
         width, height = 2 * np.sqrt(np.maximum(values, 0))
         angle = np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0]))
         for deviations, thin in ((1, 1.0), (2, 0.75)):
-            outline = Ellipse(
+            outline: Patch = Ellipse(
                 tuple(centre), deviations * width, deviations * height, angle=angle, fill=False, edgecolor=style.color
             )
+            points = centre + deviations / 2 * (ROUND * [width, height]) @ vectors.T
+            if (points < low).any():
+                outline = Polygon(np.maximum(points, low), fill=False, edgecolor=style.color)
             outline.set(linestyle=style.dash, linewidth=style.width * thin * (1 if one_panel else 0.7), zorder=3 + i)
             axes.add_patch(outline)
         if i == 0:

@@ -14,7 +14,7 @@ from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_moments, numeric_columns
 from ...criticism.density_or_probability import DENSITY, column_measures
 from ...criticism.distances_between_fits import largest_distance
-from .component_ellipses import draw_ellipses, project_columns
+from .component_ellipses import draw_ellipses, not_below_zero, project_columns
 from .density_curves import density_contours, density_curves
 from .style import GREY, blank_figure, despine, fit_style, join_names, mark_half_missing_rows, set_title_and_caption
 
@@ -49,6 +49,8 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
     complete = ~np.isnan(rows).any(1)
     ellipses = {name: (m.mean.numpy(), m.covariance.numpy()) if m is not None else None for name, m in moments.items()}
     names, projection, note = project_columns(comparison, columns)
+    positive = {name: not_below_zero(models[name], columns) for name in outlined}
+    columns_are_axes = projection is None
     size = len(names)
     imputed = ""
     if projection is None:
@@ -78,7 +80,11 @@ def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None
                 ticks = " Ticks on an axis are rows with the other column missing."
             for n, (name, parts) in enumerate(ellipses.items()):
                 if parts is not None:
-                    draw_ellipses(axes, parts[0] @ pair, pair.T @ parts[1] @ pair, n, len(models), size == 2)
+                    cut = positive[name] if columns_are_axes else np.zeros(size, bool)
+                    draw_ellipses(
+                        axes, parts[0] @ pair, pair.T @ parts[1] @ pair, n, len(models), size == 2,
+                        (bool(cut[i]), bool(cut[j + 1])),
+                    )  # fmt: skip
                 elif d == 2 and not discrete:
                     density_contours(axes, models[name], rows[complete], fit_style(n, len(models)))
             axes.autoscale_view()

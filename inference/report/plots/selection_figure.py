@@ -15,7 +15,7 @@ from .style import GREY, FitStyle, blank_figure, fit_style, set_title_and_captio
 NUMBERED = re.compile(r"^(.*?)[\s,;:]*\bK ?= ?(\d+)$")
 CAPTION = (
     "0 is the best candidate of each panel, marked with a star; larger is worse. Bars are plus and minus one standard "
-    "error, over rows, of the difference from the best. Triangles at the edge are candidates beyond the axis."
+    "error, over rows, of the difference from the best."
 )
 
 
@@ -40,19 +40,22 @@ def selection_figure(selection: Selection, criterion: str | None = None) -> Figu
     height = 4.4 if numbered else 1.8 + 0.32 * len(names)
     figure = blank_figure(1.5 + 4.2 * len(winners), height)
     panels = figure.subplots(1, len(winners), squeeze=False, sharey=not numbered)[0]
+    beyond = False
     for axes, (key, best) in zip(panels, winners.items(), strict=True):
-        draw_panel(axes, selection, key, best, groups, numbered)
+        beyond |= draw_panel(axes, selection, key, best, groups, numbered)
     if not numbered:
         panels[0].set_yticks(range(len(names)), [textwrap.shorten(name, 48) for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
-    handles = _legend_handles(selection, groups)
+    handles = _legend_handles(selection, groups, beyond, numbered)
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), frameon=False)
     return set_title_and_caption(figure, _title(winners), CAPTION + _reasons(selection))
 
 
-def _legend_handles(selection: Selection, groups: dict[str, list[tuple[float, str]]]) -> list[Line2D]:
-    """The legend of the lines and markers that are drawn."""
+def _legend_handles(
+    selection: Selection, groups: dict[str, list[tuple[float, str]]], beyond: bool, numbered: bool
+) -> list[Line2D]:
+    """The legend of the lines and markers that are drawn. beyond: whether some candidate is beyond an axis."""
 
     def entry(style: FitStyle, marker: str, label: str, **options) -> Line2D:
         return Line2D([], [], color=style.color, linestyle="none", marker=marker, label=label, **options)
@@ -65,10 +68,13 @@ def _legend_handles(selection: Selection, groups: dict[str, list[tuple[float, st
                 Line2D([], [], color=style.color, linestyle=style.dash, marker=style.marker, label=group or "others")
             )
     grey = FitStyle(GREY, "solid", 1.0, "o")
+    if beyond:
+        handles.append(entry(grey, "^" if numbered else ">", "triangle: beyond the axis"))
     if selection.doubtful():
         handles.append(entry(grey, "o", "hollow: best optimum found once", markerfacecolor="white"))
     if selection.degenerate:
-        handles.append(entry(grey, "x", "cross: degenerate (collapsed)", markeredgewidth=2.5))
+        label = "cross: degenerate (collapsed)" + (" or impossible" if selection.impossible else "")
+        handles.append(entry(grey, "x", label, markeredgewidth=2.5))
     return handles
 
 

@@ -34,15 +34,15 @@ def draw_panel(
     best: str,
     groups: dict[str, list[tuple[float, str]]],
     numbered: bool,
-) -> None:
-    """Draw the distance of each candidate from the best by one criterion.
+) -> bool:
+    """Draw the distance of each candidate from the best by one criterion. Whether some are beyond the axis.
 
     groups: the (position, name) of the candidates of each line. numbered: whether positions are numbers of components;
     distances are then up, else to the right.
     """
     distance, error = _distances(selection, criterion, best)
     top = _axis_end(distance, groups)
-    doubtful = set(selection.doubtful())
+    doubtful, beyond = set(selection.doubtful()), False
     for i, members in enumerate(groups.values()):
         style = fit_style(i, len(groups))
         members = sorted(members)
@@ -61,7 +61,8 @@ def draw_panel(
                     axes, at, numbered, marker="x", markersize=9, markeredgewidth=2.5, color=style.color, zorder=5
                 )
                 continue
-            if value > top:  # a triangle at the edge that points to it
+            if value > top:
+                beyond = True  # a triangle at the edge that points to it
                 _draw_mark(
                     axes, (position, top), numbered, marker="^" if numbered else ">", markersize=5, color=style.color
                 )
@@ -84,6 +85,7 @@ def draw_panel(
         axes.set(xlabel=LABELS[criterion], xlim=(-0.05 * top, 1.05 * top))
     axes.grid(axis="y" if numbered else "both", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
+    return beyond
 
 
 def _draw_mark(axes: Axes, at: tuple[float, float], numbered: bool, zorder: float = 4, **style) -> None:

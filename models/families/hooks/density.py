@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ class Density(Recorded):
     """p(x | z = k, theta[k]) for k = 0 .. K - 1."""
 
     expects: str = "values that the distribution can give"  # what rows may hold, for the message if they do not
+    is_numeric: bool = False  # whether rows hold numbers, of which the codes of categories are none
     takes_missing: bool = False  # whether rows may have missing values: the ability `TakesMissing` says so
 
     def component(self, z: Any = ...) -> Distribution:
@@ -38,6 +40,11 @@ class Density(Recorded):
     def features(self) -> int:
         """d, the number of columns of x."""
         return self._shape[1]
+
+    @property
+    def numeric_columns(self) -> Sequence[int]:
+        """The columns that hold numbers, where categories are refused."""
+        return range(self.features) if self.is_numeric else ()
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -79,6 +86,14 @@ class Density(Recorded):
         """NaN if some value is `unsupported`, else 0. Added to the sums of a pass, it marks them as invalid."""
         unsupported = self.unsupported(x)
         return 0.0 if unsupported is None or not unsupported.any() else torch.nan
+
+
+def never_where_overflowed(log_prob: Float[Tensor, "n k"], x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+    """log p(x | z = k) with -inf in place of NaN and infinity. Of finite rows it is that if terms beyond the range of
+    floating-point numbers were subtracted: so far in a tail that the density is 0 to rounding. Rows with NaN stay."""
+    if bool((log_prob < torch.inf).all()):
+        return log_prob
+    return torch.where(~(log_prob < torch.inf) & x.isfinite().all(-1, keepdim=True), -torch.inf, log_prob)
 
 
 def not_written(family: Any, method: str, purpose: str = "") -> NotImplementedError:

@@ -45,8 +45,24 @@ class Description(Density):
         return Moments(component.mean.detach(), torch.diag_embed(component.variance.detach()))
 
     def profiles(self) -> list[Profile]:
-        """The numbers that describe the components. By default means and standard deviations."""
-        moments = self.moments()
+        """The numbers that describe the components. By default means and standard deviations; of a
+        distribution that has none, such as a Cauchy, its parameters."""
+        try:
+            moments = self.moments()
+        except NotImplementedError:
+            return self._parameters_of_components()
+        if moments.mean.isnan().any():
+            return self._parameters_of_components()
         columns = range(moments.mean.shape[-1])
         deviation = moments.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
         return [Profile("mean", moments.mean, columns), Profile("s.d.", deviation, columns)]
+
+    def _parameters_of_components(self) -> list[Profile]:
+        """The parameters that each component has, by columns where there is one number for each."""
+        found = []
+        for name in self._pyro_params:
+            value = self.value(name).detach()
+            if value.ndim and len(value) == self.components:
+                columns = range(self.features) if value.shape[1:] == (self.features,) else [-1] * value[0].numel()
+                found.append(Profile(name, value.reshape(len(value), -1), columns))
+        return found

@@ -77,14 +77,39 @@ class MStep(EStep):
         """What a conjugate prior adds to the sums of the M-step: weight (s,) and total (s,). None without a prior."""
         return None
 
+    @property
+    def least_rows(self) -> int:
+        """How many rows a component needs for a finite likelihood, all different. 0 if it is finite for any rows."""
+        return 0
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether a prior keeps every component in range, also one without rows. By default there is none."""
+        return False
+
     def log_prior(self) -> Float[Tensor, "*copies"]:
         """log p(theta), the log prior density of the parameters; 0 without a prior. () for one family, (copies,) for
         several side by side."""
         return torch.zeros(() if self.copies == 1 else self.copies, dtype=torch.float64, device=device_of(self))
 
     def collapsed(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-        """(k,) which components have run into a singularity of the likelihood, in a mixture with these weights."""
-        return torch.zeros_like(weights, dtype=torch.bool)
+        """(k,) which components have run into a singularity of the likelihood, in a mixture with these weights. By
+        default those that have `shrunk` in some column."""
+        return self.shrunk(weights).any(-1)
+
+    def shrunk(self, weights: Float[Tensor, " k"]) -> Bool[Tensor, "k d"]:
+        """(k, d) the columns in which a component has shrunk onto one value. By default none."""
+        return weights.new_zeros(len(weights), self.features, dtype=torch.bool)
+
+    def thinness(self, weights: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """(k,) the smallest eigenvalue of each component's covariance, relative to that of the average component. 1 for
+        a family without covariances of its own."""
+        return torch.ones_like(weights)
+
+    def dependent_columns(self, component: int) -> list[int]:
+        """The columns of a collapsed component that follow from one another, though none has shrunk. By default
+        none are known."""
+        return []
 
     def sum_per_copy(self, values: Tensor) -> Tensor:
         """Sums over the components of each copy: () for one family, (copies,) for several side by side."""

@@ -12,6 +12,7 @@ from .m_step import MStep
 class Start(MStep):
     """First parameters from some rows. A mixture draws centres by k-means++ in the family's `coordinates`."""
 
+    robust_start: bool = False  # whether a start ignores rows far outside: for components with heavy tails
     location_parameter: str | None = None  # the parameter (k, d) that says where the components are, if there is one
 
     def start(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> None:

@@ -14,8 +14,7 @@ from lowerbound.data.read_file import read
 from lowerbound.inference import EM, fit, load
 from lowerbound.inference.cli import models_by_name
 from lowerbound.inference.cli.column_kinds import category_counts
-from lowerbound.inference.cli.models_for_columns import mixed_mixture
-from lowerbound.models import PPCA, Rows
+from lowerbound.models import PPCA, Rows, mixed
 
 # models of every kind
 
@@ -119,11 +118,11 @@ def test_a_pmf_and_a_density_are_not_ranked(run):
 
 def test_mixed_chooses_by_the_column(run):
     rows = Rows(read_as(mixed_table()))
-    model = mixed_mixture(rows, 2, "diag", None)
+    model = mixed(rows, 2, "diag")
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
     assert kinds == {"Categorical": (0,), "Gaussian": (1, 4), "Poisson": (2,), "Bernoulli": (3,)}
     assert rows.levels[0] == ["east", "north", "west"] and model.family.parts[0].levels == (3,)
-    assert type(mixed_mixture(Rows(mixed_table()[["visits"]]), 2, "full", None).family).__name__ == "Poisson"
+    assert type(mixed(mixed_table()[["visits"]]).family).__name__ == "Poisson"
 
 
 def read_as(table):
@@ -141,18 +140,18 @@ def test_levels_are_those_of_the_data():
     ("name", "words"),
     [
         ("names.csv", ["column 'a' holds 60 different words in 60 rows", "correct the values that are not numbers"]),
-        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed treats it as counts"]),
+        ("large.csv", ["column 'a' holds numbers up to 5000", "--model mixed accepts such numbers"]),
     ],
 )
 def test_columns_that_hold_no_categories_are_refused(run, name, words):
     pd.DataFrame({"a": [f"n{i}" for i in range(60)]}).to_csv("names.csv", index=False)
-    pd.DataFrame({"a": [0, 5000]}).to_csv("large.csv", index=False)
+    pd.DataFrame({"a": range(5001)}).to_csv("large.csv", index=False)
     assert refused(run("compare", name, "--model", "categorical", *QUICK), *words)
 
 
 def test_what_is_neither_numbers_nor_words_is_refused(run):
     pd.DataFrame({"a": pd.date_range("2020", periods=3), "b": [1, 2, 3]}).to_parquet("dates.parquet")
-    assert refused(run("fit", "dates.parquet", "--quiet"), "column 'a'", "timestamp", "expected numbers or words")
+    assert refused(run("fit", "dates.parquet", "--quiet"), "column 'a'", "datetime64", "expected real numbers")
 
 
 def test_a_table_of_categories_names_the_models_for_it(run, tmp_path):
@@ -275,6 +274,12 @@ def test_select_takes_several_models(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["-k", "1-"], ["--components is '1-', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "5-1,3"], ["--components is '5-1,3', expected numbers such as 1-5 or 2,3,8"]),
+        (["-k", "1-10000000000"], ["--components is '1-10000000000', expected numbers such as"]),
+        (["-k", "1-100000000"], ["--components is '1-100000000', expected at most 200 numbers"]),
+        (["--covariance", ""], ["--covariance is '', expected one of full, tied"]),
+        (["--covariance", "full,full"], ["--covariance is 'full,full', expected each name once"]),
         (["-k", "5-1"], ["--components is '5-1', expected numbers such as 1-5 or 2,3,8"]),
         (["-k", "two"], ["--components is 'two'"]),
         (["-k", "0-2"], ["--components is '0-2'"]),
@@ -295,3 +300,30 @@ def test_bad_options_of_select_are_refused_in_one_sentence(run, tmp_path, option
     assert refused(run("select", "faithful", "--restarts", 1, "--quiet", *options), *words)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "other"]
     assert (tmp_path / "other" / "selection.csv").read_text() == "mine"
+
+
+def test_select_names_a_covariance_only_where_there_is_one(run):
+    """Of a mixed table without a column of measurements, a candidate is no "full, K=3"."""
+    pd.DataFrame({"a": list("xyxyxxyyxy") * 4, "b": list("uuvvuuvvuv") * 4}).to_csv("words.csv", index=False)
+    options = ["--model", "mixed", "-k", "1-2", "--restarts", 1, "--folds", 0, "--quiet"]
+    result = run("select", "words.csv", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "| K=1 " in result.stdout and "full" not in result.stdout
+    result = run("select", "words.csv", *options, "--covariance", "diag")
+    assert "--covariance is 'diag', but --model mixed takes no column of this table for Gaussian" in result.stderr
+
+
+def test_least_rows_reach_fit_and_select(run):
+    np.savetxt(
+        "x.csv",
+        np.r_[np.random.default_rng(0).normal(size=(40, 2)), np.eye(4)[:, :2] + 9],
+        delimiter=",",
+        header="a,b",
+        comments="",
+    )
+    result = run("fit", "x.csv", "--restarts", 3, "--least-rows", 23, "--quiet")
+    assert result.exit_code == 0 and "every restart ended with a component of fewer than 23 rows" in result.stdout
+    result = run("fit", "x.csv", "--model", "kmeans", "--least-rows", 23, "--quiet")
+    assert result.exit_code == 1 and "KMeans has no weights that are estimated" in result.stderr
+    result = run("select", "x.csv", "-k", "2", "--restarts", 3, "--folds", 0, "--least-rows", 23, "--quiet")
+    assert result.exit_code == 0, result.stderr

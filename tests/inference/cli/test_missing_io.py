@@ -18,10 +18,10 @@ from lowerbound.datasets import load as dataset
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fit, gap_report, load
 from lowerbound.inference.cli.column_kinds import category_counts
 from lowerbound.inference.cli.models_by_name import MODELS, ModelOptions, build_model
-from lowerbound.inference.cli.models_for_columns import mixed_mixture
 from lowerbound.inference.fitting.checkpoint_identity import describe_run
 from lowerbound.models import (
     PPCA,
+    BernoulliMixture,
     CategoricalMixture,
     FamilyOf,
     GaussianMixture,
@@ -30,6 +30,7 @@ from lowerbound.models import (
     PoissonMixture,
     Rows,
     linear_vae,
+    mixed,
 )
 
 
@@ -152,7 +153,7 @@ def test_a_column_that_is_all_missing_is_named():
 
 
 def test_the_kind_of_a_column_is_that_of_its_seen_cells():
-    model = mixed_mixture(Rows(people(), missing=True), 2, "full", None)
+    model = mixed(Rows(people(), missing=True), 2, "full", None)
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
     assert kinds == {"Gaussian": (0,), "Poisson": (1,), "Bernoulli": (2,), "Categorical": (3,)}
     assert category_counts(Rows(people()[["smoker", "town"]], missing=True)) == [2, 3]
@@ -224,7 +225,7 @@ def test_models_that_take_whole_rows_say_so(em):
 
 def test_a_frame_has_the_names_words_kinds_and_index_of_its_rows():
     table = people()
-    model = fit(mixed_mixture(Rows(table, missing=True), 2, "full", "weak"), table, EM()).model
+    model = fit(mixed(Rows(table, missing=True), 2, "full", "weak"), table, EM()).model
     shuffled = table[["town", "visits", "height", "smoker"]]
     found = model.impute(shuffled)
     frame, uncertainty = found.frame(), found.uncertainty_frame()
@@ -301,7 +302,7 @@ def test_one_column_and_a_density_without_moments_have_figures():
 
 def test_missing_pixels_are_neither_white_nor_black():
     digits = torn(dataset("binary_digits")[:200])
-    found = fit(mixed_mixture(Rows(digits, missing=True), 3, "full", "weak"), digits, EM(), max_passes=5)
+    found = fit(BernoulliMixture(3, 64, "weak"), digits, EM(), max_passes=5)
     figure = compare(digits, em=found).plot()["samples"]
     assert "Yellow is missing." in figure.get_label()
     image = next(image for image in figure.axes[0].images if np.ma.getmaskarray(image.get_array()).any())
@@ -416,7 +417,7 @@ def test_impute_writes_the_table_and_its_uncertainties(run):
     assert set(filled["town"]) <= {"Zug", "Bern", "Basel"} and set(filled["smoker"].astype(str)) <= {"True", "False"}
     # as in Python
     rows = read("gaps.csv")
-    model = fit(mixed_mixture(Rows(rows, missing=True), 2, "full", "weak"), rows, EM(), restarts=2, max_passes=30).model
+    model = fit(mixed(rows, 2, "full", "weak"), rows, EM(), restarts=2, max_passes=30).model
     np.testing.assert_allclose(filled["height"], model.impute(rows).values[:, 0])
     # the data are never replaced, and mistakes are one sentence
     refused(run("impute", "gaps.csv", "--out", "gaps.csv"), "cannot write gaps.csv: it holds the data")

@@ -14,12 +14,15 @@ from lowerbound.inference.criticism.to_arviz import import_arviz
 from lowerbound.models import (
     PPCA,
     BayesianMixture,
+    Bernoulli,
     BernoulliMixture,
     Categorical,
+    Exponential,
     Gaussian,
     GaussianMixture,
     KMeans,
     Mixture,
+    Multinomial,
     Poisson,
     PosteriorDraws,
     Product,
@@ -117,7 +120,7 @@ def test_draws_of_a_sampler_keep_their_chains(exported, fits):
 
 
 def test_of_a_mixture_they_are_the_bootstrap(exported, fits, x):
-    found = bootstrap(fits["em"], x, 30)
+    found = bootstrap(fits["em"], x, 30, bayesian=True)
     for name, value in (("weights", "weights"), ("loc", "family.loc")):
         np.testing.assert_array_equal(exported["em"]["posterior"][name][0], found.draws[value])
     factors = found.draws["family.scale_tril"].numpy()
@@ -273,3 +276,54 @@ def test_a_report_holds_the_posterior(fits, x, tmp_path, monkeypatch):
         assert said in page.read_text(encoding="utf-8")
     compare(x, em=fits["em"]).report(tmp_path / "report")
     assert not (tmp_path / "report" / "posterior.nc").exists()
+
+
+FAMILIES = {
+    "categorical": (Categorical(2, [2, 2]), lambda z, g: g.random((60, 2)) < 0.2 + 0.6 * z),
+    "bernoulli": (Bernoulli(2, 2), lambda z, g: g.random((60, 2)) < 0.2 + 0.6 * z),
+    "poisson": (Poisson(2, 1), lambda z, g: g.poisson(2 + 9 * z)),
+    "exponential": (Exponential(2, 1), lambda z, g: g.exponential(1 + 20 * z)),
+    "multinomial": (Multinomial(2, 2), lambda z, g: g.multinomial(5, np.c_[0.2 + 0.6 * z, 0.8 - 0.6 * z])),
+    "tied": (Gaussian(2, 1, "tied"), lambda z, g: g.normal(5 * z)),
+    "product": (
+        Product(Poisson(2, 1), Categorical(2, [2])),
+        lambda z, g: np.c_[g.poisson(2 + 9 * z), g.random((60, 1)) < 0.2 + 0.6 * z],
+    ),
+}
+
+
+@pytest.mark.parametrize("stick_breaking", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_conjugate_posterior_of_each_family_is_exported(name, stick_breaking):
+    family, draw = FAMILIES[name]
+    g = np.random.default_rng(0)
+    rows = np.asarray(draw(g.integers(0, 2, (60, 1)), g), float)
+    rows = rows.reshape(60, -1)
+    model = fit(BayesianMixture(family, stick_breaking=stick_breaking), rows, EM()).model
+    data = to_arviz(model, rows, draws=25)
+    assert not az.summary(data)["mean"].isna().any()
+    loo = az.loo(data)
+    value = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
+    assert value == pytest.approx(float(model.evidence(rows).sum()), abs=6)  # elpd is lower by about its parameters
+
+
+def test_leave_one_out_of_latent_classes_fitted_by_em():
+    from lowerbound import datasets
+
+    rows = datasets.load("carcinoma")
+    made = fit(Mixture(Categorical(2, [2] * 7)), rows, EM())
+    with pytest.warns(UserWarning, match=r"log-likelihoods are -inf, because some draws give a row the density 0"):
+        to_arviz(made, rows, resamples=bootstrap(made, rows, 20))  # the multinomial bootstrap
+    loo = az.loo(to_arviz(made, rows, draws=20))
+    value = loo.elpd_loo if hasattr(loo, "elpd_loo") else loo.elpd
+    # 15 parameters; its bound is the log-likelihood of all rows, its own penalty of about as many nats as parameters
+    assert made.bounds[-1] * len(rows) - 25 < value < made.bounds[-1] * len(rows)
+
+
+def test_the_bayesian_bootstrap_has_the_standard_error_of_a_mean(x):
+    rows = x[["waiting"]][:50]
+    for each in (1.0, 4.0):  # a weight of 4: four rows
+        weights = np.full(50, each)
+        made = fit(GaussianMixture(1, 1), rows, EM(), weights=weights)
+        found = bootstrap(made, rows, 100, weights, bayesian=True)
+        np.testing.assert_allclose(found["family.loc"][0], rows.std(ddof=0) / np.sqrt(50 * each), rtol=0.25)

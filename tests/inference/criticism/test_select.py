@@ -12,7 +12,7 @@ from scipy.special import xlogy
 
 from lowerbound import datasets
 from lowerbound.inference import EM, select
-from lowerbound.models import PPCA, CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
+from lowerbound.models import PPCA, BernoulliMixture, CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
 
 QUICK = {"restarts": 2, "max_passes": 30}
 
@@ -128,6 +128,22 @@ def test_a_fold_that_degenerates_makes_the_candidate_so():
     assert select(x, models, folds=None, restarts=1).best("bic") == "full"
 
 
+def test_a_candidate_that_cannot_be_fitted_is_listed_and_the_others_are_ranked(as_users_run_it):
+    """Two columns of yes and no have four distinct rows. One candidate alone is made for another number of columns."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 10 + [[0, 0]] * 20)
+    models = {f"K={k}": BernoulliMixture(k, 2) for k in (1, 2, 5)} | {"other": BernoulliMixture(2, 3)}
+    found = select(x, models, folds=3, **QUICK)
+    alone = select(x, {f"K={k}": models[f"K={k}"] for k in (1, 2)}, folds=3, **QUICK)
+    pd.testing.assert_frame_equal(found.frame().iloc[:2].drop(columns="seconds"), alone.frame().drop(columns="seconds"))
+    assert list(found.impossible) == list(found.degenerate) == ["K=5", "other"] and found.best() == alone.best()
+    assert "have 4 distinct rows" in found.impossible["K=5"] and "got 2 columns" in found.impossible["other"]
+    assert found.frame().collapsed["K=5"] == 0 and math.isnan(found.frame().bic["K=5"])
+    assert "Impossible on these rows\n  K=5    the data have 4 distinct" in str(found)
+    assert "or impossible" in found.plot().legends[0].get_texts()[-1].get_text()
+    with pytest.raises(ValueError, match="got 2 columns, expected 3"):  # none is possible: an error, as for one model
+        select(x, {"other": models["other"], "K=5": models["K=5"]}, **QUICK)
+
+
 def test_a_row_that_the_others_make_impossible_is_worst_of_all():
     x = np.array([[0, 0], [1, 0]] * 20 + [[2, 1]])
     models = {"none": CategoricalMixture(1, [3, 2]), "weak": CategoricalMixture(1, [3, 2], "weak")}
@@ -167,6 +183,57 @@ def test_a_continuous_latent_has_no_entropy():
     assert math.isnan(table.icl.iloc[0]) and math.isnan(table.entropy.iloc[0])
     assert table.log_likelihood.iloc[1] == pytest.approx(-379.9146, abs=1e-4)  # published: see FIGURES
     assert len(found.plot().axes) == 2 and set(found.winners()) == {"bic", "icl"}
+
+
+# what is perhaps spurious
+
+
+def few_rows(n=21, d=4, seed=0):
+    """A small table of correlated columns, in which full covariances fit a handful of rows nearly exactly."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, 2)) @ rng.standard_normal((2, d)) + 0.3 * rng.standard_normal((n, d))
+
+
+def test_a_component_on_few_rows_is_marked_and_can_be_left_out():
+    """21 rows in 4 columns, as stackloss: each full covariance needs 5 rows, and fewer than 10 are few."""
+    x, models = few_rows(), {f"K={k}": GaussianMixture(k, 4) for k in (1, 3)}
+    found = select(x, models, folds=None, restarts=40, max_passes=200)
+    table, fitted = found.frame(), found.fits["K=3"]
+    rows = responsibilities(fitted.model, x).sum(0)
+    assert table.fewest_rows["K=3"] == pytest.approx(rows.min(), abs=0.2) and rows.min() < 10
+    assert list(found.spurious()) == ["K=3"] and len(fitted.doubts) == (rows < 10).sum()
+    assert "rests on about" in fitted.doubts[0]
+    assert table.collapsed["K=3"] > 0
+    shown = str(found)
+    assert f"{table.collapsed['K=3']} of 40" in shown and "! a component rests on few rows" in shown
+    assert "Perhaps spurious: try least_rows, or a prior\n  K=3  a component of weight" in shown
+    kept = select(x, models, folds=None, restarts=40, max_passes=200, least_rows=6)
+    model = kept.fits["K=3"].model
+    if "left out" in kept.fits["K=3"].reason:
+        assert (21 * model.weights).min() >= 6
+        assert float(kept.fits["K=3"].bounds[-1]) <= float(fitted.bounds[-1])
+    else:
+        assert "every restart ended with a component of fewer than 6 rows" in kept.fits["K=3"].reason
+    assert torch.equal(kept.fits["K=1"].bounds, found.fits["K=1"].bounds)
+
+
+def test_the_best_at_the_edge_of_what_was_tried_is_said():
+    x = clusters()
+    said = "K=2 is the largest that was tried: a larger one may be better"
+    assert said in str(select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (1, 2)}, folds=None, **QUICK))
+    above = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (3, 4)}, EM(1e-5), folds=None, restarts=4)
+    assert above.at_edge() == {"K=3": "smallest"} and "the smallest that was tried: a smaller one" in str(above)
+    inside = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in (2, 3, 4)}, EM(1e-5), folds=None, restarts=4)
+    assert inside.best() == "K=3" and inside.at_edge() == {} and "largest" not in str(inside)
+    assert select(x, {"tied": GaussianMixture(3, 2, "tied")}, folds=None, **QUICK).at_edge() == {}
+
+
+def test_triangles_have_a_legend_where_there_are_some():
+    x = np.r_[clusters(60), clusters(60) + 40]
+    found = select(x, {f"K={k}": GaussianMixture(k, 2, "tied") for k in range(1, 8)}, folds=None, **QUICK)
+    texts = [text.get_text() for text in found.plot("bic").legends[0].get_texts()]
+    assert "triangle: beyond the axis" in texts
+    assert select(x, {"K=2": GaussianMixture(2, 2, "tied")}, folds=None, **QUICK).plot("bic").legends == []
 
 
 # what it finds

@@ -122,6 +122,8 @@ WRONG = {
     "impossible": "ValueError: row 200, column 0 holds -2, expected",
     "in the validation": "ValueError: validation: row 250, column 1 holds",
     "another table": "ValueError: the processes of this job have tables of 299 x 2 and 300 x 2 cells",
+    "another row": "ValueError: the processes of this job have different tables of one shape, 301 x 2, expected",
+    "another column": "ValueError: the processes of this job have different tables of one shape, 301 x 2, expected",
     "on one": "ValueError: weight 0 is -1.0, expected",
     "loader": "TypeError: got a DataLoader in a job of several processes, expected a table",
     "sampler": "TypeError: NUTS reads all rows",

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound.inference import EM, fit
 from lowerbound.inference.engines.convergence import ROUNDING_FALL
-from lowerbound.models import GaussianMixture, Mixture, Statistics, seed
+from lowerbound.models import GaussianMixture, KMeans, Mixture, Statistics, seed
 from lowerbound.models.kernels.gaussian_pass import FAR
 
 X = data(n=200, d=3)
@@ -245,8 +245,8 @@ def test_n_passes_are_n_e_steps_and_one_m_step_less(faithful):
 def test_tol_zero_runs_every_pass_and_arrives(faithful):
     result = fit(GaussianMixture(2, 2), faithful, EM(tol=0), max_passes=60)
     assert len(result.bounds) == 60
-    assert not result.converged
-    assert result.reason == "stopped at max_passes=60 before it converged"
+    assert result.converged
+    assert result.reason == "converged: no more than rounding left to gain"
     assert result.gradient_norm < 1e-12
 
 
@@ -303,3 +303,15 @@ def test_each_pass_reads_the_rows_once_and_the_closing_gradient_not_at_all(monke
     monkeypatch.undo()
     again = fit(result.model, X, EM(tol=0), max_passes=1)
     assert again.gradient_norm == pytest.approx(result.gradient_norm, rel=1e-9)
+
+
+def test_a_run_without_tolerance_says_at_its_end_whether_it_has_converged():
+    """At an exact fixed point nothing moves: k-means, and its refits of two passes. Far from one, that is said, too."""
+    x = np.r_[np.random.default_rng(0).normal(size=(30, 2)), np.random.default_rng(1).normal(size=(30, 2)) + 6]
+    result = fit(KMeans(2, 2), x, EM(tol=0), max_passes=30)
+    assert (result.converged, len(result.bounds)) == (True, 30)
+    again = fit(result.model, x, EM(), max_passes=2)
+    assert (again.converged, len(again.bounds)) == (True, 2)
+    mixture = fit(GaussianMixture(2, 2), x, EM(tol=0), max_passes=200)
+    assert fit(mixture.model, x, EM(), max_passes=2).converged
+    assert not fit(GaussianMixture(2, 2), x + np.arange(60)[:, None], EM(), max_passes=2).converged

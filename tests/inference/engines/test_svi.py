@@ -2,14 +2,29 @@
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import SVI as PyroSVI
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from reference import COVARIANCES, data, log_evidence, log_prior, parameters_of, random_mixture, set_parameters
 
 from lowerbound.inference import EM, SVI, compare, fit
-from lowerbound.models import GaussianMixture, seed
+from lowerbound.models import (
+    PPCA,
+    BayesianMixture,
+    ExponentialMixture,
+    FamilyOf,
+    GammaMixture,
+    GaussianMixture,
+    Mixture,
+    NegativeBinomialMixture,
+    Poisson,
+    PoissonMixture,
+    linear_vae,
+    seed,
+)
 
 FAITHFUL_OPTIMUM = -1130.2640  # mclust
 
@@ -199,6 +214,8 @@ def test_a_start_on_the_boundary_is_lifted_off_it(faithful):
         ({"elbo": "best"}, "elbo is 'best', expected one of 'sampled', 'enumerated', 'exact'"),
         ({"learning_rate": 0.0}, "expected a positive, finite number"),
         ({"learning_rate": float("nan")}, "expected a positive, finite number"),
+        ({"learning_rate": float("inf")}, "expected a positive, finite number"),
+        ({"learning_rate": "fast"}, "expected a positive, finite number"),
         ({"decay": 1.5}, r"a factor in \(0, 1\]"),
         ({"tol": -1e-3}, "nats per row of at least 0"),
         ({"particles": 0}, "expected a whole number of at least 1"),
@@ -208,6 +225,46 @@ def test_a_start_on_the_boundary_is_lifted_off_it(faithful):
 def test_settings_are_checked(settings, words, as_users_run_it):
     with pytest.raises(ValueError, match=words):
         SVI(**settings)
+
+
+COUNTS = np.random.default_rng(0).poisson([3, 40], (60, 2)) + 1.0
+DIVERGES = {
+    "gaussian": (GaussianMixture(2, 2), SVI("sampled", 1e3)),
+    "gamma": (GammaMixture(2, 2), SVI("exact", 1e3)),
+    "poisson": (PoissonMixture(2, 2), SVI("sampled", 1e3)),
+    "exponential": (ExponentialMixture(2, 2), SVI("exact", 1e300)),
+    "negative binomial": (NegativeBinomialMixture(2, 2), SVI("exact", 1e3)),
+    "any distribution": (Mixture(FamilyOf(dist.LogNormal, 2, 2)), SVI("sampled", 1e3)),
+    "ppca": (PPCA(2, 1), SVI("exact", 1e5)),
+    "vae": (linear_vae(2, 1), SVI("analytic", 1e5, batch_size=20)),
+    "guide": (BayesianMixture(Poisson(2, 2), guide=AutoNormal), SVI("sampled", 1e3)),
+    "full guide": (BayesianMixture(Poisson(2, 2), guide=AutoMultivariateNormal), SVI("sampled", 1e3)),
+}
+
+
+@pytest.mark.parametrize(("model", "engine"), DIVERGES.values(), ids=DIVERGES.keys())
+def test_steps_that_are_too_long_end_in_one_sentence(model, engine):
+    """Not in the error of a distribution that checks its parameters, nor in that of a factorization."""
+    with pytest.raises(ArithmeticError, match=r"left the range of floating-point numbers.*smaller learning_rate$"):
+        fit(model, COUNTS, engine, max_passes=12)
+
+
+def test_an_error_of_the_table_is_no_divergence():
+    class Worn(torch.utils.data.Dataset):
+        """Rows of which one is missing from the third reading on."""
+
+        def __init__(self):
+            self.readings = 0
+
+        def __len__(self):
+            return len(COUNTS)
+
+        def __getitem__(self, i):
+            self.readings += i == 0
+            return torch.full((2,), torch.nan) if self.readings > 12 and i == 3 else torch.tensor(COUNTS[i])
+
+    with pytest.raises(ValueError, match="row 3, column 0 holds NaN"):
+        fit(PPCA(2, 1), Worn(), SVI("exact"), max_passes=50)
 
 
 @pytest.mark.parametrize(

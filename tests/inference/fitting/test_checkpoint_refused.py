@@ -8,7 +8,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from reference import bits
+from reference import bits, full_disk
 from safetensors import safe_open
 from safetensors.torch import save_file
 from test_checkpoint import COUNTS, HELD, LABELS, WEIGHTS, Drawn, X, killed_at, require_same, run
@@ -174,14 +174,12 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         run("restarts", path)
     held = path.read_bytes()
 
-    def full(*_, **__):
-        raise OSError("no space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr("lowerbound.inference.fitting.file_format.save_file", full)
-        with pytest.raises(OSError, match="no space left"):
+        patch.setattr("lowerbound.data.write_files.os.fsync", full_disk)
+        with pytest.raises(OSError, match=r"^cannot write .*run\.ckpt: No space left on device$"):
             run("restarts", path)
     assert path.read_bytes() == held
+    assert [p.name for p in tmp_path.iterdir()] == ["run.ckpt"]
     require_same(run("restarts", path), expected)
 
 

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from reference import COVARIANCES, PRIORS, bits, data, new_mixture
+from reference import COVARIANCES, PRIORS, bits, data, full_disk, new_mixture
 from safetensors.torch import save_file
 
 from lowerbound.inference import EM, SVI, compare, fit, load
@@ -165,11 +165,8 @@ def test_a_failed_save_leaves_what_was_there(path, monkeypatch):
     held = path.read_bytes()
     result = load(path)
 
-    def full(*args, **kwargs):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("lowerbound.inference.fitting.file_format.save_file", full)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr("lowerbound.data.write_files.os.fsync", full_disk)
+    with pytest.raises(OSError, match=r"^cannot write .*a\.fit: No space left on device$"):
         result.save(path)
     assert path.read_bytes() == held
     assert [p.name for p in path.parent.iterdir()] == ["a.fit"]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 from continuous import contract_only
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Polygon
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit
@@ -337,3 +337,31 @@ def test_of_many_columns_of_categories_the_most_telling_are_shown():
     assert len(titles) == 10 and {"q3", "q7"} <= set(titles)
     assert "10 of 14 columns" in str(made["profiles"].get_label())
     assert "which differ most in q3 and q7" in made["profiles"].get_suptitle().replace("q7 and q3", "q3 and q7")
+
+
+# what a run does not support is not shown or said
+
+
+def test_outlines_of_counts_do_not_go_below_zero():
+    """Nor those of a mixed table, in its columns of counts alone; measurements may be negative."""
+    rng = np.random.default_rng(0)
+    counts, size = rng.poisson([[1, 2]] * 40 + [[9, 30]] * 40), rng.normal(size=(80, 1))
+    for x, family, negative in (
+        (counts, Poisson(2, 2), [False, False]),
+        (np.c_[size, counts[:, :1]], Product(Gaussian(2, 1), Poisson(2, 1)), [True, False]),
+        (np.c_[size, counts[:, :1]], Gaussian(2, 2), [True, True]),
+    ):
+        figure = drawn(figures(compare(x, em=fit(Mixture(family), x, EM(), max_passes=20)))["data"])
+        outlines = [patch for patch in figure.axes[0].patches if isinstance(patch, Ellipse | Polygon)]
+        assert len(outlines) == 4  # two components, at one and two standard deviations
+        lowest = np.min([o.get_transform().transform_path(o.get_path()).vertices.min(0) for o in outlines], 0)
+        lowest = figure.axes[0].transData.inverted().transform(lowest)
+        assert (lowest < -1e-6).tolist() == negative
+
+
+def test_one_start_reaches_no_best_optimum():
+    x = datasets.load("faithful")
+    once, often = (fit(GaussianMixture(2, 2), x, EM(), restarts=n, max_passes=20) for n in (1, 4))
+    title = figures(compare(x, em=once))["bounds"].get_suptitle()
+    assert "em reaches the highest bound (from one start), " in title and "optimum" not in title
+    assert "(the best of 4 starts)" in figures(compare(x, em=often))["bounds"].get_suptitle()

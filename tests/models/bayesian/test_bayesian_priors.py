@@ -19,6 +19,7 @@ from lowerbound.models import (
     FamilyOf,
     Gamma,
     Gaussian,
+    GaussianMixture,
     KMeans,
     Mixture,
     NegativeBinomial,
@@ -275,3 +276,14 @@ def test_what_no_prior_can_be_is_refused_at_once(as_users_run_it, make, message)
 def test_what_is_of_the_wrong_kind_is_refused_at_once(as_users_run_it, make, message):
     with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_how_far_the_default_prior_moves_a_standard_deviation(faithful):
+    """What the docstring says of Old Faithful: the s.d. of short eruptions in minutes, by three priors."""
+    models = GaussianMixture(2, 2), GaussianMixture(2, 2, prior="weak"), BayesianMixture(Gaussian(2, 2))
+    found = []
+    for model in models:
+        family = fit(model, faithful, EM()).model.family
+        short = family.moments().covariance[family.loc[:, 0].argmin(), 0, 0]
+        found.append(float(short.sqrt()))
+    assert found == pytest.approx([0.2630, 0.2658, 0.2835], abs=1e-3)

@@ -284,3 +284,48 @@ def test_relabelling_moves_units_along():
 def test_what_is_no_family(make, error, says, as_users_run_it):
     with pytest.raises(error, match=says):
         make()
+
+
+def share_rows(last):
+    rng = np.random.default_rng(1)
+    return np.r_[rng.beta(2, 5, 150), rng.beta(8, 2, 150), last][:, None]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_rows_on_the_boundary_of_the_support_are_named(value):
+    """A Beta has density 0 or infinity there: one such row would decide the fit by itself."""
+    with pytest.raises(ValueError, match=r"row 300, column 0 holds .*, expected values of a Beta inside"):
+        fit(Mixture(FamilyOf(dist.Beta, 2, 1)), share_rows(value), EM())
+    assert fit(Mixture(FamilyOf(dist.Beta, 2, 1)), share_rows(0.5), EM()).converged
+
+
+def test_which_distributions_have_no_density_on_their_boundary():
+    """scipy: the densities at 0 of two members of each."""
+    found = {d: FamilyOf(d, 1, 2).boundary for d in (dist.Beta, dist.Gamma, dist.Dirichlet, dist.Exponential)}
+    assert found == {dist.Beta: (0.0, 1.0), dist.Gamma: (0.0,), dist.Dirichlet: (0.0, 1.0), dist.Exponential: ()}
+    assert [float(stats.gamma.pdf(0, a)) for a in (0.5, 2.0)] == [np.inf, 0.0]
+
+
+@pytest.mark.parametrize("distribution", [dist.Laplace, dist.Cauchy, dist.Normal, dist.Gumbel])
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_constant_column_has_no_maximum(distribution, value):
+    with pytest.raises(ValueError, match="column 0 has the same value in every row"):
+        fit(Mixture(FamilyOf(distribution, 1, 1)), np.full((50, 1), value), EM())
+
+
+def test_a_component_on_equal_rows_collapses():
+    """Also where its mean is 0, and where it has no variance."""
+    for distribution in (dist.Laplace, dist.Cauchy):
+        family = FamilyOf(distribution, 2, 1)
+        family.loc, family.scale = [[0.0], [1.0]], [[1e-7], [1.0]]
+        assert family.collapsed(torch.tensor([0.5, 0.5]).double()).tolist() == [True, False]
+
+
+def test_a_step_along_the_gradient_tells_a_stalled_run():
+    """Fifty equal rows: the likelihood has no upper bound, and the steps of scoring stop at a kink far below."""
+    x = np.r_[np.full(50, 3.0), np.random.default_rng(0).normal(size=50)][:, None]
+    fitted = fit(Mixture(FamilyOf(dist.Laplace, 2, 1)), x, EM())
+    assert fitted.gradient_norm > 0.1 and not fitted.converged
+    assert fitted.reason.startswith(("not converged", "stopped at"))
+    alone = fit(Mixture(FamilyOf(dist.Laplace, 1, 1)), np.r_[x[:30], x[50:]], EM())  # at a kink, and a maximum
+    assert alone.converged

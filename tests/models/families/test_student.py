@@ -8,8 +8,8 @@ from reference import COVARIANCES, explicit_prior, weighted_moments
 from scipy import optimize, stats
 from scipy.special import digamma, logsumexp
 
-from lowerbound.inference import EM, fit
-from lowerbound.models import GaussianMixture, Mixture, StudentT, StudentTMixture, seed
+from lowerbound.inference import EM, align, fit
+from lowerbound.models import FamilyOf, GaussianMixture, Mixture, StudentT, StudentTMixture, seed
 
 
 def heavy(n=400, dof=4.0, draw=1):
@@ -289,3 +289,52 @@ def test_free_parameters_and_relabelling():
 def test_degrees_of_freedom_that_are_none(dof):
     with pytest.raises(ValueError, match="expected None, a positive number, or one for each of 2"):
         StudentT(2, 2, dof)
+
+
+# starts beside outliers
+
+
+def apart(n=60):
+    """Two clusters of n Gaussian rows."""
+    rng = np.random.default_rng(0)
+    return np.r_[rng.normal(size=(n, 2)), rng.normal(size=(n, 2)) + 6]
+
+
+@pytest.mark.parametrize(("outlier", "starts"), [([100.0, -100.0], 20), ([0.0, 1e9], 3)])
+def test_one_bad_row_changes_next_to_nothing_from_any_start(outlier, starts):
+    """The fit without the row is the oracle. Of a Gaussian mixture the row takes a component, which collapses."""
+    x = apart()
+    clean = fit(StudentTMixture(2, 2), x, EM()).model
+    for start in range(starts):
+        model = fit(StudentTMixture(2, 2), np.r_[x, [outlier]], EM(1e-6), seed=start).model
+        model.permute(align(clean, model, x))
+        np.testing.assert_allclose(model.family.loc.detach(), clean.family.loc.detach(), atol=0.2)
+        np.testing.assert_allclose(model.family.scale_tril.detach(), clean.family.scale_tril.detach(), atol=0.3)
+        np.testing.assert_allclose(model.weights.detach(), clean.weights.detach(), atol=0.02)
+
+
+OUTLIERS = {
+    "several": lambda x: (StudentTMixture(2, 2), np.r_[x, [[50, -70], [-90, 40], [300, 0]]]),
+    "prior": lambda x: (StudentTMixture(2, 2, prior="weak"), np.r_[x, [[100, -100]]]),
+    "side by side": lambda x: (StudentTMixture(2, 2, dof=3.0), np.r_[x, [[100, -100]]]),
+    "missing": lambda x: (StudentTMixture(2, 2), np.r_[x, [[100, np.nan]]]),
+    "any distribution": lambda x: (Mixture(FamilyOf(dist.StudentT, 2, 2)), np.r_[x, [[100, -100]]]),
+}
+
+
+@pytest.mark.parametrize("given", OUTLIERS.values(), ids=OUTLIERS.keys())
+def test_outliers_take_no_component(given):
+    x = apart()
+    model, rows = given(x)
+    fitted = fit(model, rows, EM(1e-6), restarts=3).model
+    np.testing.assert_allclose(fitted.weights.detach(), 0.5, atol=0.03)
+    found = fitted.family.loc.detach()[fitted.family.loc.detach()[:, 0].argsort()]
+    np.testing.assert_allclose(found, [x[:60].mean(0), x[60:].mean(0)], atol=0.3)
+
+
+def test_a_start_without_outliers_is_that_of_a_gaussian():
+    x = apart()
+    for start in range(3):
+        t, normal = (seed(kind(2, 2), x, start) for kind in (StudentTMixture, GaussianMixture))
+        assert torch.equal(t.family.loc, normal.family.loc)
+        assert torch.equal(t.family.scale_tril, normal.family.scale_tril)

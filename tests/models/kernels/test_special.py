@@ -14,6 +14,7 @@ from lowerbound.models.kernels.special_functions import (
     log1p_deficit,
     log_factorial,
     log_gamma_deficit,
+    log_gamma_divergence,
     log_gamma_ratio,
     log_minus_digamma,
 )
@@ -54,6 +55,18 @@ def test_log_gamma_ratio(a):
     (slope,) = torch.autograd.grad(log_gamma_ratio(at, tensor(7.0)).sum(), at)
     wanted = exact(lambda a: mpmath.digamma(a + 7) - mpmath.digamma(a), a)
     assert float(slope) == pytest.approx(wanted, rel=1e-9 if a > 1e6 else 1e-12)
+
+
+@pytest.mark.parametrize("a", [*SIZES, 1e16, 1e20])
+def test_log_gamma_divergence(a):
+    """Where both are above 64 to rounding, of however little is left; below as good as the largest of its terms."""
+    for step in [-0.999, -0.1, -1e-8, 0.0, 1e-9, 1e-4, 1.0, 1e3]:
+        b = a * (1 + step)
+        terms = lambda a, b: (mpmath.loggamma(b), -mpmath.loggamma(a), -(b - a) * mpmath.digamma(a))  # noqa: E731
+        wanted = exact(lambda a, b, terms=terms: sum(terms(a, b)), a, b)
+        size = sum(map(abs, terms(mpmath.mpf(a), mpmath.mpf(b)))) if min(a, b) <= 64 else 0
+        own = float(log_gamma_divergence(tensor(a), tensor(b)))
+        assert own == pytest.approx(wanted, rel=1e-13, abs=1e-15 * float(size) + 1e-17)
 
 
 @pytest.mark.parametrize("a", SIZES)

@@ -1,7 +1,6 @@
-"""Models and priors as JSON: the calls of the constructors that make them again, and back.
+"""Models and priors as JSON: the calls of the constructors that make them again.
 
-`describe` turns an object into JSON, `rebuild` calls the constructors again. A saved fit holds the description of its
-model, and a checkpoint compares descriptions.
+A saved fit holds the description of its model, of which `rebuild.py` makes it; a checkpoint compares descriptions.
 """
 
 from __future__ import annotations
@@ -17,6 +16,10 @@ from torch import Tensor
 
 from ... import models
 from ...models.abilities import is_module
+
+
+class UnknownClass(ValueError):
+    """A description names a class of the user's own, which only a model of that class can be read into."""
 
 
 @runtime_checkable
@@ -92,28 +95,3 @@ def class_names(description: Any) -> str:
         return str(description.get("distribution", description.get("guide", "")))
     inner = class_names([*description["positional"], *description["named"].values()])
     return f"{description['class']} of {inner}" if inner else description["class"]
-
-
-def rebuild(description: Any) -> Any:
-    """Make the object of a description again. Raises ValueError if its class is not one of lowerbound's."""
-    if isinstance(description, list):
-        return [rebuild(d) for d in description]
-    if not isinstance(description, dict):
-        return description
-    if "mapping" in description:
-        return {name: rebuild(d) for name, d in description["mapping"].items()}
-    if "guide" in description:
-        return vars(autoguide)[description["guide"]]
-    if "tensor" in description:
-        return torch.tensor(description["tensor"], dtype=vars(torch)[description["dtype"]])
-    if "distribution" in description:
-        kind = vars(dist)[description["distribution"]]
-        settings = description.get("settings")
-        return kind if settings is None else kind(**{name: rebuild(d) for name, d in settings.items()})
-    made = vars(models)[description["class"]] if description["class"] in models.__all__ else None
-    if made is None:
-        raise ValueError(
-            f"the fit is of a {description['class']}, which lowerbound does not have: load(path, into=model) with a "
-            "model of that kind"
-        )
-    return made(*map(rebuild, description["positional"]), **{n: rebuild(d) for n, d in description["named"].items()})

@@ -1,0 +1,64 @@
+"""Names that can be set on our modules: parameters inside by their short names, and no name that nobody reads."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pyro.nn import PyroModule, PyroParam, PyroSample
+
+# what other libraries call a parameter
+SYNONYMS = {
+    "loc": ("mean", "means", "means_", "mu", "center", "centers", "centre", "centres", "cluster_centers_", "location"),
+    "covariance": ("covariances", "covariances_", "cov", "sigma"),
+    "scale": ("std", "sd", "stddev", "sigma", "variance", "variances"),
+    "weights": ("weights_", "pi", "proportions", "mixing", "priors"),
+    "rate": ("rates", "lambda_", "lam"),
+    "probs": ("p", "probabilities", "prob", "theta"),
+    "dof": ("df", "nu", "degrees_of_freedom"),
+    "loading": ("loadings", "components_", "W"),
+}
+ASSIGNABLE = (PyroParam, PyroSample, torch.nn.Parameter, torch.nn.Module)  # whatever its name, torch or Pyro reads it
+
+
+class NamesChecked(type(PyroModule)):
+    """The class of our module classes: it marks objects whose constructor has ended, from when names are checked."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, which `inspect` would otherwise read off `__call__` below."""
+        own = inspect.signature(cls.__init__)
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an object."""
+        made = super().__call__(*args, **kwargs)
+        vars(made)["is_constructed"] = True
+        return made
+
+
+def is_unread(module: Any, name: str, value: Any) -> bool:
+    """Whether nobody would read this attribute: a public name that the module does not have.
+
+    Only on objects of this library's own classes: a subclass of a user may have whatever attributes it likes. Names
+    with an underscore, modules, parameters and sites of Pyro are never refused.
+    """
+    if name.startswith("_") or isinstance(value, ASSIGNABLE) or not vars(module).get("is_constructed"):
+        return False
+    if type(module).__module__.partition(".")[0] != __name__.partition(".")[0]:
+        return False
+    held = (vars(module), *(vars(module).get(table, {}) for table in ("_parameters", "_buffers", "_modules")))
+    return not any(name in own for own in held) and not any(name in vars(each) for each in type(module).__mro__)
+
+
+def refuse(module: Any, name: str, known: Iterable[str]) -> AttributeError:
+    """The error for such a name, with the one that was meant, if any is near it."""
+    known = sorted(set(known))
+    near = [meant for meant, words in SYNONYMS.items() if name in words and meant in known]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return AttributeError(
+        f"a {type(module).__name__} has no {name!r}, expected {' or '.join(map(repr, near or known)) or 'no attribute'}"
+    )
