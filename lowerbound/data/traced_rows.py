@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
+
+# the only way to ask: torch.func has no public function for it
 from torch._C import _functorch  # type: ignore[reportAttributeAccessIssue]
 
 

@@ -25,14 +25,13 @@ from ..families.observed_values import ObservedValues
 from ..module import device_of, on_the_cpu
 from ..param_store import local_params
 from ..random_state import fixed_seed
+from .component_checks import ChecksComponents
 from .component_table import component_table
-from .describe_collapse import describe_collapse
-from .doubtful_components import doubtful_components
 from .e_step import label_log_mask
 from .mixture_em import FitsByEM
 
 
-class Mixture(FitsByEM):
+class Mixture(ChecksComponents, FitsByEM):
     """z ~ Categorical(weights), x | z = k ~ family[k]: a Pyro model/guide pair whose guide is the exact posterior.
 
     Fit it by `EM()`, `OnlineEM()` or `SVI()`, or with any training loop of Pyro. Its parameters are `weights` (k,), on
@@ -214,47 +213,7 @@ class Mixture(FitsByEM):
         """The number of free parameters: those of the family and k - 1 weights. Frozen parameters do not count."""
         return self.family.free_parameters() + (0 if self.is_frozen("weights") else len(self.weights) - 1)
 
-    # checking, relabelling, describing
-
-    def check(self) -> None:
-        """Raise `Collapse` if a component has shrunk onto a few rows, where the likelihood has no upper bound."""
-        family, weights = self._family_and_weights()
-        collapsed = family.collapsed(weights)
-        if collapsed.any():
-            names = None if self.schema is None else self.schema.columns
-            raise describe_collapse(family, weights, collapsed, names, self.weight_of_fit)
-
-    def component_rows(self, rows: float) -> Float[Tensor, " k"]:
-        """How many of these rows each component holds: its weight times their number.
-
-        Args:
-            rows: The total weight of the rows.
-        """
-        return self.weights.detach() * rows
-
-    @torch.no_grad()
-    def doubts(self, rows: float) -> list[str]:
-        """One sentence for each component that rests on few rows, or is thin beside the others.
-
-        The likelihood may have a maximum there that says nothing about other rows (a spurious maximum). Few are less
-        than 2 (d + 1) rows for a full covariance in d columns, and less than 4 for one without correlations. Thin is a
-        covariance whose smallest eigenvalue, relative to the average component, is below 1e-5. Components with a prior
-        or a shared covariance are not doubted.
-
-        Args:
-            rows: The total weight of the rows of the fit.
-
-        References:
-            Garcia-Escudero, Gordaliza, Greselin, Ingrassia and Mayo-Iscar, Eigenvalues and constraints in mixture
-            modeling, Advances in Data Analysis and Classification 12 (2018), 203-233.
-
-        Example:
-            >>> from lowerbound.models import GaussianMixture, seed
-            >>> x = [[0.0], [0.1], [5.0], [6.0], [7.0], [8.0], [9.0]]
-            >>> seed(GaussianMixture(2, 1), x).doubts(7)
-            ['a component of weight 0.307 rests on about 2.15 rows, fewer than 4']
-        """
-        return doubtful_components(self.family, self.weights.detach(), None if self.is_frozen("weights") else rows)
+    # relabelling, describing
 
     @torch.no_grad()
     def permute(self, order: Any) -> None:
@@ -293,10 +252,6 @@ class Mixture(FitsByEM):
         return component_table(self.family, self.weights.detach(), self.canonical_order(), names, levels)
 
     # inside
-
-    def _family_and_weights(self) -> tuple[Family, Float[Tensor, " k"]]:
-        """The components and their weights, in which a collapse is looked for."""
-        return self.family, self.weights.detach()
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Float[Tensor, "n k"]:
         """log q(z = k | x) up to a constant per row. A row of probability 0 under every
