@@ -40,6 +40,33 @@ class NamesChecked(type(PyroModule)):
         return made
 
 
+class HasShortNames:
+    """What `Recorded` knows of the names of parameters in modules inside."""
+
+    also_set: tuple[str, ...] = ()  # what can be set in place of a parameter, such as a covariance
+
+    def elsewhere(self: Any, name: str) -> tuple[Any, str] | None:
+        """The module inside, and the name there, of the parameter with this short name; None if none or several have
+        it."""
+        if name.startswith("_"):
+            return None
+        paths = [path for path in self._parameters_by_path() if path.rpartition(".")[2] == name and path != name]
+        if len(paths) == 1:
+            return self.get_submodule(paths[0].rpartition(".")[0]), name
+        parts = [part for part in self.recorded() if name in part.also_set and part is not self]
+        return (parts[0], name) if len(parts) == 1 else None
+
+    def names_to_set(self: Any) -> set[str]:
+        """The short names of all parameters, also of modules inside, and what can be set in their place."""
+        return {path.rpartition(".")[2] for path in self._parameters_by_path()}.union(
+            *(part.also_set for part in self.recorded())
+        )
+
+    def read_also(self, name: str) -> Any:
+        """The value of a name in `also_set`."""
+        return getattr(self, name)
+
+
 def is_unread(module: Any, name: str, value: Any) -> bool:
     """Whether nobody would read this attribute: a public name that the module does not have.
 

@@ -13,7 +13,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
-from .attribute_names import NamesChecked, is_unread, refuse
+from .attribute_names import HasShortNames, NamesChecked, is_unread, refuse
 from .old_names import HasOldNames
 from .readable_value import readable
 
@@ -62,7 +62,7 @@ def on_the_cpu(method: Method) -> Method:
     return run_on_the_cpu  # type: ignore[return-value]
 
 
-class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
+class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
     """A Pyro module that remembers its constructor's arguments, which parameters were set, and which are frozen.
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
@@ -83,7 +83,6 @@ class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
     arguments: tuple[tuple, dict[str, Any]]
     names_set: set[str]  # parameters that were set, and no longer have the constructor's placeholder
     constants: tuple[str, ...] = ()  # parameters that are always frozen, by the definition of the model
-    also_set: tuple[str, ...] = ()  # what can be set in place of a parameter, such as a covariance
     forms: Mapping[str, Any] = {}  # the constraints of the parameters that `bare` removed
 
     def __new__(cls, *args, **kwargs):
@@ -237,27 +236,6 @@ class Recorded(HasOldNames, PyroModule, metaclass=NamesChecked):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.names_set.update(name for name in self._pyro_params if f"{prefix}{name}_unconstrained" in state_dict)
-
-    def elsewhere(self, name: str) -> tuple[Any, str] | None:
-        """The module inside, and the name there, of the parameter with this short name; None if none or several have
-        it."""
-        if name.startswith("_"):
-            return None
-        paths = [path for path in self._parameters_by_path() if path.rpartition(".")[2] == name and path != name]
-        if len(paths) == 1:
-            return self.get_submodule(paths[0].rpartition(".")[0]), name
-        parts = [part for part in self.recorded() if name in part.also_set and part is not self]
-        return (parts[0], name) if len(parts) == 1 else None
-
-    def names_to_set(self) -> set[str]:
-        """The short names of all parameters, also of modules inside, and what can be set in their place."""
-        return {path.rpartition(".")[2] for path in self._parameters_by_path()}.union(
-            *(part.also_set for part in self.recorded())
-        )
-
-    def read_also(self, name: str) -> Any:
-        """The value of a name in `also_set`."""
-        return getattr(self, name)
 
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
