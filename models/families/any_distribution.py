@@ -119,7 +119,8 @@ class AnyDistribution(Family):
                 }
                 try:
                     made = self.build(values)
-                    inside = self.outside(row) is None or not self.outside(row).any()
+                    outside = self.outside(row)
+                    inside = outside is None or not outside.any()
                     densities.append(~made.log_prob(row).isfinite().any() if inside else torch.tensor(False))
                 except (ValueError, RuntimeError, NotImplementedError):  # some supports and densities are not written
                     densities.append(torch.tensor(False))
