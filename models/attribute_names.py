@@ -44,6 +44,7 @@ class HasShortNames:
     """What `Recorded` knows of the names of parameters in modules inside."""
 
     also_set: tuple[str, ...] = ()  # what can be set in place of a parameter, such as a covariance
+    is_constructed = False  # whether the constructor has ended: names are checked from then on
 
     def elsewhere(self: Any, name: str) -> tuple[Any, str] | None:
         """The module inside, and the name there, of the parameter with this short name; None if none or several have
@@ -63,8 +64,8 @@ class HasShortNames:
         )
 
     def read_also(self, name: str) -> Any:
-        """The value of a name in `also_set`."""
-        return getattr(self, name)
+        """The value of a name in `also_set`, written by the classes that have such names."""
+        raise NotImplementedError(f"{type(self).__name__}.read_also({name!r}) is not written")
 
 
 def is_unread(module: Any, name: str, value: Any) -> bool:
@@ -73,12 +74,15 @@ def is_unread(module: Any, name: str, value: Any) -> bool:
     Only on objects of this library's own classes: a subclass of a user may have whatever attributes it likes. Names
     with an underscore, modules, parameters and sites of Pyro are never refused.
     """
-    if name.startswith("_") or isinstance(value, ASSIGNABLE) or not vars(module).get("is_constructed"):
+    if name.startswith("_") or isinstance(value, ASSIGNABLE) or not module.is_constructed:
         return False
     if type(module).__module__.partition(".")[0] != __name__.partition(".")[0]:
         return False
-    held = (vars(module), *(vars(module).get(table, {}) for table in ("_parameters", "_buffers", "_modules")))
-    return not any(name in own for own in held) and not any(name in vars(each) for each in type(module).__mro__)
+    if name == "learning_rate":  # the default of `SVI` for this model
+        return False
+    if any(name in own for own in (vars(module), module._parameters, module._buffers, module._modules)):
+        return False
+    return not any(name in vars(each) or name in inspect.get_annotations(each) for each in type(module).__mro__)
 
 
 def refuse(module: Any, name: str, known: Iterable[str]) -> AttributeError:

@@ -247,7 +247,7 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
         try:
             value = super().__getattr__(name)
         except AttributeError:
-            if name.startswith("_") or name.endswith("_unconstrained") or not vars(self).get("is_constructed"):
+            if name.startswith("_") or name.endswith("_unconstrained") or not self.is_constructed:
                 raise
             found = self.elsewhere(name)
             if found is None:

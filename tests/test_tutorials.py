@@ -249,7 +249,7 @@ def test_blocks_of_the_page_on_models_run(tmp_path, monkeypatch, capsys):
     assert zeros == pytest.approx(share + (1 - share) * np.exp(-rate), abs=1e-4)  # the likelihood equations
     assert mean == pytest.approx((1 - share) * rate, abs=1e-4)
     started = seed(space["ZeroInflatedPoisson"](), space["counts"].numpy())  # initialize() gets Rows here, too
-    assert float(started.log_rate) == pytest.approx(np.log(2 * mean))
+    assert started.log_rate.item() == pytest.approx(np.log(2 * mean))
     again = space["again"].model
     assert torch.equal(again.bound(space["iris"]), space["factors"].model.bound(space["iris"]))
 

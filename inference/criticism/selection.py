@@ -124,7 +124,7 @@ class Selection:
             >>> from lowerbound.inference import select
             >>> from lowerbound.models import BernoulliMixture
             >>> models = {f"K={k}": BernoulliMixture(k, 1) for k in (1, 3)}
-            >>> print(select([[0], [1], [1]], models, restarts=1, folds=None).impossible["K=3"][:32])
+            >>> print(select([[0], [1], [1]], models, restarts=1, folds=None).impossible["K=3"][:33])
             the data have 2 distinct rows (of
         """
         lines = self._lines()

@@ -181,7 +181,8 @@ def fit(
             found.seconds = time.perf_counter() - began
             save()
         converged, reason = best.reason is not None, runner.reason_of(best)
-        if best.outcome is None and says_no_gain(best.reason) and found.gradient_norm > LARGE_GRADIENT:
+        early = patience is not None  # the model is then that of an earlier pass
+        if best.outcome is None and not early and says_no_gain(best.reason) and found.gradient_norm > LARGE_GRADIENT:
             gain = gain_uphill(best.model, rows)
             if gain > SAME_OPTIMUM:
                 converged, reason = False, NOT_A_MAXIMUM.format(norm=found.gradient_norm, gain=gain)

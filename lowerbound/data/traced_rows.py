@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._C import _functorch  # type: ignore[reportAttributeAccessIssue]
 
 
-def plain_rows(x: Float[Tensor, "*n d"]) -> Float[Tensor, "rows d"]:
+def plain_rows(x: Tensor) -> Tensor:
     """The rows of x, without gradient; under `vmap` the rows of the whole batch, one after the other."""
     while _functorch.is_functorch_wrapped_tensor(x):
         batch = _functorch.maybe_get_bdim(x)

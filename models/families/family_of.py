@@ -92,7 +92,7 @@ class FamilyOf(ScoringStart, AllowsFrozen, TakesMissing):
         thin = squared < THIN * (weights @ squared)
         if self.location_parameter is None:
             thin = thin & (squared < THIN * centre**2)
-        return thin | (squared <= (ROUNDING * centre) ** 2)
+        return thin | ((squared <= (ROUNDING * centre) ** 2) & centre.isfinite())
 
     def _location_and_square(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """A location and a squared width of each component and column: by parameters, where the tails may be so heavy

@@ -74,7 +74,7 @@ def mixed(
         >>> mixed(x, kinds={"kind": "categorical"}).family
         Product(Gaussian(2, 1, 'full', None), Categorical(2, [3], None), columns=[[0], [1]])
         >>> fitted = fit(mixed(x, covariance="tied"), x, EM(), restarts=3)
-        >>> fitted.model.predict(x).unique(return_counts=True)[1].tolist()
+        >>> fitted.model.predict(x).value_counts().tolist()
         [5, 4]
 
     References:

@@ -121,7 +121,7 @@ def test_names_as_users_type_them():
     assert repr(KMeans(2, 2)) == "KMeans(2, 2)" and repr(KMeans(2, 2).freeze("loc")).endswith(".freeze('family.loc')")
 
 
-@pytest.mark.parametrize("names", [("scale",), ("family.weights",), ("locs",), (["loc"],), (), ("",)])
+@pytest.mark.parametrize("names", [("scale",), ("family.weights",), ("locs",), (["loc"],), ("",)])
 def test_names_of_nothing(names, as_users_run_it):
     with pytest.raises(ValueError, match=r"none has, expected 'weights' or 'family.loc' or 'family.scale_tril'"):
         GaussianMixture(2, 2).freeze(*names)

@@ -43,7 +43,8 @@ def test_imputation_of_one_gaussian_is_regression():
     model = fit(GaussianMixture(1, 3), x, EM()).model
     gap = x.copy()
     gap[:, 1] = np.nan
-    mean, matrix = (part[0].numpy() for part in vars(model.family.moments()).values())
+    moments = model.family.moments()
+    mean, matrix = moments.mean[0].numpy(), moments.covariance[0].numpy()
     slope = np.linalg.solve(matrix[np.ix_([0, 2], [0, 2])], matrix[[0, 2], 1])
     filled = model.impute(gap)
     np.testing.assert_allclose(filled.values[:, 1], mean[1] + (x[:, [0, 2]] - mean[[0, 2]]) @ slope, rtol=1e-9)
