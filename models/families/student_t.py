@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ...data.moments import Moments
+from ...data.traced_rows import plain_rows
 from ..kernels.gaussian_pass import log_distance
 from ..kernels.visit import Summarize, Visit
 from .abilities import AllowsFrozen, SideBySide, TakesMissing
@@ -130,7 +131,7 @@ class StudentT(StudentTMissing, AllowsFrozen, TakesMissing, SideBySide):
         """log t(x; dof[k], loc[k], Sigma[k]) in nats, differentiable in the parameters."""
         squared, log_det = self._squared(self.normal.log_prob(x)), self._log_det()
         found = t_log_prob(self.dof, log_det, squared, self.features)
-        if squared.isfinite().all():
+        if plain_rows(squared).isfinite().all():
             return found
         away = log_distance(self.normal.shape, self.normal.scales(), self.normal.centred(x)).T
         return torch.where(squared.isfinite(), found, far_t_log_prob(self.dof, log_det, away, self.features))

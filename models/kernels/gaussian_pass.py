@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...data.traced_rows import is_batched
+from ...data.traced_rows import plain_rows
 from .covariance_shapes import Shape
 from .linear_pass import ColumnPairs, CompiledLinearPass
 
@@ -163,7 +163,7 @@ def log_density(shape: Shape, scales: Tensor, y: Tensor) -> Tensor:
     """log N(y; 0, Sigma) (..., n) in nats of centred rows y (..., d, n) under scales (...)."""
     d = y.shape[-2]
     squared = shape.whiten(scales, y).square().sum(-2)
-    if is_batched(squared) or squared.isnan().any():  # of finite rows: whitening has subtracted infinities
+    if plain_rows(squared).isnan().any():  # of finite rows: whitening has subtracted infinities
         squared = torch.where(squared.isnan() & y.isfinite().all(-2), torch.inf, squared)
     return -0.5 * (d * math.log(2 * math.pi) + shape.log_det(scales, d).unsqueeze(-1) + squared)
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ....data.traced_rows import is_batched
+from ....data.traced_rows import plain_rows
 from ...module import Recorded
 
 
@@ -92,7 +92,7 @@ class Density(Recorded):
 def never_where_overflowed(log_prob: Float[Tensor, "n k"], x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     """log p(x | z = k) with -inf in place of NaN and infinity. Of finite rows it is that if terms beyond the range of
     floating-point numbers were subtracted: so far in a tail that the density is 0 to rounding. Rows with NaN stay."""
-    if not is_batched(log_prob) and bool((log_prob < torch.inf).all()):
+    if bool((plain_rows(log_prob) < torch.inf).all()):
         return log_prob
     return torch.where(~(log_prob < torch.inf) & x.isfinite().all(-1, keepdim=True), -torch.inf, log_prob)
 
