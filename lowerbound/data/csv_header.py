@@ -42,7 +42,8 @@ def are_names(first: Sequence[str], rows: pd.DataFrame) -> bool:
         is_a_row = all((column == number).any() for column, number in zip(columns, numbers, strict=True))
         return not (is_a_row and len(first) <= FEW)
     steps = np.diff(numbers)
-    is_sequence = len(steps) > 0 and steps[0] > 0 and (steps == steps[0]).all() and (steps[0] == 1 or len(steps) > 1)
+    is_even = len(steps) > 0 and bool((steps == steps[0]).all())
+    is_sequence = is_even and (int(steps[0]) == 1 or (int(steps[0]) > 0 and len(steps) > 1))
     return all(
         (is_sequence and _is_fractional(column)) or _is_outside(column, number, is_sequence)
         for column, number in zip(columns, numbers.tolist(), strict=True)

@@ -38,6 +38,7 @@ def refused(result, words):
     return True
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize(("arguments", "out"), COMMANDS.values(), ids=COMMANDS.keys())
 def test_a_full_disk_is_one_sentence_and_the_earlier_result_stands(run, tables, tmp_path, monkeypatch, arguments, out):
     def written(*more):

@@ -90,6 +90,7 @@ def test_a_pass_is_an_e_step_and_one_that_was_not_made_repeats_the_bound(monkeyp
 CASES = {name: case for name, case in TABLE.items() if not case.hard}
 
 
+@pytest.mark.drawn(6)
 @pytest.mark.parametrize("name", CASES)
 def test_every_family_ends_as_high_as_em_and_never_falls(name):
     case = CASES[name]

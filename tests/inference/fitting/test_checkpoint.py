@@ -156,6 +156,7 @@ def require_same(a, b):
 # the same bits
 
 
+@pytest.mark.drawn(9)
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_killed_after_every_pass_ends_in_the_same_bits(name, tmp_path, monkeypatch):
     """Each process makes one pass that is saved and is killed in the next: no pass is made more than twice."""

@@ -105,6 +105,7 @@ def test_the_same_optima_of_every_covariance_and_prior(covariance, prior, lots, 
 @pytest.mark.parametrize(
     "name", ["bernoulli", "categorical", "multinomial", "poisson", "exponential", "gamma", "student-dof"]
 )
+@pytest.mark.drawn(3)
 def test_the_same_optima_under_weak_priors(name, lots, monkeypatch):
     model, x = TABLE[name].model(prior="weak", concentration=2.0), drawn(name)
     side_by_side = fit(model, x, EM(), restarts=5, max_passes=40)

@@ -409,6 +409,7 @@ FITTING = ["AutoDelta", "AutoDiagonalNormal", "AutoLowRankMultivariateNormal", "
 FITTING += ["AutoStructured"]
 
 
+@pytest.mark.drawn(6)
 @pytest.mark.parametrize("name", [name for name in autoguide.__all__ if name.startswith("Auto")])
 def test_every_guide_of_pyro_fits_or_is_refused_in_a_sentence(name, faithful):
     def made():

@@ -195,6 +195,7 @@ def test_models_that_take_none_say_so(make, message):
         fit(make(), torn(np.ones((20, 2))), EM())
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("kind", [Mixture, BayesianMixture])
 def test_a_part_that_takes_none_says_so(kind):
     """The other part is filled in as it would be by itself: here z is independent of it."""
