@@ -7,14 +7,16 @@ belongs to one thread, sees all operations that draw, whoever calls them, and gi
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode  # torch has no public name for it
 
-_swap = threading.Lock()
+_swap, _first = threading.Lock(), threading.Lock()
 
 
 class OwnGenerators(TorchDispatchMode):
@@ -26,6 +28,8 @@ class OwnGenerators(TorchDispatchMode):
 
     def __init__(self, like: OwnGenerators | None = None):
         super().__init__()
+        with _first:
+            _find_operations()
         self._generators: dict[str, torch.Generator] = {}
         for device, generator in like._generators.items() if like else ():
             self.on(device).set_state(generator.get_state())
@@ -58,6 +62,21 @@ class OwnGenerators(TorchDispatchMode):
                 torchs.set_state(outside)
 
 
+@cache
+def _find_operations() -> None:
+    """Make torch's Python objects of all its operations, which takes a fraction of a second once.
+
+    torch makes each of them when a dispatch mode first sees it, and not safely: two threads that meet there make two,
+    and torch keeps a pointer to the one that is thrown away, which crashes the process later.
+    """
+    for name in torch._C._dispatch_get_all_op_names():
+        space, _, operation = name.partition("::")
+        packet, _, overload = operation.partition(".")
+        if space == "aten":
+            with suppress(AttributeError):  # a few have no schema
+                attrgetter(f"{packet}.{overload or 'default'}")(torch.ops.aten)
+
+
 def torchs_generator(device: str) -> torch.Generator:
     """The generator of a device that torch itself draws from."""
     which = torch.device(device)
@@ -69,7 +88,8 @@ def _overload_with_generator(func: Any) -> Any:
     """The overload of an operation with the same arguments and a generator; None if there is none."""
     same = _signature(func)
     packet = func.overloadpacket
-    overloads = [func, *map(packet.__getattr__, packet.overloads())]
+    # by attribute: calling `__getattr__` would make the object anew, and torch keeps a pointer to the old one
+    overloads = [func, *(attrgetter(name)(packet) for name in packet.overloads())]
     return next((o for o in overloads if _takes_generator(o) and _signature(o) == same), None)
 
 

@@ -134,3 +134,12 @@ def test_generators_of_a_thread_give_the_numbers_of_torchs_own(draw):
         found = [draw(), draw()]
     assert all(map(torch.equal, found, expected))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_torchs_objects_of_operations_stay_the_same():
+    """torch keeps pointers to them: one that is made anew crashes the process at the next use of a dispatch mode."""
+    before = [torch.ops.aten.randperm.default, torch.ops.aten.randperm.generator]
+    with OwnGenerators():
+        torch.randperm(3)
+    after = [torch.ops.aten.randperm.default, torch.ops.aten.randperm.generator]
+    assert list(map(id, after)) == list(map(id, before))
