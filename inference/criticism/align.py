@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -47,6 +46,8 @@ def align(a: LatentModel, b: LatentModel, x: Any) -> Int[Tensor, " k"]:
     """
     for model in (a, b):
         require_model(model)
+    from scipy.optimize import linear_sum_assignment  # here: it is slow to import
+
     rows = as_rows(x, model=a)
     agreement: Any = 0.0
     for chunk in rows.chunks(EVALUATION_ROWS):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import softmax
 
 EQUAL = 1e-6  # nats: log ratios that differ by less differ by rounding
 
@@ -41,6 +40,8 @@ def pareto_smoothed(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
 def _fit_generalized_pareto(x: np.ndarray) -> tuple[float, float]:
     """Shape and scale of the generalized Pareto distribution of x > 0, sorted: the posterior mean of Zhang & Stephens
     (Technometrics 51, 2009, 316-325), its shape shrunk to 0.5 by a prior worth ten observations."""
+    from scipy.special import softmax  # here: it is slow to import
+
     n = len(x)
     points = 30 + int(math.sqrt(n))
     b = 1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))

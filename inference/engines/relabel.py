@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 MAX_ROUNDS = 100
@@ -38,6 +37,8 @@ def relabel(responsibilities: Float[Tensor, "s n k"], alike: Bool[Tensor, "k k"]
         Stephens, Dealing with label switching in mixture models, Journal of the Royal Statistical Society B 62 (2000),
         795-809, algorithm 2.
     """
+    from scipy.optimize import linear_sum_assignment  # here: it is slow to import
+
     p = responsibilities.clamp(min=SMALLEST)
     s, _, k = p.shape
     own = (p * p.log()).sum(1)  # (s, k)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -37,6 +36,8 @@ def maximize_log_joint(beliefs: PriorAndPosterior, theta: Theta, statistics: Sta
             value = -(expected + sites_log_prob(beliefs.prior(there), there)) / scale
             (gradient,) = torch.autograd.grad(value, u)
         return float(value), gradient.numpy()
+
+    from scipy.optimize import minimize  # here: it is slow to import
 
     first = torch.cat([value.flatten() for value in begin.values()]).numpy()
     result = minimize(loss, first, jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 100})

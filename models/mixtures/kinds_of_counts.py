@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaln
-from scipy.stats import norm
 
 from ...data.column_kinds import COUNT, ColumnKind, ColumnKinds
 from ...data.rows import Rows
@@ -136,15 +133,20 @@ def _decided(kind: ColumnKind, x: Float[np.ndarray, " n"], r: Float[np.ndarray, 
 
 
 def _poisson(x: Float[np.ndarray, " v"], mean: float) -> Float[np.ndarray, " v"]:
+    from scipy.special import gammaln  # here, as below: scipy is slow to import
+
     return x * np.log(max(mean, 1e-300)) - mean - gammaln(x + 1)
 
 
 def _gaussian(x: Float[np.ndarray, " v"], mean: float, variance: float) -> Float[np.ndarray, " v"]:
     """log probability of the interval of length 1 around x."""
+    from scipy.special import ndtr
+
     scale = max(variance, 1e-3) ** 0.5
+    z = (x - mean) / scale
     if scale > 3:
-        return norm.logpdf(x, mean, scale)
-    return np.log(np.maximum(norm.cdf(x + 0.5, mean, scale) - norm.cdf(x - 0.5, mean, scale), 1e-300))
+        return -0.5 * z**2 - np.log(scale * np.sqrt(2 * np.pi))
+    return np.log(np.maximum(ndtr(z + 0.5 / scale) - ndtr(z - 0.5 / scale), 1e-300))
 
 
 def _negative_binomial(
@@ -153,6 +155,8 @@ def _negative_binomial(
     """The largest sum of weights times log probability, over concentrations."""
     if variance <= mean or mean == 0:
         return float(weights @ _poisson(x, mean))
+    from scipy.optimize import minimize_scalar
+    from scipy.special import gammaln
 
     def loss(log_c: float) -> float:
         c = np.exp(log_c)
