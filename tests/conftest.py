@@ -21,10 +21,10 @@ from sampling import covering_samples
 beartype.beartype = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 # A check of a call's annotations takes longer than most calls. So only the first call of each function is checked, in
-# each test function: its parametrized cases share them. For all calls: CHECKED=1000000 make test
+# each file of tests. For all calls: CHECKED=1000000 make test
 CHECKED = int(os.environ.get("CHECKED", 1))
 calls: Counter[int] = Counter()  # by the code of the function, which is the same for closures that are made anew
-current = ""  # the test function whose calls are counted
+current = ""  # the file of tests whose calls are counted
 jaxtyped = jaxtyping.jaxtyped
 
 # Tests with several parametrized arguments run a sample of their cases, unless this is set.
@@ -111,11 +111,11 @@ def as_users_run_it():
 
 @pytest.fixture(autouse=True)
 def annotations_are_checked_anew(request):
-    """In every test function."""
+    """In every file of tests."""
     global current
-    if current != (test := request.node.nodeid.partition("[")[0]):
+    if current != (file := request.node.nodeid.partition("::")[0]):
         calls.clear()
-        current = test
+        current = file
 
 
 @pytest.fixture(autouse=True)

@@ -31,22 +31,22 @@ WEIGHTS = np.array([0.5, 0.3, 0.2])
 
 
 class Columns:
-    """Independent columns of a scipy distribution: `make` takes parameters (..., d) to a frozen one."""
+    """Independent columns of a scipy distribution: `make` takes parameters (..., d) to a `Law`."""
 
     def __init__(self, make):
         self.make = make
 
     def log_density(self, p, x):
-        frozen = self.make({name: value[None] for name, value in p.items()})
-        log = frozen.logpmf if isinstance(frozen.dist, stats.rv_discrete) else frozen.logpdf
+        law = self.make({name: value[None] for name, value in p.items()})
+        log = law.logpmf if isinstance(law.distribution, stats.rv_discrete) else law.logpdf
         return log(x[:, None]).sum(-1)
 
     def draw(self, p, z, rng):
         return self.make({name: value[z] for name, value in p.items()}).rvs(random_state=rng).astype(float)
 
     def moments(self, p):
-        frozen = self.make(p)
-        return frozen.mean(), np.stack([np.diag(v) for v in frozen.var()])
+        law = self.make(p)
+        return law.mean(), np.stack([np.diag(v) for v in law.var()])
 
 
 class Codes:
@@ -63,6 +63,17 @@ class Codes:
         codes = np.arange(p["probs"].shape[-1])
         mean = p["probs"] @ codes
         return mean, np.stack([np.diag(v) for v in p["probs"] @ codes**2 - mean**2])
+
+
+class Law:
+    """A distribution of scipy at these parameters. Its own objects of that kind write their docstrings anew, each time."""
+
+    def __init__(self, distribution, *parameters, **named):
+        self.distribution, self.parameters, self.named = distribution, parameters, named
+
+    def __getattr__(self, name):
+        method = getattr(self.distribution, name)
+        return lambda *x, **others: method(*x, *self.parameters, **self.named, **others)
 
 
 class Counts:
@@ -211,12 +222,12 @@ CODES = _padded(
     [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]],
     [[0.1, 0.8, 0.1], [0.7, 0.2, 0.1], [0.1, 0.2, 0.7]],
 )
-WAITING = Columns(lambda p: stats.expon(scale=1 / p["rate"]))
-COUNTS = Columns(lambda p: stats.poisson(p["rate"]))
+WAITING = Columns(lambda p: Law(stats.expon, scale=1 / p["rate"]))
+COUNTS = Columns(lambda p: Law(stats.poisson, p["rate"]))
 TABLE = {
     "bernoulli": Case(
         lambda k, **s: Bernoulli(k, 5, **s),
-        Columns(lambda p: stats.bernoulli(p["probs"])),
+        Columns(lambda p: Law(stats.bernoulli, p["probs"])),
         {"probs": np.array([[0.9, 0.8, 0.15, 0.1, 0.6], [0.2, 0.1, 0.9, 0.7, 0.3], [0.7, 0.15, 0.2, 0.85, 0.95]])},
         free=15,
     ),
@@ -238,7 +249,7 @@ TABLE = {
     ),
     "gamma": Case(
         lambda k, **s: Gamma(k, 2, **s),
-        Columns(lambda p: stats.gamma(p["concentration"], scale=1 / p["rate"])),
+        Columns(lambda p: Law(stats.gamma, p["concentration"], scale=1 / p["rate"])),
         {
             "concentration": np.array([[2.0, 8.0], [20.0, 0.7], [6.0, 3.0]]),
             "rate": np.array([[1.0, 2.0], [0.5, 0.1], [0.1, 10.0]]),
@@ -247,7 +258,7 @@ TABLE = {
     ),
     "negative-binomial": Case(
         lambda k, **s: NegativeBinomial(k, 2, **s),
-        Columns(lambda p: stats.nbinom(p["concentration"], p["concentration"] / (p["concentration"] + p["mean"]))),
+        Columns(lambda p: Law(stats.nbinom, p["concentration"], p["concentration"] / (p["concentration"] + p["mean"]))),
         {
             "mean": np.array([[3.0, 20.0], [40.0, 2.0], [150.0, 300.0]]),
             "concentration": np.array([[1.0, 5.0], [4.0, 0.8], [8.0, 3.0]]),
@@ -289,7 +300,7 @@ TABLE = {
     ),
     "weibull": Case(
         lambda k, **s: FamilyOf(dist.Weibull, k, 2, **s),
-        Columns(lambda p: stats.weibull_min(p["concentration"], scale=p["scale"])),
+        Columns(lambda p: Law(stats.weibull_min, p["concentration"], scale=p["scale"])),
         {
             "scale": np.array([[1.0, 20.0], [9.0, 2.0], [40.0, 70.0]]),
             "concentration": np.array([[1.5, 3.0], [4.0, 0.9], [2.0, 6.0]]),
@@ -299,7 +310,7 @@ TABLE = {
     ),
     "laplace": Case(
         lambda k, **s: FamilyOf(dist.Laplace, k, 2, **s),
-        Columns(lambda p: stats.laplace(p["loc"], p["scale"])),
+        Columns(lambda p: Law(stats.laplace, p["loc"], p["scale"])),
         {"loc": LOC, "scale": np.array([[0.5, 1.0], [0.7, 0.3], [1.5, 0.9]])},
         free=12,
         exact=False,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from families import TABLE, Case, Codes, Columns
+from families import TABLE, Case, Codes, Columns, Law
 from scipy import stats
 
 from lowerbound.inference import EM, SVI, fit
@@ -178,7 +178,9 @@ CERTAIN = {
     "negative-binomial": (
         Case(
             lambda k: NegativeBinomial(k, 2),
-            Columns(lambda p: stats.nbinom(p["concentration"], p["concentration"] / (p["concentration"] + p["mean"]))),
+            Columns(
+                lambda p: Law(stats.nbinom, p["concentration"], p["concentration"] / (p["concentration"] + p["mean"]))
+            ),
             {"mean": np.array([[0.0, 3.0], [4.0, 0.0]]), "concentration": np.array([[1.0, 2.0], [3.0, 4.0]])},
             8,
         ),
