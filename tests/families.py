@@ -66,7 +66,7 @@ class Codes:
 
 
 class Law:
-    """A distribution of scipy at these parameters. Its own objects of that kind write their docstrings anew, each time."""
+    """A distribution of scipy at these parameters; scipy's own objects of this kind each write docstrings, slowly."""
 
     def __init__(self, distribution, *parameters, **named):
         self.distribution, self.parameters, self.named = distribution, parameters, named
