@@ -59,6 +59,28 @@ class HasExpectedLogJoint(Protocol):
         ...
 
 
+class PassesAhead(Protocol):
+    """Passes of EM over one table that a model makes ahead, several in one compiled call."""
+
+    def begin(self) -> None:
+        """Go on from the parameters that the model has now."""
+        ...
+
+    def advance(self) -> Tensor | None:
+        """Set the model to the parameters of the next pass, the first time to those it has. Returns its bound in nats
+        per row; None, and the model as it was, for a pass that `expect` and `maximize` must make."""
+        ...
+
+
+@runtime_checkable
+class MakesPassesAhead(Protocol):
+    """A model that can make many passes of EM over a table in memory in one compiled call."""
+
+    def passes_ahead(self, rows: Any) -> PassesAhead | None:
+        """The passes over these `Rows`; None if this model or table does not allow it."""
+        ...
+
+
 @runtime_checkable
 class HasComponents(Protocol):
     """A model with labelled components that can be relabelled: mixtures, hidden Markov models."""

@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows
+from ...models.abilities import MakesPassesAhead
 from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left, is_rounding
+from .em_ahead import AheadSteps
 from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
@@ -74,7 +76,12 @@ class EM:
         if self.dtype != "float64" and "dtype" not in inspect.signature(model.expect).parameters:
             raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
         single = None if self.dtype == "float64" else torch.float32
-        plain = EMSteps(model, rows.merged, single)  # equal rows have the same posterior: each is read once
+        rows = rows.merged  # equal rows have the same posterior: each is read once
+        if self.accelerate is None and single is None and isinstance(model, MakesPassesAhead):
+            ahead = model.passes_ahead(rows)
+            if ahead is not None:
+                return AheadSteps(model, rows, ahead)
+        plain = EMSteps(model, rows, single)
         return plain if self.accelerate is None else SquaremSteps(plain)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:

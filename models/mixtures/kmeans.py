@@ -12,17 +12,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...data.moments import Moments
+from ...data.rows import Rows
 from ..contract import Statistics
 from ..families.gaussian import Gaussian
 from ..kernels.parallel_rows import can_compile
+from ..module import on_the_cpu
 from .e_step import label_log_mask
 from .hard_statistics import HardStatistics
+from .kmeans_ahead import LEAST_SCALE, KMeansAhead
 from .mixture import Mixture
 from .nearest_centre import NearestCentre
+from .starts import kmeans_plus_plus, known_centres
 
 BLOCK_DIFFERENCES = 1 << 21  # n k d, the numbers in the differences of a block of rows and all centres
-
-LEAST_SCALE = 1e-12  # relative to the spread of the data: the scale where every row is a centre
+PARAMETERS = ("loc", "scale")
 
 
 class KMeans(Mixture):
@@ -120,6 +123,49 @@ class KMeans(Mixture):
 
     # the two steps
 
+    @on_the_cpu
+    @torch.no_grad()
+    def initialize(self, x: Any, weights: Any, generator: torch.Generator, redraw: bool = True) -> None:
+        """Learn the names and units of the data, then draw starting parameters: centres by k-means++, and one step.
+
+        Args:
+            x: (n, d) rows, as `fit` takes them.
+            weights: (n,) row weights, or None for ones.
+            generator: What the start is drawn from.
+            redraw: False keeps parameters that are already set.
+
+        Raises:
+            ValueError: As in `Mixture.initialize`.
+        """
+        kept = any(self.family.is_frozen(name) or (not redraw and name in self.family.names_set) for name in PARAMETERS)
+        if kept:
+            return super().initialize(x, weights, generator, redraw)
+        rows, moments = self._rows_to_fit(x, weights)
+        sample = rows.sample(generator)
+        mean = moments.mean
+        known = known_centres(sample.x, sample.weights, sample.labels)
+        known = {j: centre - mean for j, centre in known.items()}
+        centres = kmeans_plus_plus(sample.x - mean, sample.weights, len(self.loc), [generator], known)[0] + mean
+        self.family.set_units(centres, moments)
+        self._set_parameters(centres, self.family.unit.mean())
+        self.maximize(self.expect(sample.x, sample.weights, sample.labels))
+        return None
+
+    def passes_ahead(self, rows: Rows) -> KMeansAhead | None:
+        """Passes of EM over a table in memory, many in one compiled call; None where another device, frozen parameters
+        or the table do not allow it.
+
+        Args:
+            rows: The table.
+        """
+        frozen = any(self.family.is_frozen(name) for name in PARAMETERS)
+        if frozen or rows.processes > 1 or not (rows.in_memory and rows.is_fixed) or not self.family.is_set:
+            return None
+        chunk = next(iter(rows.chunks()))
+        if len(chunk.x) < rows.here or not (can_compile(self.loc) and can_compile(chunk.x)):
+            return None
+        return KMeansAhead(self, *chunk.arguments)
+
     @torch.no_grad()
     def prepare(self) -> None:
         """Compile or load the kernel of the assignment, so that no fit is timed with it."""
@@ -172,8 +218,7 @@ class KMeans(Mixture):
         Raises:
             TypeError: The statistics are not those of `KMeans.expect`.
         """
-        if not isinstance(statistics, HardStatistics):
-            raise TypeError(f"got {type(statistics).__name__}, expected what KMeans.expect returns")
+        statistics = self._hard(statistics)
         weight, total, distortion = statistics.weight.clone(), statistics.total.clone(), statistics.distortion
         centres = self.loc.detach().clone()
         empty = (weight == 0).nonzero().squeeze(1).tolist()
@@ -188,17 +233,39 @@ class KMeans(Mixture):
             distortion = distortion - own * statistics.squared[i]
         step = total / weight.clamp(min=torch.finfo(weight.dtype).tiny).unsqueeze(1)
         if not frozen:
-            self.loc = centres + step
+            centres = centres + step
             distortion = distortion - weight @ step.square().sum(1)  # of all points the mean has the least distortion
         cells = statistics.total_weight * centres.shape[1]
         least = (LEAST_SCALE * self.family.unit.mean()) ** 2  # type: ignore[operator]
+        scale = self.family.scale.detach()  # type: ignore[operator]
         if not self.family.is_frozen("scale"):
-            self.family.scale = (distortion / cells).clamp(min=least).sqrt()  # type: ignore[assignment]
+            scale = (distortion / cells).clamp(min=least).sqrt()
+        self._set_parameters(centres, scale)
 
     @property
     def has_expected_log_joint(self) -> bool:
-        """False: the sums are relative to the centres at which they were taken."""
-        return False
+        """True: the sums of the clusters give the gradient of the bound."""
+        return True
+
+    def expected_log_joint(self, statistics: Statistics) -> Float[Tensor, ""]:
+        """sum over rows of log(1 / k) + log N(x; its centre, scale^2 I), in nats, with the clusters as they are.
+
+        Args:
+            statistics: What `expect` returned at the present parameters, summed over all rows.
+
+        Returns:
+            A number, differentiable in the centres and the scale. Its gradient is that of the bound.
+
+        Raises:
+            TypeError: The statistics are not those of `KMeans.expect`.
+        """
+        weight, total, distortion = (own := self._hard(statistics)).weight, own.total, own.distortion
+        step = self.loc - self.loc.detach()  # 0: the sums are relative to the centres at which they were taken
+        distortion = distortion - 2 * (total * step).sum() + weight @ step.square().sum(1)
+        variance = self.family.scale**2  # type: ignore[operator]
+        cells = own.total_weight * step.shape[1]
+        constant = own.total_weight * math.log(len(weight)) + cells / 2 * math.log(2 * math.pi)
+        return -constant - cells / 2 * variance.log() - distortion / (2 * variance)
 
     def remeasure(self, statistics: Statistics) -> Statistics:
         """Raise TypeError: statistics of a hard assignment jump when a row changes its cluster, and have no average."""
@@ -227,6 +294,13 @@ class KMeans(Mixture):
 
     # inside
 
+    @staticmethod
+    def _hard(statistics: Statistics) -> HardStatistics:
+        """The same statistics. Raises TypeError if they are of another model."""
+        if not isinstance(statistics, HardStatistics):
+            raise TypeError(f"got {type(statistics).__name__}, expected what KMeans.expect returns")
+        return statistics
+
     def _assign(
         self, nearest: NearestCentre, x: Tensor, weights: Tensor | None, labels: Tensor | None
     ) -> HardStatistics:
@@ -244,6 +318,13 @@ class KMeans(Mixture):
         return self._statistics(
             torch.bincount(cluster, w, minlength=len(centres)), total, w @ squared, w.sum(), *furthest
         )
+
+    def _set_parameters(self, centres: Tensor, scale: Tensor) -> None:
+        """Set both on the unconstrained side: the checks of assignments would take longer than a pass."""
+        family = self.family
+        family.loc_unconstrained.data = (centres - family.origin) / family.unit  # type: ignore[operator]
+        family.scale_unconstrained.data = scale.log()
+        family.names_set.update(PARAMETERS)
 
     def _statistics(
         self, weight: Tensor, total: Tensor, distortion: Tensor, total_weight: Tensor, *furthest: Tensor

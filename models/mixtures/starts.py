@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...data.input_checks import counted
@@ -17,6 +17,8 @@ from ...data.rows import Rows, as_rows
 from ...data.seeds import require_seed
 from ..abilities import takes_missing
 from ..contract import LatentModel
+from ..kernels.kmeans_draws import draw_centres
+from ..kernels.parallel_rows import can_compile
 from .fill_from_donors import fill_from_cluster
 from .robust_start import centres_with_rows, spread_of, within_fences
 
@@ -85,6 +87,10 @@ def kmeans_plus_plus(
         Arthur and Vassilvitskii, SODA 2007, 1027-1035.
     """
     tries = 2 + int(math.log(components))
+    if can_compile(x) and x.dtype == torch.float64 and not spare:
+        drawn = [draw_centres(x, weights, components, tries, generator, known) for generator in generators]
+        if all(centres is not None for centres in drawn):
+            return torch.stack(drawn)  # type: ignore[arg-type]
     size = max(1, MAX_DISTANCES // (tries * len(x)))  # the number of starts drawn at a time
     if len(generators) > size:
         parts = [generators[i : i + size] for i in range(0, len(generators), size)]
@@ -122,6 +128,17 @@ def kmeans_plus_plus(
         best = torch.arange(len(generators)), (distances @ mass).min(1).indices
         centres[component], nearest = candidates.unflatten(0, (-1, tries))[best], distances[best]
     return torch.stack([centres[component] for component in range(components)], 1)
+
+
+def known_centres(
+    x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None, labels: Int[Tensor, " n"] | None
+) -> dict[int, Float[Tensor, " d"]]:
+    """The mean of the rows with each label, by its number. Rows without a label (-1) have no part in it."""
+    if labels is None:
+        return {}
+    mass = x.new_ones(len(x)) if weights is None else weights
+    of = {int(j): labels == j for j in labels[mass > 0].unique() if j >= 0}
+    return {j: mass[own] @ x[own] / mass[own].sum() for j, own in of.items()}
 
 
 def _squared_distances(x: Float[Tensor, "n d"], centres: Float[Tensor, "m d"]) -> Float[Tensor, "m n"]:
@@ -179,11 +196,7 @@ def draw_start(
     if missing.any():  # k-means++ uses the mean of the observed values
         y = torch.where(missing, torch.where(missing, 0.0, y).sum(0) / (~missing).sum(0).clamp(min=1), y)
     labels = torch.full((len(y),), -1) if sample.labels is None else sample.labels
-    known = {
-        int(j): mass[labels == j] @ y[labels == j] / mass[labels == j].sum()
-        for j in labels[mass > 0].unique()
-        if j >= 0
-    }
+    known = known_centres(y, mass, labels)
     if locations is not None:
         centres = (coordinates(locations) / unit).unsqueeze(0)
     elif robust:

@@ -1,0 +1,152 @@
+"""Passes of k-means that are made ahead by compiled code, and given out one at a time."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..kernels.compiled.block_sizes import COMPONENTS, ROWS, STATISTICS, padded
+from ..kernels.parallel_rows import add_parts, run_on_threads
+
+PART_ROWS = 1 << 15  # of a table that threads share; parts do not depend on the number of threads
+AHEAD = 16  # passes made in one call: the last ones may be in vain, if the engine stops before them
+MOST_NUMBERS = 1 << 20  # in the centres of these passes
+LEAST_SCALE = 1e-12  # relative to the spread of the data: the scale where every row is a centre
+
+
+class Centred(Protocol):
+    """What is used of a k-means model."""
+
+    family: Any
+
+
+class KMeansAhead:
+    """The passes of k-means over rows in memory: exactly Lloyd's, without visits to rows that cannot change.
+
+    Args:
+        model: The model, whose centres and scale are set by every pass. Neither is frozen.
+        x: (n, d) rows on the CPU, checked.
+        weights: (n,) positive row weights, or None for ones.
+        labels: (n,) known clusters, -1 where unknown, or None.
+    """
+
+    def __init__(
+        self, model: Centred, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
+        labels: Int[Tensor, " n"] | None,
+    ):  # fmt: skip
+        k, d = model.family.components, x.shape[1]
+        self.model, self.x = model, x.contiguous().numpy()
+        self.weights = np.empty(0) if weights is None else weights.contiguous().numpy()
+        self.labels = np.empty(0, np.int64) if labels is None else labels.contiguous().numpy()
+        self.total_weight = float(len(x) if weights is None else weights.sum())
+        n, kp, p = len(x), padded(k, COMPONENTS), padded(1 + d, STATISTICS)
+        self.centres, self.first, self.middle = np.empty((k, d)), np.empty((k, d)), np.empty(d)
+        self.coefficients, self.half, self.moved = np.zeros((kp, p)), np.empty(k), np.zeros(k)
+        self.bounds = np.full(n, -1), np.empty(n), np.empty(n)  # near, upper, lower
+        self.sums = [np.zeros(k), np.zeros((k, d)), np.zeros(k), np.zeros(k, np.int64)]
+        self.added = np.zeros(2)
+        ahead = max(1, min(AHEAD, MOST_NUMBERS // (k * d))) if n <= PART_ROWS else 1
+        self.path, self.distortions = np.empty((ahead, k, d)), np.empty((ahead, 2))
+        self.memory_size = (kp + p) * ROWS
+        self.memory = np.empty(self.memory_size)
+        self.begin()
+
+    def begin(self) -> None:
+        """Go on from the parameters that the model has now."""
+        from ..kernels.compiled.kmeans_passes import GOING, forget  # here: numba is slow to import
+
+        family = self.model.family
+        self.origin, self.unit = family.origin, family.unit
+        self.least = (LEAST_SCALE * float(self.unit.mean())) ** 2
+        self.centres[:] = family.loc.detach().numpy()
+        self.variance = float(family.scale.detach()) ** 2
+        forget(self.centres, self.first, self.bounds[0], *self.sums, self.added)
+        self.moved[:] = 0
+        self.made, self.given, self.state = 0, 0, GOING
+
+    def advance(self) -> Tensor | None:
+        """Set the model to the parameters of the next pass: the first time to those it has.
+
+        Returns:
+            Its bound in nats per row; or None, and the model as it was, where a pass is left to `expect` and
+            `maximize`: a cluster is empty, or two centres are so near to each other that rounding could confuse them.
+        """
+        from ..kernels.compiled.kmeans_passes import FIXED, GOING
+
+        if self.given == self.made and self.state == GOING:
+            self.given = 0
+            self.made, self.state = self._passes() if len(self.x) <= PART_ROWS else self._one_pass()
+        if self.given < self.made:
+            t, self.given = self.given, self.given + 1
+            self._set(t)
+            distortion, self.next_distortion = self.distortions[t]
+            self.distortion = float(distortion)
+        elif self.state == FIXED:
+            self._set(self.made - 1)
+        else:
+            return None
+        d, variance = self.x.shape[1], self.variance
+        bound = -math.log(len(self.centres)) - d / 2 * math.log(2 * math.pi * variance)
+        bound -= self.distortion / (2 * variance * self.total_weight)
+        self.variance = max(float(self.next_distortion) / (self.total_weight * d), self.least)  # of the next pass
+        return torch.tensor(bound, dtype=torch.float64)
+
+    # inside
+
+    def _set(self, t: int) -> None:
+        """Set the parameters on the unconstrained side: the checks of assignments would cost more than a pass."""
+        family = self.model.family
+        family.loc_unconstrained.data = (torch.from_numpy(self.path[t]) - self.origin) / self.unit
+        family.scale_unconstrained.data = torch.tensor(0.5 * math.log(self.variance), dtype=torch.float64)
+
+    def _passes(self) -> tuple[int, int]:
+        """The next passes of a table of one part, in one call: how many, and the state after them."""
+        from ..kernels.compiled.kmeans_passes import kmeans_passes
+
+        return kmeans_passes(
+            self.x, self.weights, self.labels, self.centres, self.first, self.middle, self.coefficients, self.half,
+            self.moved, self.memory, *self.bounds, *self.sums, self.added, self.path, self.distortions,
+        )  # fmt: skip
+
+    def _one_pass(self) -> tuple[int, int]:
+        """The next pass of a table of several parts, which threads share."""
+        from ..kernels.compiled.kmeans_passes import AGAIN, FIXED, GOING, PLAIN, prepare_centres, settle
+
+        largest = prepare_centres(self.centres, self.middle, self.coefficients, self.half)
+        state = AGAIN if math.isfinite(largest) else PLAIN
+        while state == AGAIN:
+            worker = partial(_Part, self, largest)
+            found = add_parts(run_on_threads(worker, range(0, len(self.x), PART_ROWS)))
+            for total, own in zip([*self.sums, self.added[:1]], found, strict=True):
+                total += own
+            state = settle(
+                self.centres, self.first, self.moved, self.bounds[0], *self.sums, self.added, self.path[0],
+                self.distortions[0],
+            )  # fmt: skip
+        return int(state in (GOING, FIXED)), state
+
+
+class _Part:
+    """Assigns the rows of one part after another, in its own scratch memory."""
+
+    def __init__(self, run: KMeansAhead, largest: float):
+        from ..kernels.compiled.kmeans_passes import assign_rows
+
+        self.run, self.largest, self.assign = run, largest, assign_rows
+        self.memory = np.empty(run.memory_size)
+
+    def __call__(self, start: int) -> tuple[int, list[np.ndarray]]:
+        run, part = self.run, slice(start, start + PART_ROWS)
+        changes = [np.zeros_like(own) for own in run.sums]
+        rows = (own[part] for own in (run.x, run.weights, run.labels))
+        size = self.assign(
+            *rows, run.centres, run.first, run.middle, run.coefficients, run.half, run.moved, self.largest, self.memory,
+            *(own[part] for own in run.bounds), *changes,
+        )  # fmt: skip
+        return start, [*changes, np.array([size])]
