@@ -71,6 +71,10 @@ class PassesAhead(Protocol):
         per row; None, and the model as it was, for a pass that `expect` and `maximize` must make."""
         ...
 
+    def restart(self, rows: Any, generator: torch.Generator) -> None:
+        """Begin at another start, drawn as `initialize` draws it from these `Rows`, without its checks."""
+        ...
+
 
 @runtime_checkable
 class MakesPassesAhead(Protocol):

@@ -41,6 +41,13 @@ class AheadSteps(EMSteps):
                 self.last = expectation(self.model, self.rows)
         return super().__next__()
 
+    def restart(self, rows: Rows, generator: torch.Generator) -> None:
+        """Begin another run of the same model, from a start drawn from these rows; only before a state was asked for.
+        """
+        assert self.ahead is not None
+        self.ahead.restart(rows, generator)
+        self.last, self.has_begun = None, False
+
     def state_dict(self) -> dict[str, Tensor]:
         """As that of `EMSteps`."""
         if self.has_begun and self.last is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -109,24 +110,8 @@ class RestartRunner:
             )
         if resumed is not None:
             resumed.restore(steps, generator)
-        began = time.perf_counter() - (run.times[-1] if run.times else 0.0)
-        for bound in steps:
-            require_same_bound(float(bound))
-            run.bounds.append(float(bound))
-            run.times.append(time.perf_counter() - began)
-            if not torch.isfinite(bound):
-                raise ArithmeticError(
-                    f"the bound became {float(bound)} in pass {len(run.bounds)}: the parameters have left the range of "
-                    "floating-point numbers; rescale the data, or take a smaller learning_rate"
-                )
-            if self.validation is not None:
-                self._evaluate_held_out(run, self.validation)
-            on_pass(restart, len(run.bounds), run.bounds[-1], run.held_out[-1] if run.held_out else None)
-            run.reason = self._stop_reason(run)
-            if run.reason is not None or len(run.bounds) in (self.max_passes, passes):
-                break
-            if save is not None:
-                save(run, steps, generator)
+        keep = None if save is None else partial(save, run, steps, generator)
+        self.follow(run, steps, restart, on_pass, passes, keep)
         run.outcome = steps.outcome if isinstance(steps, HasOutcome) else None
         if run.outcome is not None and run.outcome[0]:
             run.reason = run.outcome[1]
@@ -144,6 +129,38 @@ class RestartRunner:
             if run.collapse_at_best is not None:
                 raise run.collapse_at_best
         return run
+
+    def follow(
+        self,
+        run: RestartRun,
+        steps: Iterator[Tensor],
+        restart: int,
+        on_pass: OnPass,
+        passes: int | None,
+        save: Callable[[], None] | None = None,
+    ) -> None:
+        """Take the passes of a run until it stops, check the bound of each and note it.
+
+        passes: as in `run`. save: called after each pass but the last.
+        """
+        began = time.perf_counter() - (run.times[-1] if run.times else 0.0)
+        for bound in steps:
+            require_same_bound(float(bound))
+            run.bounds.append(float(bound))
+            run.times.append(time.perf_counter() - began)
+            if not torch.isfinite(bound):
+                raise ArithmeticError(
+                    f"the bound became {float(bound)} in pass {len(run.bounds)}: the parameters have left the range of "
+                    "floating-point numbers; rescale the data, or take a smaller learning_rate"
+                )
+            if self.validation is not None:
+                self._evaluate_held_out(run, self.validation)
+            on_pass(restart, len(run.bounds), run.bounds[-1], run.held_out[-1] if run.held_out else None)
+            run.reason = self._stop_reason(run)
+            if run.reason is not None or len(run.bounds) in (self.max_passes, passes):
+                break
+            if save is not None:
+                save()
 
     def score(self, run: RestartRun) -> float:
         """The number by which the best restart is chosen."""
@@ -197,9 +214,10 @@ class RestartRunner:
 
     def _stop_reason(self, run: RestartRun) -> str | None:
         """The reason to stop after the last pass, or None."""
-        moves = [parameter.requires_grad for parameter in run.model.parameters()]
-        if moves and not any(moves):
-            return ALL_FROZEN
+        if len(run.bounds) == 1:  # what is frozen does not change in a run
+            moves = [parameter.requires_grad for parameter in run.model.parameters()]
+            if moves and not any(moves):
+                return ALL_FROZEN
         try:
             reason = self.engine.stop(run.bounds, self.max_passes)
         except ArithmeticError:

@@ -9,6 +9,7 @@ from ...models import Collapse
 from .batched_restarts import can_batch, run_batched
 from .one_restart import RestartRun, RestartRunner
 from .progress import OnPass
+from .repeated_restarts import can_repeat, run_repeated
 
 BATCH_SIZE = 64  # restarts in one tensor: more save little time and need more memory
 
@@ -25,13 +26,18 @@ def run_restarts(
 
     passes, save, resumed: as `RestartRunner.run` takes them; `resumed` is for the first restart.
     """
+    if save is None and len(restarts) > 1 and can_repeat(runner):
+        results = run_repeated(runner, restarts, on_pass, passes)
+        if results is not None:
+            yield from results
+            return
     batched = save is None and can_batch(runner)
     for start in range(0, len(restarts), BATCH_SIZE):
         batch = restarts[start : start + BATCH_SIZE]
-        results = run_batched(runner, batch, on_pass, passes) if batched and len(batch) > 1 else {}
+        side_by_side = run_batched(runner, batch, on_pass, passes) if batched and len(batch) > 1 else {}
         for restart in batch:
             try:
-                result = results.get(restart) or runner.run(restart, on_pass, save, resumed, passes)
+                result = side_by_side.get(restart) or runner.run(restart, on_pass, save, resumed, passes)
             except Collapse as collapse:
                 result = collapse
             yield restart, result

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 MOST_CELLS = 1 << 20  # distinct rows of more values than this are not held (8 MiB)
+SAMPLED = 12  # a sample of this many times sqrt(n) rows has 72 pairs of equal rows if each row is there twice
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, odd
 HALF = np.uint64(32)
 
@@ -48,6 +49,21 @@ def number_distinct(hashes: np.ndarray) -> tuple[Int[Tensor, " n"], Int[Tensor, 
 def all_equal(a: Float[Tensor, "n c"], b: Float[Tensor, "n c"]) -> Bool[Tensor, ""]:
     """Whether all values are the same. NaN equals NaN."""
     return ((a == b) | (torch.isnan(a) & torch.isnan(b))).all()
+
+
+def sample_for_duplicates(n: int) -> Tensor | None:
+    """Numbers of rows of a table of n, in order, among which there are equal ones if at most half of all are distinct;
+    None where that would be most of the rows. The chance to be wrong is below exp(-50)."""
+    size = int(SAMPLED * n**0.5)
+    if 4 * size > n:
+        return None
+    return torch.from_numpy(np.sort(np.random.default_rng(0).choice(n, size, replace=False)))
+
+
+def all_distinct(rows: Any) -> bool:
+    """Whether no two rows of a chunk, with their labels, have the same hash."""
+    hashes = row_hashes(comparable_values(rows.x, rows.labels))
+    return len(np.unique(hashes)) == len(hashes)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from .duplicate_rows import merge_duplicates
+from .duplicate_rows import all_distinct, merge_duplicates, sample_for_duplicates
 from .model_abilities import refuse_categories, remembered_schema, takes_missing
 from .open_table import as_table
 from .schema import Schema
@@ -135,10 +135,18 @@ class Rows(TableStatistics):
         Duplicates have equal values (NaN equals NaN) and labels. They are merged only in a table in memory, if at most
         half as many rows remain and these are few enough to hold.
         """
-        found = merge_duplicates(self._unfiltered_chunks(MERGED_ROWS), self._n) if self._table.in_memory else None
+        table, found = self._table, None
+        if table.in_memory and not (table.is_fixed and table.is_random_access and self._sample_is_distinct()):
+            found = merge_duplicates(self._unfiltered_chunks(MERGED_ROWS), self._n)
         if found is None:
             return self
         return Rows(found.x, found.weights, found.labels, dtype=self._dtype, missing=self._missing)
+
+
+    def _sample_is_distinct(self) -> bool:
+        """Whether a sample has no row twice, which says that far more than half of all rows are distinct."""
+        sample = sample_for_duplicates(self._n)
+        return sample is not None and all_distinct(self._read(sample))
 
 
 def _refuse_categories_of(table: Table, model: Any) -> None:

@@ -32,17 +32,17 @@ def draw_centres(
     from .compiled.kmeans_start import draw_centres as draw  # here: numba is slow to import
 
     before = generator.get_state()
-    rows = x.contiguous().numpy()
+    columns = x.T.contiguous().numpy()
     mass = np.empty(0) if weights is None else weights.contiguous().numpy()
     centres, given = np.empty((components, x.shape[1])), np.zeros(components, np.bool_)
     for j, centre in (known or {}).items():
         centres[j], given[j] = centre.numpy(), True
     if not given.any():
         first = torch.ones(len(x), dtype=x.dtype) if weights is None else weights
-        centres[0], given[0] = rows[int(torch.multinomial(first, 1, generator=generator))], True
+        centres[0], given[0] = x[int(torch.multinomial(first, 1, generator=generator))].numpy(), True
     left = components - int(given.sum())
     uniforms = torch.rand(left, tries, generator=generator, dtype=torch.float64)
-    if draw(rows, mass, centres, given, uniforms.numpy()) < 0:
+    if draw(columns, mass, centres, given, uniforms.numpy()) < 0:
         return torch.from_numpy(centres)
     generator.set_state(before)
     return None

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...data.chunk import Chunk
 from ...data.moments import Moments
 from ...data.rows import Rows
 from ..contract import Statistics
@@ -19,10 +20,9 @@ from ..kernels.parallel_rows import can_compile
 from ..module import on_the_cpu
 from .e_step import label_log_mask
 from .hard_statistics import HardStatistics
-from .kmeans_ahead import LEAST_SCALE, KMeansAhead
+from .kmeans_ahead import LEAST_SCALE, KMeansAhead, draw_centres
 from .mixture import Mixture
 from .nearest_centre import NearestCentre
-from .starts import kmeans_plus_plus, known_centres
 
 BLOCK_DIFFERENCES = 1 << 21  # n k d, the numbers in the differences of a block of rows and all centres
 PARAMETERS = ("loc", "scale")
@@ -142,14 +142,21 @@ class KMeans(Mixture):
             return super().initialize(x, weights, generator, redraw)
         rows, moments = self._rows_to_fit(x, weights)
         sample = rows.sample(generator)
-        mean = moments.mean
-        known = known_centres(sample.x, sample.weights, sample.labels)
-        known = {j: centre - mean for j, centre in known.items()}
-        centres = kmeans_plus_plus(sample.x - mean, sample.weights, len(self.loc), [generator], known)[0] + mean
+        centres = draw_centres(sample, moments.mean, len(self.loc), generator)
         self.family.set_units(centres, moments)
-        self._set_parameters(centres, self.family.unit.mean())
-        self.maximize(self.expect(sample.x, sample.weights, sample.labels))
+        self.step_from(centres, sample)
         return None
+
+    @torch.no_grad()
+    def step_from(self, centres: Float[Tensor, "k d"], sample: Chunk) -> None:
+        """Set the parameters after one step from these centres with these rows: the start of a run.
+
+        Args:
+            centres: (k, d), in the units of the data.
+            sample: Some rows, with their weights and labels.
+        """
+        self._set_parameters(centres, self.family.unit.mean())  # type: ignore[operator]
+        self.maximize(self.expect(*sample.arguments))
 
     def passes_ahead(self, rows: Rows) -> KMeansAhead | None:
         """Passes of EM over a table in memory, many in one compiled call; None where another device, frozen parameters

@@ -11,19 +11,46 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...data.chunk import Chunk
+from ...data.rows import Rows
 from ..kernels.compiled.block_sizes import COMPONENTS, ROWS, STATISTICS, padded
 from ..kernels.parallel_rows import add_parts, run_on_threads
+from .starts import kmeans_plus_plus, known_centres
 
 PART_ROWS = 1 << 15  # of a table that threads share; parts do not depend on the number of threads
 AHEAD = 16  # passes made in one call: the last ones may be in vain, if the engine stops before them
 MOST_NUMBERS = 1 << 20  # in the centres of these passes
 LEAST_SCALE = 1e-12  # relative to the spread of the data: the scale where every row is a centre
+GOING, FIXED, PLAIN, AGAIN = range(4)  # the states of a run, as in `kmeans_passes`
 
 
-class Centred(Protocol):
+def draw_centres(
+    sample: Chunk, mean: Float[Tensor, " d"], components: int, generator: torch.Generator
+) -> Float[Tensor, "k d"]:
+    """Centres by k-means++ among the rows of a sample; those of labelled rows are the means of these rows.
+
+    Args:
+        sample: The rows.
+        mean: (d,) the mean of all rows, from which distances lose no digits.
+        components: k, the number of centres.
+        generator: What they are drawn from.
+
+    Raises:
+        ValueError: As `kmeans_plus_plus`.
+    """
+    x = sample.x - mean
+    known = known_centres(x, sample.weights, sample.labels)
+    return kmeans_plus_plus(x, sample.weights, components, [generator], known)[0] + mean
+
+
+class Stepping(Protocol):
     """What is used of a k-means model."""
 
     family: Any
+
+    def step_from(self, centres: Tensor, sample: Chunk) -> None:
+        """Set the parameters after one step from these centres, with these rows."""
+        ...
 
 
 class KMeansAhead:
@@ -37,7 +64,7 @@ class KMeansAhead:
     """
 
     def __init__(
-        self, model: Centred, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
+        self, model: Stepping, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
         labels: Int[Tensor, " n"] | None,
     ):  # fmt: skip
         k, d = model.family.components, x.shape[1]
@@ -53,22 +80,35 @@ class KMeansAhead:
         self.added = np.zeros(2)
         ahead = max(1, min(AHEAD, MOST_NUMBERS // (k * d))) if n <= PART_ROWS else 1
         self.path, self.distortions = np.empty((ahead, k, d)), np.empty((ahead, 2))
-        self.memory_size = (kp + p) * ROWS
+        self.memory_size = (3 + kp + p) * ROWS
         self.memory = np.empty(self.memory_size)
         self.begin()
 
     def begin(self) -> None:
         """Go on from the parameters that the model has now."""
-        from ..kernels.compiled.kmeans_passes import GOING, forget  # here: numba is slow to import
-
         family = self.model.family
         self.origin, self.unit = family.origin, family.unit
         self.least = (LEAST_SCALE * float(self.unit.mean())) ** 2
-        self.centres[:] = family.loc.detach().numpy()
-        self.variance = float(family.scale.detach()) ** 2
-        forget(self.centres, self.first, self.bounds[0], *self.sums, self.added)
-        self.moved[:] = 0
-        self.made, self.given, self.state = 0, 0, GOING
+        self._start(family.loc.detach(), float(family.scale.detach()) ** 2)
+
+    def restart(self, rows: Rows, generator: torch.Generator) -> None:
+        """Begin at another start, as `KMeans.initialize` draws it.
+
+        Args:
+            rows: The table of the fit.
+            generator: What the start is drawn from.
+        """
+        sample, mean = rows.sample(generator), rows.moments.mean
+        centres = draw_centres(sample, mean, len(self.centres), generator)
+        whole = len(sample.x) == len(self.x) and sample.weights is None and not len(self.weights)
+        if whole:  # the step of the start is then the first pass over all rows, whose bound is not given out
+            self._start(centres, 1.0)
+            self._make()
+            if self.made:
+                self.given, self.variance = 1, self._variance(0)
+                return
+        self.model.step_from(centres, sample)
+        self.begin()
 
     def advance(self) -> Tensor | None:
         """Set the model to the parameters of the next pass: the first time to those it has.
@@ -77,27 +117,41 @@ class KMeansAhead:
             Its bound in nats per row; or None, and the model as it was, where a pass is left to `expect` and
             `maximize`: a cluster is empty, or two centres are so near to each other that rounding could confuse them.
         """
-        from ..kernels.compiled.kmeans_passes import FIXED, GOING
-
         if self.given == self.made and self.state == GOING:
-            self.given = 0
-            self.made, self.state = self._passes() if len(self.x) <= PART_ROWS else self._one_pass()
+            self._make()
         if self.given < self.made:
-            t, self.given = self.given, self.given + 1
-            self._set(t)
-            distortion, self.next_distortion = self.distortions[t]
-            self.distortion = float(distortion)
-        elif self.state == FIXED:
-            self._set(self.made - 1)
-        else:
+            self.given += 1
+        elif self.state != FIXED:
             return None
+        t = self.given - 1
+        self._set(t)
         d, variance = self.x.shape[1], self.variance
         bound = -math.log(len(self.centres)) - d / 2 * math.log(2 * math.pi * variance)
-        bound -= self.distortion / (2 * variance * self.total_weight)
-        self.variance = max(float(self.next_distortion) / (self.total_weight * d), self.least)  # of the next pass
+        bound -= float(self.distortions[t, 0]) / (2 * variance * self.total_weight)
+        self.variance = self._variance(t)
         return torch.tensor(bound, dtype=torch.float64)
 
     # inside
+
+    def _start(self, centres: Tensor, variance: float) -> None:
+        """Begin at these centres and this variance."""
+        self.centres[:] = centres.numpy()
+        self.first[:] = self.centres
+        self.variance = variance
+        self.bounds[0][:] = -1
+        for own in (*self.sums, self.added, self.moved):
+            own[...] = 0
+        self.added[1] = 1
+        self.made, self.given, self.state = 0, 0, GOING
+
+    def _make(self) -> None:
+        """Make the next passes."""
+        self.given = 0
+        self.made, self.state = self._passes() if len(self.x) <= PART_ROWS else self._one_pass()
+
+    def _variance(self, t: int) -> float:
+        """That of the M-step after pass t."""
+        return max(float(self.distortions[t, 1]) / (self.total_weight * self.x.shape[1]), self.least)
 
     def _set(self, t: int) -> None:
         """Set the parameters on the unconstrained side: the checks of assignments would cost more than a pass."""
@@ -116,7 +170,7 @@ class KMeansAhead:
 
     def _one_pass(self) -> tuple[int, int]:
         """The next pass of a table of several parts, which threads share."""
-        from ..kernels.compiled.kmeans_passes import AGAIN, FIXED, GOING, PLAIN, prepare_centres, settle
+        from ..kernels.compiled.kmeans_passes import prepare_centres, settle
 
         largest = prepare_centres(self.centres, self.middle, self.coefficients, self.half)
         state = AGAIN if math.isfinite(largest) else PLAIN

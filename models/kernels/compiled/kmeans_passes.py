@@ -17,7 +17,6 @@ import numpy as np
 from .block_sizes import ROWS, STATISTICS
 from .compile_kernel import fast
 from .floating_point import wide_vectors
-from .kmeans_start import squared_distance
 from .tiles import add_product
 
 EPSILON = 2.220446049250313e-16
@@ -28,6 +27,17 @@ VECTOR = 8  # rows of a block are padded to a multiple of this
 
 # more to come; no centre moves any more; the next pass cannot be made here; rows must be assigned once more
 GOING, FIXED, PLAIN, AGAIN = 0, 1, 2, 3
+
+
+@fast
+@no_type_check
+def squared_distance(one, other):
+    """|one - other|^2 of two vectors."""
+    squared = 0.0
+    for j in range(len(one)):
+        away = one[j] - other[j]
+        squared += away * away
+    return squared
 
 
 @fast
@@ -77,64 +87,116 @@ def nearest_two(joint, k, best, second, which):
 
 @fast
 @no_type_check
-def add_row(x, n, w, first, j, weight, total, square):
-    """Add w times a row to the sums of cluster j, about first[j]. Returns what was added to its sum of squares."""
-    squared = 0.0
-    for m in range(x.shape[1]):
-        away = x[n, m] - first[j, m]
-        squared += away * away
-        total[j, m] += w * away
-    weight[j] += w
-    square[j] += w * squared
-    return w * squared
+def bounds_of_block(y, dimensions, largest, best, second, squared):
+    """From best and second = c . y - |c|^2 / 2 of the two nearest centres: an upper bound of the distance to the
+    nearest, and a lower bound of that to any other. They take the place of `best` and `second`."""
+    wide_vectors()
+    factor = 4 * (dimensions + 4) * EPSILON
+    for b in range(len(best)):
+        squared[b] = 0
+    for j in range(1, 1 + dimensions):
+        for b in range(len(best)):
+            squared[b] += y[j, b] * y[j, b]
+    for b in range(len(best)):
+        error = factor * (squared[b] + largest)
+        best[b] = np.sqrt(max(squared[b] - 2 * best[b], 0.0) + error)
+        second[b] = np.sqrt(max(squared[b] - 2 * second[b] - error, 0.0))
 
 
 @fast
 @no_type_check
-def change_cluster(x, n, w, first, new, near, weight, total, square, count):
-    """Move a row to another cluster. Returns the sizes of what was added and subtracted."""
-    size = add_row(x, n, w, first, new, weight, total, square)
-    count[new] += 1
-    if near[n] >= 0:
-        size -= add_row(x, n, -w, first, near[n], weight, total, square)
-        count[near[n]] -= 1
-    near[n] = new
+def change_clusters(x, weights, rows, n, first, which, near, weight, total, square, count):
+    """Move these rows to the clusters `which`. Returns the sizes of what was added to the sums and subtracted."""
+    size, d = 0.0, x.shape[1]
+    for b in range(n):
+        i, new, old = rows[b], which[b], near[rows[b]]
+        if new == old:
+            continue
+        w = weights[i] if len(weights) else 1.0
+        squared = 0.0
+        for j in range(d):
+            away = x[i, j] - first[new, j]
+            squared += away * away
+            total[new, j] += w * away
+        weight[new] += w
+        square[new] += w * squared
+        count[new] += 1
+        size += w * squared
+        if old >= 0:
+            squared = 0.0
+            for j in range(d):
+                away = x[i, j] - first[old, j]
+                squared += away * away
+                total[old, j] -= w * away
+            weight[old] -= w
+            square[old] -= w * squared
+            count[old] -= 1
+            size += w * squared
+        near[i] = new
     return size
 
 
 @fast
 @no_type_check
-def visit_rows(
-    x, weights, rows, n, first, middle, coefficients, largest, memory, near, upper, lower, weight, total, square, count
-):
-    """Assign n rows to their nearest centres. Returns the sizes of what was added to the sums and subtracted."""
-    kp, p = coefficients.shape
-    k, d = first.shape
+def assign_block(x, rows, n, middle, coefficients, largest, memory, k, which, upper, lower):
+    """Find the nearest centres of n rows, `which`, and their bounds."""
+    (kp, p), d = coefficients.shape, x.shape[1]
     m = -(-n // VECTOR) * VECTOR
-    y, joint = memory[: p * m].reshape(p, m), memory[p * m : (p + kp) * m].reshape(kp, m)
-    best, second, which = np.empty(m), np.empty(m), np.empty(m, np.int64)
+    best, second, squared = memory[:m], memory[m : 2 * m], memory[2 * m : 3 * m]
+    y, joint = memory[3 * m : (3 + p) * m].reshape(p, m), memory[(3 + p) * m : (3 + p + kp) * m].reshape(kp, m)
     y[0] = 1
     y[1 + d :] = 0
     for b in range(n):
+        i = rows[b]
         for j in range(d):
-            y[1 + j, b] = x[rows[b], j] - middle[j]
+            y[1 + j, b] = x[i, j] - middle[j]
     y[1:, n:] = 0
     joint[:] = 0
     for s in range(0, p, STATISTICS):
         add_product(coefficients, s, y[s : s + STATISTICS], joint)
-    nearest_two(joint, k, best, second, which)
-    size = 0.0
+    nearest_two(joint, k, best, second, which[:m])
+    bounds_of_block(y, d, largest, best, second, squared)
     for b in range(n):
-        i, squared = rows[b], 0.0
-        for j in range(1, 1 + d):
-            squared += y[j, b] * y[j, b]
-        error = 4 * (d + 4) * EPSILON * (squared + largest)
-        upper[i] = np.sqrt(max(squared - 2 * best[b], 0.0) + error)
-        lower[i] = np.sqrt(max(squared - 2 * second[b] - error, 0.0))
-        if which[b] != near[i]:
-            w = weights[i] if len(weights) else 1.0
-            size += change_cluster(x, i, w, first, which[b], near, weight, total, square, count)
-    return size
+        upper[rows[b]], lower[rows[b]] = best[b], second[b]
+
+
+@fast
+@no_type_check
+def undecided_rows(x, start, centres, half, moved, most, next_most, fastest, near, upper, lower, rows):
+    """Move the bounds of the rows from `start`, and list in `rows` those that they leave open. Returns how many rows
+    were looked at: until the list is full."""
+    n, i = 0, start
+    while i < len(near) and n < ROWS:
+        own = near[i]
+        if own >= 0:
+            upper[i] += moved[own]
+            lower[i] -= next_most if own == fastest else most
+            beyond = max(lower[i], half[own])
+            if upper[i] * SLACK >= beyond:
+                squared = 0.0
+                for j in range(x.shape[1]):
+                    away = x[i, j] - centres[own, j]
+                    squared += away * away
+                upper[i] = np.sqrt(squared) * SLACK
+                if upper[i] * SLACK >= beyond:
+                    rows[n] = i
+                    n += 1
+        else:
+            rows[n] = i
+            n += 1
+        i += 1
+    return i, n
+
+
+@fast
+@no_type_check
+def keep_labels(labels, rows, n, near, which, upper, lower):
+    """A row with a label belongs to that cluster, and no bound may ever leave it open."""
+    for b in range(n):
+        i = rows[b]
+        if labels[i] >= 0:
+            which[b] = labels[i]
+            upper[i], lower[i] = 0, np.inf
 
 
 @fast
@@ -148,43 +210,21 @@ def assign_rows(
     near (n,): the cluster of each row, -1 for one that has not been assigned yet. upper, lower (n,): the bounds before
     the centres moved, by `moved` (k,).
     """
-    rows, n, size = np.empty(ROWS, np.int64), 0, 0.0
+    rows, which, size, at = np.empty(ROWS, np.int64), np.empty(ROWS, np.int64), 0.0, 0
     fastest = np.argmax(moved)
     most, next_most = moved[fastest], 0.0
     for j in range(len(moved)):
         if j != fastest:
             next_most = max(next_most, moved[j])
-    for i in range(len(x)):
-        own = near[i]
-        if own < 0:
-            if len(labels) and labels[i] >= 0:  # it keeps its cluster
-                upper[i], lower[i] = 0, np.inf
-                w = weights[i] if len(weights) else 1.0
-                size += change_cluster(x, i, w, first, labels[i], near, weight, total, square, count)
-                continue
-        else:
-            upper[i] += moved[own]
-            lower[i] -= next_most if own == fastest else most
-            beyond = max(lower[i], half[own])
-            if upper[i] * SLACK < beyond:
-                continue
-            squared = squared_distance(x[i], centres[own])
-            upper[i] = np.sqrt(squared) * SLACK
-            if upper[i] * SLACK < beyond:
-                continue
-        rows[n] = i
-        n += 1
-        if n == ROWS:
-            size += visit_rows(
-                x, weights, rows, n, first, middle, coefficients, largest, memory, near, upper, lower,
-                weight, total, square, count,
-            )  # fmt: skip
-            n = 0
-    if n:
-        size += visit_rows(
-            x, weights, rows, n, first, middle, coefficients, largest, memory, near, upper, lower,
-            weight, total, square, count,
+    while at < len(x):
+        at, n = undecided_rows(
+            x, at, centres, half, moved, most, next_most, fastest, near, upper, lower, rows
         )  # fmt: skip
+        if n:
+            assign_block(x, rows, n, middle, coefficients, largest, memory, len(first), which, upper, lower)
+            if len(labels):
+                keep_labels(labels, rows, n, near, which, upper, lower)
+            size += change_clusters(x, weights, rows, n, first, which, near, weight, total, square, count)
     return size
 
 

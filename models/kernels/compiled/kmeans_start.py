@@ -1,4 +1,4 @@
-"""Compiled greedy k-means++: the draws of one start, with distances only to rows that a candidate may be nearer to."""
+"""Compiled greedy k-means++: all draws of one start."""
 
 from __future__ import annotations
 
@@ -6,32 +6,48 @@ from typing import no_type_check
 
 import numpy as np
 
+from .block_sizes import ROWS
 from .compile_kernel import fast
 from .floating_point import wide_vectors
 
-SLACK = 1 + 1e-9  # what rounding may hide when two distances are compared
-
 
 @fast
 @no_type_check
-def squared_distance(one, other):
-    """|one - other|^2 of two vectors."""
+def distances_of_block(columns, start, centre, found):
+    """The squared distances of the rows from `start` to a centre, as many as `found` has places."""
     wide_vectors()
-    squared = 0.0
-    for j in range(len(one)):
-        away = one[j] - other[j]
-        squared += away * away
-    return squared
+    for b in range(len(found)):
+        found[b] = 0
+    for j in range(len(centre)):
+        for b in range(len(found)):
+            away = columns[j, start + b] - centre[j]
+            found[b] += away * away
 
 
 @fast
 @no_type_check
-def add_centre(x, centres, component, nearest, owner):
-    """Lower the squared distance to the nearest centre, and note its owner, where this centre is nearer."""
-    for i in range(len(x)):
-        found = squared_distance(x[i], centres[component])
-        if found < nearest[i]:
-            nearest[i], owner[i] = found, component
+def gain_of_block(nearest, found, mass):
+    """By how much these distances lower the sum of mass times the distance to the nearest centre. mass may be empty."""
+    wide_vectors()
+    gain = 0.0
+    if len(mass):
+        for b in range(len(found)):
+            gain += mass[b] * max(nearest[b] - found[b], 0.0)
+    else:
+        for b in range(len(found)):
+            gain += max(nearest[b] - found[b], 0.0)
+    return gain
+
+
+@fast
+@no_type_check
+def add_centre(columns, centre, nearest, found):
+    """Lower the squared distances to the nearest centre where this centre is nearer."""
+    for start in range(0, len(nearest), ROWS):
+        m = min(ROWS, len(nearest) - start)
+        distances_of_block(columns, start, centre, found[:m])
+        for b in range(m):
+            nearest[start + b] = min(nearest[start + b], found[b])
 
 
 @fast
@@ -50,21 +66,18 @@ def drawn_row(cumulated, uniform):
 
 @fast
 @no_type_check
-def draw_centres(x, mass, centres, known, uniforms):
+def draw_centres(columns, mass, centres, known, uniforms):
     """Draw the centres that are not known. Returns the component for which no row is left, or -1.
 
-    x (n, d); mass (n,), or empty for ones; centres (k, d), of which `known` (k,) are given; uniforms (k, tries), a row
-    for each centre that is drawn, in [0, 1).
-
-    A candidate at a distance of at least 2 r from a centre is not nearer to a row at a distance r from that centre.
+    columns (d, n): the rows, column by column; mass (n,), or empty for ones; centres (k, d), of which `known` (k,) are
+    given; uniforms (k, tries), a row for each centre that is drawn, in [0, 1).
     """
-    n, k, tries = len(x), len(centres), uniforms.shape[1]
-    nearest, owner, cumulated = np.full(n, np.inf), np.zeros(n, np.int64), np.empty(n)
-    gap, gain, rows = np.empty((tries, k)), np.empty(tries), np.empty(tries, np.int64)
-    have = known.copy()
+    (d, n), k, tries = columns.shape, len(centres), uniforms.shape[1]
+    nearest, cumulated, found = np.full(n, np.inf), np.empty(n), np.empty(ROWS)
+    candidates, gain = np.empty((tries, d)), np.empty(tries)
     for component in range(k):
         if known[component]:
-            add_centre(x, centres, component, nearest, owner)
+            add_centre(columns, centres[component], nearest, found)
     drawn = 0
     for component in range(k):
         if known[component]:
@@ -76,23 +89,17 @@ def draw_centres(x, mass, centres, known, uniforms):
         if not 0 < total < np.inf:
             return component
         for t in range(tries):
-            rows[t], gain[t] = drawn_row(cumulated, uniforms[drawn, t]), 0.0
-            for j in range(k):
-                gap[t, j] = squared_distance(x[rows[t]], centres[j]) if have[j] else 0.0
-        for i in range(n):
-            reach = 4 * SLACK * nearest[i]
+            row = drawn_row(cumulated, uniforms[drawn, t])
+            for j in range(d):
+                candidates[t, j] = columns[j, row]
+        gain[:] = 0
+        for start in range(0, n, ROWS):
+            m = min(ROWS, n - start)
+            weights = mass[start : start + m]
             for t in range(tries):
-                if gap[t, owner[i]] < reach:
-                    less = nearest[i] - squared_distance(x[i], x[rows[t]])
-                    if less > 0:
-                        gain[t] += less * mass[i] if len(mass) else less
-        best = np.argmax(gain)
-        centres[component] = x[rows[best]]
-        have[component] = True
-        for i in range(n):
-            if gap[best, owner[i]] < 4 * SLACK * nearest[i]:
-                found = squared_distance(x[i], centres[component])
-                if found < nearest[i]:
-                    nearest[i], owner[i] = found, component
+                distances_of_block(columns, start, candidates[t], found[:m])
+                gain[t] += gain_of_block(nearest[start : start + m], found[:m], weights)
+        centres[component] = candidates[np.argmax(gain)]
+        add_centre(columns, centres[component], nearest, found)
         drawn += 1
     return -1
