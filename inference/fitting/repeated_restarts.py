@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ...models import Collapse
 from ...models.abilities import MakesPassesAhead
+from ..engines.em import EM
 from ..engines.em_ahead import AheadSteps
 from .one_restart import RestartRun, RestartRunner
 from .progress import OnPass
@@ -14,7 +15,8 @@ from .progress import OnPass
 
 def can_repeat(runner: RestartRunner) -> bool:
     """Whether the model may make passes ahead, and no run needs a model of its own but the best."""
-    return isinstance(runner.model, MakesPassesAhead) and runner.validation is None and runner.least_rows is None
+    plain = type(runner.engine) is EM and runner.validation is None and runner.least_rows is None
+    return plain and runner.rows.processes == 1 and isinstance(runner.model, MakesPassesAhead)
 
 
 def run_repeated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from .chunk import Chunk
 from .duplicate_rows import all_distinct, merge_duplicates, sample_for_duplicates
 from .model_abilities import refuse_categories, remembered_schema, takes_missing
 from .open_table import as_table
@@ -124,6 +125,14 @@ class Rows(TableStatistics):
         """How many rows `chunks` gives: fewer than `positive` if other processes read the rest."""
         return self.positive
 
+    @property
+    def whole(self) -> Chunk | None:
+        """All rows of positive weight in one chunk; None where that would copy more than `chunks` does at a time."""
+        if not (self.in_memory and self.is_fixed):
+            return None
+        first = next(self.chunks(self._n if self._table.is_zero_copy and self.weights is None else None))
+        return first if len(first.x) == self.here else None
+
     def steps(self, size: int) -> int:
         """How many `batches` of this size there are."""
         return -(-self.positive // size)
@@ -141,7 +150,6 @@ class Rows(TableStatistics):
         if found is None:
             return self
         return Rows(found.x, found.weights, found.labels, dtype=self._dtype, missing=self._missing)
-
 
     def _sample_is_distinct(self) -> bool:
         """Whether a sample has no row twice, which says that far more than half of all rows are distinct."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.rows import Rows
 from ..contract import Statistics
 from .nearly_equal import Same, difference
 
@@ -83,6 +84,24 @@ def check_expected_log_joint(name: str, model: Any, x: Tensor, same: Same) -> No
                 f"{name}: the gradient of expected_log_joint(expect(x)) differs from that of objective(x) by up to "
                 f"{difference(a[able], b[able])}, expected the same: Fisher's identity"
             )
+
+
+def check_passes_ahead(name: str, model: Any, x: Tensor, same: Same) -> None:
+    """Passes made ahead are those of `expect` and `maximize`."""
+    twin, plain = copy.deepcopy(model), copy.deepcopy(model)
+    ahead = twin.passes_ahead(Rows(x))
+    for number in range(0 if ahead is None else 2):
+        bound = ahead.advance()
+        if bound is None:
+            return
+        statistics = plain.expect(x)
+        wanted = (statistics.bound + plain.global_term().detach()) / statistics.total_weight
+        if not same(bound, wanted) or not same(twin.bound(x), plain.bound(x)):
+            raise ValueError(
+                f"{name}: pass {number} of passes_ahead(rows) has the bound {float(bound):.9g} nats per row, expected "
+                f"{float(wanted):.9g}, that of expect() and maximize()"
+            )
+        plain.maximize(statistics)
 
 
 def _objective(model: Any, statistics: Statistics) -> float:

@@ -14,11 +14,12 @@ from ..abilities import (
     HasExpectedLogJoint,
     HasFamily,
     Imputes,
+    MakesPassesAhead,
     Summarizes,
     takes_missing,
 )
 from ..contract import SupportsPosterior
-from .check_em import check_expected_log_joint
+from .check_em import check_expected_log_joint, check_passes_ahead
 from .nearly_equal import Same
 
 DRAWS = 2  # of z for each row, in the check of HasContinuousLatent
@@ -50,6 +51,8 @@ def check_model_abilities(name: str, model: Any, x: Tensor, seed: int, same: Sam
             _check_filled(name, "draw_missing(x, 1)[0]", model.draw_missing(torn, 1, seed)[0], torn)
     if isinstance(model, HasExpectedLogJoint) and model.has_expected_log_joint:
         check_expected_log_joint(name, model, x, same)
+    if isinstance(model, MakesPassesAhead):
+        check_passes_ahead(name, model, x, same)
     if isinstance(model, HasContinuousLatent):
         z, means = model.transform(x), model.reconstruct(x)
         if z.shape != (len(x), model.latent) or means.shape != x.shape:

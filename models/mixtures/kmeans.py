@@ -20,7 +20,7 @@ from ..kernels.parallel_rows import can_compile
 from ..module import on_the_cpu
 from .e_step import label_log_mask
 from .hard_statistics import HardStatistics
-from .kmeans_ahead import LEAST_SCALE, KMeansAhead, draw_centres
+from .kmeans_ahead import LEAST_SCALE, KMeansAhead, compile_kernels, draw_centres
 from .mixture import Mixture
 from .nearest_centre import NearestCentre
 
@@ -166,18 +166,18 @@ class KMeans(Mixture):
             rows: The table.
         """
         frozen = any(self.family.is_frozen(name) for name in PARAMETERS)
-        if frozen or rows.processes > 1 or not (rows.in_memory and rows.is_fixed) or not self.family.is_set:
+        if frozen or rows.processes > 1 or not self.family.is_set:
             return None
-        chunk = next(iter(rows.chunks()))
-        if len(chunk.x) < rows.here or not (can_compile(self.loc) and can_compile(chunk.x)):
+        chunk = rows.whole
+        if chunk is None or not (can_compile(self.family.loc_unconstrained) and can_compile(chunk.x)):
             return None
         return KMeansAhead(self, *chunk.arguments)
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Compile or load the kernel of the assignment, so that no fit is timed with it."""
-        if can_compile(rows := torch.zeros_like(self.loc)):
-            NearestCentre(rows).hard_sums(rows, None, None)
+        """Compile or load the kernels, so that no fit is timed with it."""
+        if can_compile(self.family.loc_unconstrained):
+            compile_kernels()
 
     @torch.no_grad()
     def expect(
@@ -244,10 +244,7 @@ class KMeans(Mixture):
             distortion = distortion - weight @ step.square().sum(1)  # of all points the mean has the least distortion
         cells = statistics.total_weight * centres.shape[1]
         least = (LEAST_SCALE * self.family.unit.mean()) ** 2  # type: ignore[operator]
-        scale = self.family.scale.detach()  # type: ignore[operator]
-        if not self.family.is_frozen("scale"):
-            scale = (distortion / cells).clamp(min=least).sqrt()
-        self._set_parameters(centres, scale)
+        self._set_parameters(centres, (distortion / cells).clamp(min=least).sqrt())
 
     @property
     def has_expected_log_joint(self) -> bool:
@@ -327,11 +324,14 @@ class KMeans(Mixture):
         )
 
     def _set_parameters(self, centres: Tensor, scale: Tensor) -> None:
-        """Set both on the unconstrained side: the checks of assignments would take longer than a pass."""
-        family = self.family
-        family.loc_unconstrained.data = (centres - family.origin) / family.unit  # type: ignore[operator]
-        family.scale_unconstrained.data = scale.log()
-        family.names_set.update(PARAMETERS)
+        """Set what is not frozen, on the unconstrained side: checks of assignments would take longer than a pass."""
+        family: Any = self.family
+        if not family.is_frozen("loc"):
+            family.loc_unconstrained.data = (centres - family.origin) / family.unit
+            family.names_set.add("loc")
+        if not family.is_frozen("scale"):
+            family.scale_unconstrained.data = scale.log()
+            family.names_set.add("scale")
 
     def _statistics(
         self, weight: Tensor, total: Tensor, distortion: Tensor, total_weight: Tensor, *furthest: Tensor

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import Any, Protocol
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ...data.chunk import Chunk
 from ...data.rows import Rows
 from ..kernels.compiled.block_sizes import COMPONENTS, ROWS, STATISTICS, padded
 from ..kernels.parallel_rows import add_parts, run_on_threads
+from .nearest_centre import NearestCentre
 from .starts import kmeans_plus_plus, known_centres
 
 PART_ROWS = 1 << 15  # of a table that threads share; parts do not depend on the number of threads
@@ -43,28 +44,30 @@ def draw_centres(
     return kmeans_plus_plus(x, sample.weights, components, [generator], known)[0] + mean
 
 
-class Stepping(Protocol):
-    """What is used of a k-means model."""
-
-    family: Any
-
-    def step_from(self, centres: Tensor, sample: Chunk) -> None:
-        """Set the parameters after one step from these centres, with these rows."""
-        ...
+@cache
+def compile_kernels() -> None:
+    """Compile or load every kernel of k-means, once in a process: their types do not depend on the model."""
+    rows = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    NearestCentre(rows).hard_sums(rows, None, None)
+    kmeans_plus_plus(rows, None, 2, [torch.Generator().manual_seed(0)])
+    ahead = KMeansAhead(None, rows, None, None)
+    ahead._start(rows, 1.0)
+    ahead._passes()
+    ahead._one_pass()
 
 
 class KMeansAhead:
     """The passes of k-means over rows in memory: exactly Lloyd's, without visits to rows that cannot change.
 
     Args:
-        model: The model, whose centres and scale are set by every pass. Neither is frozen.
+        model: The `KMeans` whose centres and scale are set by every pass, neither of them frozen; None to try kernels.
         x: (n, d) rows on the CPU, checked.
         weights: (n,) positive row weights, or None for ones.
         labels: (n,) known clusters, -1 where unknown, or None.
     """
 
     def __init__(
-        self, model: Stepping, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
+        self, model: Any, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
         labels: Int[Tensor, " n"] | None,
     ):  # fmt: skip
         k, d = model.family.components, x.shape[1]
@@ -82,7 +85,8 @@ class KMeansAhead:
         self.path, self.distortions = np.empty((ahead, k, d)), np.empty((ahead, 2))
         self.memory_size = (3 + kp + p) * ROWS
         self.memory = np.empty(self.memory_size)
-        self.begin()
+        if model is not None:
+            self.begin()
 
     def begin(self) -> None:
         """Go on from the parameters that the model has now."""

@@ -314,9 +314,7 @@ def kmeans_passes(
                 x, weights, labels, centres, first, middle, coefficients, half, moved, largest, memory, near, upper,
                 lower, weight, total, square, count,
             )  # fmt: skip
-            state = settle(
-                centres, first, moved, near, weight, total, square, count, added, path[t], distortions[t]
-            )
+            state = settle(centres, first, moved, near, weight, total, square, count, added, path[t], distortions[t])
         if state != GOING:
             return t + (state == FIXED), state
     return len(path), GOING
