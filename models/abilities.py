@@ -59,6 +59,7 @@ class HasExpectedLogJoint(Protocol):
         ...
 
 
+@runtime_checkable
 class PassesAhead(Protocol):
     """Passes of EM over one table that a model makes ahead, several in one compiled call."""
 

@@ -42,7 +42,7 @@ class AheadSteps(EMSteps):
         return super().__next__()
 
     def restart(self, rows: Rows, generator: torch.Generator) -> None:
-        """Begin another run of the same model, from a start drawn from these rows; only before a state was asked for."""
+        """Begin another run of the same model, from a start drawn from these rows. Its state must not be asked for."""
         assert self.ahead is not None
         self.ahead.restart(rows, generator)
         self.last, self.has_begun = None, False

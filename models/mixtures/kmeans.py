@@ -171,7 +171,7 @@ class KMeans(Mixture):
         chunk = rows.whole
         if chunk is None or not (can_compile(self.family.loc_unconstrained) and can_compile(chunk.x)):
             return None
-        return KMeansAhead(self, *chunk.arguments)
+        return KMeansAhead(self, len(self.loc), *chunk.arguments)
 
     @torch.no_grad()
     def prepare(self) -> None:

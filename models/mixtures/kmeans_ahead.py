@@ -50,7 +50,7 @@ def compile_kernels() -> None:
     rows = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     NearestCentre(rows).hard_sums(rows, None, None)
     kmeans_plus_plus(rows, None, 2, [torch.Generator().manual_seed(0)])
-    ahead = KMeansAhead(None, rows, None, None)
+    ahead = KMeansAhead(None, 2, rows, None, None)
     ahead._start(rows, 1.0)
     ahead._passes()
     ahead._one_pass()
@@ -61,16 +61,17 @@ class KMeansAhead:
 
     Args:
         model: The `KMeans` whose centres and scale are set by every pass, neither of them frozen; None to try kernels.
+        components: k, the number of centres.
         x: (n, d) rows on the CPU, checked.
         weights: (n,) positive row weights, or None for ones.
         labels: (n,) known clusters, -1 where unknown, or None.
     """
 
     def __init__(
-        self, model: Any, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
+        self, model: Any, components: int, x: Float[Tensor, "n d"], weights: Float[Tensor, " n"] | None,
         labels: Int[Tensor, " n"] | None,
     ):  # fmt: skip
-        k, d = model.family.components, x.shape[1]
+        d, k = x.shape[1], components
         self.model, self.x = model, x.contiguous().numpy()
         self.weights = np.empty(0) if weights is None else weights.contiguous().numpy()
         self.labels = np.empty(0, np.int64) if labels is None else labels.contiguous().numpy()

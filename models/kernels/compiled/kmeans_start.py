@@ -19,8 +19,9 @@ def distances_of_block(columns, start, centre, found):
     for b in range(len(found)):
         found[b] = 0
     for j in range(len(centre)):
+        values, middle = columns[j][start : start + len(found)], centre[j]
         for b in range(len(found)):
-            away = columns[j, start + b] - centre[j]
+            away = values[b] - middle
             found[b] += away * away
 
 
@@ -46,8 +47,9 @@ def add_centre(columns, centre, nearest, found):
     for start in range(0, len(nearest), ROWS):
         m = min(ROWS, len(nearest) - start)
         distances_of_block(columns, start, centre, found[:m])
+        part = nearest[start : start + m]
         for b in range(m):
-            nearest[start + b] = min(nearest[start + b], found[b])
+            part[b] = min(part[b], found[b])
 
 
 @fast

@@ -42,7 +42,7 @@ def test_each_pass_is_lloyds_step(rows, k, draw, weighted, labelled, part):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kmeans_ahead, "AHEAD", 1)  # so that the clusters seen are those of the last pass
         patch.setattr(kmeans_ahead, "PART_ROWS", part)
-        ahead = kmeans_ahead.KMeansAhead(model, torch.from_numpy(x), weights, labels if labelled else None)
+        ahead = kmeans_ahead.KMeansAhead(model, k, torch.from_numpy(x), weights, labels if labelled else None)
         before = model.loc.detach().numpy().copy()
         for _ in range(12):
             variance = ahead.variance
