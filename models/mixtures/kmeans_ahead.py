@@ -105,6 +105,7 @@ class KMeansAhead:
         """
         sample, mean = rows.sample(generator), rows.moments.mean
         centres = draw_centres(sample, mean, len(self.centres), generator)
+        self.model.family.origin = self.origin = centres.clone()  # as `initialize` does
         whole = len(sample.x) == len(self.x) and sample.weights is None and not len(self.weights)
         if whole:  # the step of the start is then the first pass over all rows, whose bound is not given out
             self._start(centres, 1.0)
