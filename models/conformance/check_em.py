@@ -90,8 +90,8 @@ def check_passes_ahead(name: str, model: Any, x: Tensor, same: Same) -> None:
     """Passes made ahead are those of `expect` and `maximize`."""
     twin, plain = copy.deepcopy(model), copy.deepcopy(model)
     ahead = twin.passes_ahead(Rows(x))
-    for number in range(0 if ahead is None else 2):
-        bound = ahead.advance()
+    for number in range(2):
+        bound = None if ahead is None else ahead.advance()
         if bound is None:
             return
         statistics = plain.expect(x)
