@@ -10,6 +10,7 @@ from reference import COVARIANCES, PRIORS, bits, data, full_disk, new_mixture
 from safetensors.torch import save_file
 
 from lowerbound.inference import EM, SVI, compare, fit, load
+from lowerbound.inference.fitting import file_format
 from lowerbound.models import Gaussian, GaussianMixture, Mixture
 
 X = data(n=60, d=3)
@@ -67,7 +68,7 @@ def test_there_is_no_pickle_inside(path):
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    assert json.loads(header["__metadata__"]["lowerbound"])["format"] == 1
+    assert json.loads(header["__metadata__"]["lowerbound"])["format"] == 2
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.9, 0.999])
@@ -93,12 +94,13 @@ def rewrite(path, change):
         header = json.loads(file.metadata()["lowerbound"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(header, tensors)
-    save_file(tensors, path, metadata={"lowerbound": json.dumps(header)})
+    text = json.dumps(header)
+    save_file(tensors, path, metadata={"lowerbound": text, "digest": file_format._digest(text, tensors)})
 
 
 def test_a_newer_format_says_so(path):
-    rewrite(path, lambda header, tensors: header.update(format=2))
-    with pytest.raises(ValueError, match=r"has format 2, .* reads up to 1: upgrade lowerbound"):
+    rewrite(path, lambda header, tensors: header.update(format=3))
+    with pytest.raises(ValueError, match=r"has format 3, .* reads up to 2: upgrade lowerbound"):
         load(path)
 
 
