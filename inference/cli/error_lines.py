@@ -7,10 +7,26 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from .name_options import with_option_names
+
+
+class OneLineGroup(TyperGroup):
+    """Commands that say in one line what is wrong with their arguments, as with anything else; exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            command = "" if error.ctx is None else f": see {error.ctx.command_path} --help"
+            typer.echo(f"error: {error.format_message().rstrip('.')}{command}", err=True)
+            raise typer.Exit(2) from None
 
 
 def modification_time(path: Path) -> int | None:

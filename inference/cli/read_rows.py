@@ -14,6 +14,7 @@ from ...data.held_out import split
 from ...data.open_table import as_table
 from ...data.read_file import header_note, read
 from ...data.schema import Schema
+from ...data.seeds import require_seed
 from ...models import Rows, column_kinds
 from ..fitting.distributed_rows import rows_for_fit
 from .column_kinds import scan_columns, schema_of_codes
@@ -52,6 +53,7 @@ def read_rows(
     Levels of categories are those that occur. kinds, components: of --model mixed, which leaves columns out.
     Raises ValueError if one of the models does not accept categories or missing values and the table has some.
     """
+    require_seed(seed)
     has_header = parse_header(header)
     whole = table = read(data, has_header)
     note, decided = header_note(data, table, has_header), None
