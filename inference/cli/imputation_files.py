@@ -1,7 +1,7 @@
 """The two files of `lowerbound impute`: the completed table, and the uncertainty of each value filled in.
 
-A hidden file beside them holds their digests, by which a later run knows that it may replace them: they are its own, and
-nobody has changed them since.
+A hidden file beside them holds their digests. By these a later run knows that it may replace them: they are its own,
+and nobody has changed them since.
 """
 
 from __future__ import annotations

@@ -68,8 +68,9 @@ def _open_first(paths: list[Path], place: Path) -> tuple[Path, BinaryIO]:
                 return path, file
             file.close()
     raise OSError(
-        f"cannot write {place}: its {WRITERS} scratch files, {paths[0].name} to {paths[-1].name}, exist: other processes "
-        f"are writing it, or were killed less than {ABANDONED_SECONDS / 60:.0f} minutes ago: wait, or delete these files"
+        f"cannot write {place}: its {WRITERS} scratch files, {paths[0].name} to {paths[-1].name}, exist: other "
+        f"processes are writing it, or were killed less than {ABANDONED_SECONDS / 60:.0f} minutes ago: wait, or delete "
+        "these files"
     )
 
 
@@ -105,7 +106,7 @@ def _open(path: Path) -> int:
 
 
 def _lock(opened: int) -> bool | None:
-    """Lock an open file for this process, until it is closed. False if another has it, None if the disk has no locks."""
+    """Lock an open file for this process, until it is closed. False if another has it, None on a disk without locks."""
     if fcntl is None:
         return None
     try:

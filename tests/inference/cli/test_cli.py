@@ -99,7 +99,10 @@ def test_an_argument_out_of_range_is_one_line(run):
             (("--seed", "x"), 2, "Invalid value for '--seed': 'x' is not a valid int"),
             (("--restarts", 0), 2, "Invalid value for '--restarts': 0 is not in the range x>=1"),
             (("--max-passes", -1), 2, "Invalid value for '--max-passes': -1 is not in the range x>=1"),
-            (("--components", "x"), *((1, "--components is 'x'") if command == "select" else (2, "'x' is not a valid"))),
+            (
+                ("--components", "x"),
+                *((1, "--components is 'x'") if command == "select" else (2, "'x' is not a valid")),
+            ),
             (("--nonsense", 1), 2, "No such option: --nonsense"),
             (("more",), 2, "unexpected extra argument"),
         ):
@@ -122,7 +125,6 @@ def test_least_rows_of_compare(run):
     ):
         done = run("compare", "faithful", "--model", "gaussian,ppca", "--least-rows", value)
         assert done.exit_code == 1 and done.stderr == f"error: {words}\n" and not done.stdout
-
 
 
 def test_version_and_help(run):

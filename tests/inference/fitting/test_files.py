@@ -1,5 +1,6 @@
 """Saved fits: the same bits back, or one sentence, and never half a file."""
 
+import dataclasses
 import json
 import struct
 
@@ -172,6 +173,31 @@ def test_a_failed_save_leaves_what_was_there(path, monkeypatch):
         result.save(path)
     assert path.read_bytes() == held
     assert [p.name for p in path.parent.iterdir()] == ["a.fit"]
+
+
+class Alchemy:
+    """An engine of a user's own, which is no dataclass."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    heat: torch.Tensor
+
+
+def test_models_and_engines_of_a_users_own(path):
+    """A model without a state is refused in one sentence; an engine is told by its class and what it can tell."""
+    saved, held = load(path), path.read_bytes()
+    with pytest.raises(
+        TypeError, match=r"object has no state_dict\(\) .* for Fit\.save: .*torch\.nn\.Module$"
+    ):
+        dataclasses.replace(saved, model=object()).save(path)
+    assert path.read_bytes() == held
+    for engine, settings in (
+        (Alchemy(), {}),
+        (Distillation(torch.ones(2)), {"heat": {"tensor": [1.0, 1.0], "dtype": "float32"}}),
+    ):
+        dataclasses.replace(saved, engine=engine).save(path)
+        assert load(path).engine == {"class": type(engine).__name__, "settings": settings}
 
 
 def test_a_folder_that_is_not_there_is_named(path, tmp_path):
