@@ -184,12 +184,10 @@ class Distillation:
     heat: torch.Tensor
 
 
-def test_models_and_engines_of_a_users_own(path):
+def test_models_and_engines_of_a_users_own(path, as_users_run_it):
     """A model without a state is refused in one sentence; an engine is told by its class and what it can tell."""
     saved, held = load(path), path.read_bytes()
-    with pytest.raises(
-        TypeError, match=r"object has no state_dict\(\) .* for Fit\.save: .*torch\.nn\.Module$"
-    ):
+    with pytest.raises(TypeError, match=r"object has no state_dict\(\) .* for Fit\.save: .*torch\.nn\.Module$"):
         dataclasses.replace(saved, model=object()).save(path)
     assert path.read_bytes() == held
     for engine, settings in (
