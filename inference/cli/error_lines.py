@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 
 from .name_options import with_option_names
 
-
 UsageError: Any = typer.BadParameter.__base__  # Typer has it under no other public name
 
 
