@@ -12,7 +12,7 @@ COUNTS = RNG.poisson(3, (60, 3))
 # first line, table below, whether the first line is a header
 CASES = {
     "pandas without names": ("0,1", N, True),
-    "the same, one column wide": ("0", N[:, :1], False),
+    "the same, one column wide": ("0", N[:, :1], True),
     "the same, of counts": ("0,1,2,3,4", RNG.poisson(3, (60, 5)), True),
     "years above rates": ("2019,2020", N, True),
     "years above counts": ("2019,2020,2021", COUNTS, True),
