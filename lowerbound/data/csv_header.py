@@ -74,7 +74,7 @@ def _are_codes(numbers: np.ndarray) -> bool:
 def _is_sequence(numbers: np.ndarray) -> bool:
     """Whether they ascend in even steps, two of them by 1."""
     steps = np.diff(numbers)
-    return len(steps) > 0 and bool((steps == steps[0]).all()) and (steps[0] == 1 or (steps[0] > 0 and len(steps) > 1))
+    return len(steps) > 0 and bool((steps == max(steps[0], 1)).all() and (len(steps) > 1 or steps[0] == 1))
 
 
 def _is_fractional(column: np.ndarray) -> bool:

@@ -101,7 +101,7 @@ def mixed(
 def _decided_kinds(rows: Rows, components: int, kinds: Any) -> ColumnKinds:
     """The kinds of the columns, as the user or the values say. Warns of guesses that may well be wrong."""
     if isinstance(kinds, ColumnKinds):
-        if unknown := [each.name for each in kinds if each.name not in rows.columns]:
+        if unknown := [each.name for each in kinds.kept if each.name not in rows.columns]:
             raise ValueError(f"kinds has a column {unknown[0]!r}, expected some of {', '.join(rows.columns)}")
         if not kinds.kept:
             raise ValueError("kinds leaves no column, expected at least one that is not left out")
