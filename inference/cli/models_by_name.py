@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...data.schema import Schema
 from ...models import (
     PPCA,
     BernoulliMixture,
@@ -23,7 +24,6 @@ from ...models import (
     linear_vae,
     mixed,
 )
-from ...data.schema import Schema
 from ...models.kernels.covariance_shapes import SHAPES
 from .column_kinds import categories_of
 from .models_for_columns import vae_for_columns

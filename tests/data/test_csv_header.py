@@ -34,7 +34,9 @@ CASES = {
     "no count in the first row": ("0", COUNTS[:, :1] + 1, False),
     "two numbers in the range of measurements": ("1,2", N * 3, False),
 }
-GUESSES = [name for name, (first, _, is_header) in CASES.items() if is_header or first in ("0", "0,1,2", "1,2", "1999,2000")]
+GUESSES = [
+    name for name, (first, _, is_header) in CASES.items() if is_header or first in ("0", "0,1,2", "1,2", "1999,2000")
+]
 
 
 def read_and_warned(path, expected):

@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from lowerbound.data import ColumnKinds, Rows
-from lowerbound.data.column_values import MOST_VALUES
+from lowerbound.data.column_values import MOST_VALUES, ColumnValues
+from lowerbound.inference import EM, fit
 from lowerbound.models import column_kinds, mixed
 
 RNG = np.random.default_rng(0)
@@ -89,6 +91,13 @@ def test_the_floor_beside_a_frequent_value_has_no_use_for_outliers():
     assert mixed(pd.DataFrame({"x": x, "y": RNG.normal(size=300)}), kinds={"x": "gaussian"}).family.features == 2
 
 
+def test_the_clusters_beside_an_outlier():
+    z = np.repeat([0, 1, 2, 3], [30, 135, 134, 1])
+    x = (np.array([0, 5, 10, 1e4])[z] + np.array([0, 0.5, 0.5, 0])[z] * RNG.normal(size=300))[:, None]
+    fitted = fit(mixed(x, 4), x, EM(), restarts=5)
+    assert adjusted_rand_score(z, fitted.model.predict(x)) > 0.95
+
+
 def test_all_rows_decide_beyond_the_values_that_are_counted():
     """Running mean, variance and step, by NumPy's on the whole column; in chunks as in one."""
     n = 4 * MOST_VALUES
@@ -103,8 +112,6 @@ def test_all_rows_decide_beyond_the_values_that_are_counted():
 
 
 def sum_of_chunks(x, size):
-    from lowerbound.data.column_values import ColumnValues
-
     found = ColumnValues()
     for start in range(0, len(x), size):
         found = found + ColumnValues.of(x[start : start + size], found.is_complete)

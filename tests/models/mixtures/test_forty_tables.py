@@ -33,7 +33,9 @@ def test_the_commands_end_in_the_right_answer(tmp_path, monkeypatch, name):
     x.to_csv("x.csv", index=False)
     told = {}
     for command, *options in (["fit"], ["compare", "--engines", "em"]):
-        ran = CliRunner().invoke(app, [command, "x.csv", "--model", "mixed", "-k", str(components), "--quiet", *options])
+        ran = CliRunner().invoke(
+            app, [command, "x.csv", "--model", "mixed", "-k", str(components), "--quiet", *options]
+        )
         assert ran.exit_code == 0, ran.stderr
         told[command] = kinds_shown(ran.stdout, columns)
     assert {column: kind for column, kind in told["fit"].items() if kind not in columns[column][0]} == {}
