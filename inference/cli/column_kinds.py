@@ -15,9 +15,9 @@ NONE: Mapping[str, tuple[str, ...]] = {}
 def categories_of(rows: Rows, decided: Mapping[str, tuple[str, ...]] = NONE) -> tuple[Schema, list[int]]:
     """The columns with the levels that occur, of words or of whole numbers such as answers from 1 to 5; their counts.
 
-    A column of 0, 1, 2, ... without a gap keeps its numbers, which are codes already. decided: levels of some columns, as
-    another model has them. Raises ValueError, naming the
-    column, if it holds other numbers than codes, more than 1000 of them, or words that hardly repeat.
+    A column of 0, 1, 2, ... without a gap keeps its numbers, which are codes already. decided: levels of some columns,
+    as another model has them. Raises ValueError, naming the column, if it holds other numbers than codes, more than
+    1000 of them, or words that hardly repeat.
     """
     own, levels = rows.schema or Schema.plain(rows.features), []
     require_repeated_words(rows)
@@ -32,8 +32,8 @@ def categories_of(rows: Rows, decided: Mapping[str, tuple[str, ...]] = NONE) -> 
             )
         if values.distinct > MOST_LEVELS or not values.is_complete:
             raise ValueError(
-                f"column {name!r} holds numbers up to {values.high:g}, more than {MOST_LEVELS} different ones, expected "
-                f"the codes of {MOST_LEVELS} categories at most: --model mixed accepts such numbers"
+                f"column {name!r} holds numbers up to {values.high:g}, more than {MOST_LEVELS} different ones, "
+                f"expected the codes of {MOST_LEVELS} categories at most: --model mixed accepts such numbers"
             )
         levels.append(decided.get(name, values.codes))
     counts = [

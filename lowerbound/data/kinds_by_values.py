@@ -87,7 +87,7 @@ def _as_chosen(name: str, kind: Any, values: ColumnValues, words: Sequence[str] 
 
 
 def _levels(name: str, levels: list[Any], used: Sequence[str], are_numbers: bool) -> tuple[str, ...]:
-    """The names of the levels that the user gives. Those of a column of numbers are numbers, written as the column's."""
+    """The names of the levels that the user gives. Of a column of numbers they are numbers, written as its own are."""
     given = tuple(map(str, levels))
     if are_numbers:
         numbers, own = numbers_in(given), dict(zip(map(float, used), used, strict=True))

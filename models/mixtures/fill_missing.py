@@ -43,10 +43,8 @@ class FillsMissing(ChecksRows):
         """
         rows = self._checked_table(x)
         names = self.schema or Schema.plain(rows.shape[1])
-        if isinstance(x, pd.DataFrame):
-            table = _with_truth_values(conform(x, self), x)
-        else:
-            table = names.frame(rows.numpy())
+        is_frame = isinstance(x, pd.DataFrame)
+        table = _with_truth_values(conform(x, self), x) if is_frame else names.frame(rows.numpy())
         return impute_rows(self.family, rows, torch.softmax(self._logits(rows, None), -1), table)
 
     @on_the_cpu
