@@ -48,7 +48,8 @@ def mixed(
     or NegativeBinomial. Row numbers, ids, dates and constant columns are left out. Measurements of which one value is
     frequent, such as 0, are independent Gaussian columns whatever the covariance, with an s.d. of a component that is
     kept from shrinking onto this value; `kinds={"rain": "gaussian"}` takes them as all others. `column_kinds` says what
-    was chosen, and why; a guess that may well be wrong is a UserWarning here. Fit the mixture to the same table, which may hold words and missing values, and other columns besides.
+    was chosen, and why; a guess that may well be wrong is a UserWarning here. Fit the mixture to the same table, which
+    may hold words and missing values, and other columns besides.
 
     Args:
         x: (n, d) the table: a DataFrame, a NumPy array, `Rows` or the path of a file. It is read once or twice.
