@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ...data.model_abilities import remembered_schema
 from ..criticism.compare import compare as compare_fits
+from ..criticism.rows_of_models import require_one_coding
 from ..fitting.fit_arguments import require_least_rows
 from .common_options import (
     BatchSize,
@@ -90,6 +92,7 @@ def compare(
         )
 
         unfitted = {name: build_model(name, read.every_row, options, device) for name in models}
+        require_one_coding({name: remembered_schema(each) or rows.schema for name, each in unfitted.items()})
         require_report_folder(out)
         require_not_input([out / name for name in FILES], data)
         typer.echo(str(read), nl=False)
