@@ -51,11 +51,8 @@ def _divergences(x: Tensor, total: Tensor, log_probs: Tensor) -> Float[Tensor, "
         both = ~(never | never[c])
         r = torch.where(both, logs - logs[c], 0.0)
         small = both & (r.abs() < 1)
-        bend = torch.where(
-            small,
-            probs[c] * (torch.expm1(torch.where(small, r, 0.0)) - r),
-            probs - probs[c] * torch.where(both, 1 + r, 1.0),
-        )
+        close = probs[c] * (torch.expm1(torch.where(small, r, 0.0)) - r)
+        bend = torch.where(small, close, probs - probs[c] * torch.where(both, 1 + r, 1.0))
         own = _divergence(rows, n.squeeze(-1), log_probs[c]).unsqueeze(-1)
         found.append(own - (rows - n * probs[c]) @ r.T + n * bend.sum(-1))
         order.append(chosen)

@@ -30,7 +30,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound.inference import EM, fit
 from lowerbound.inference.engines.convergence import ROUNDING_FALL
-from lowerbound.models import GaussianMixture, KMeans, Mixture, Statistics, seed
+from lowerbound.models import (
+    PPCA,
+    BayesianMixture,
+    Exponential,
+    Gaussian,
+    GaussianMixture,
+    KMeans,
+    Mixture,
+    Statistics,
+    StudentTMixture,
+    seed,
+)
 from lowerbound.models.kernels.gaussian_pass import FAR
 
 X = data(n=200, d=3)
