@@ -11,9 +11,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, Gamma, constraints
 
+from ...data.traced_rows import plain_rows
 from ..kernels.negative_binomial_density import LARGE_COUNT, log_prob_of_large_counts
 from ..kernels.special_functions import NOISE, expected_tables, log1p_deficit, log_factorial, log_gamma_ratio
-from ...data.traced_rows import plain_rows
 from ..module import require_size
 from .abilities import AllowsFrozen, TakesMissing
 from .conjugate_priors import Prior, Priors

@@ -49,8 +49,12 @@ def log_gamma_divergence(a: Tensor, b: Tensor) -> Tensor:
     large = (a > LARGE) & (b > LARGE)
     first, second = torch.where(large, a, LARGE), torch.where(large, b, LARGE)
     u = (second - first) / first
-    deficit = log1p_deficit(u)
-    series = first * (u * torch.log1p(u) - deficit) + 0.5 * deficit
+    near = u > -0.9  # else 1 + u loses the digits of second / first
+    around = torch.where(near, u, 0.0)
+    ratio = torch.where(near, 1.0, second / first)
+    deficit = torch.where(near, log1p_deficit(around), u - ratio.log())
+    excess = torch.where(near, around * torch.log1p(around) - log1p_deficit(around), ratio * ratio.log() - u)
+    series = first * excess + 0.5 * deficit
     series = series + stirling(second) - stirling(first) + (second - first) * _digamma_tail(first)
     first, second = torch.where(large, 1.0, a), torch.where(large, 1.0, b)
     plain = torch.lgamma(second) - torch.lgamma(first) - (second - first) * torch.digamma(first)
