@@ -33,7 +33,7 @@ class RefusesHalf(torch.nn.Module):
         made = fn(torch.zeros(1)).dtype  # asked before anything changes
         if made in (torch.float16, torch.bfloat16):
             raise TypeError(
-                f"got {made} for a {type(self).__name__}, expected torch.float32 or torch.float64: its bound needs more "
-                "digits than half precision has"
+                f"got {made} for a {type(self).__name__}, expected torch.float32 or torch.float64: its bound needs "
+                "more digits than half precision has"
             )
         return super()._apply(fn, recurse)

@@ -72,12 +72,10 @@ class ChecksTables(RefusesHalf, Recorded):
         x, most = plain_rows(x), self._largest(dtype) if most is None else most
         far = x.abs() > most
         if far.any():
-            cure = "leave the row out" + (
-                "" if dtype == torch.float64 else ", or make the model double by model.double()"
-            )
+            cure = "" if dtype == torch.float64 else ", or make the model double by model.double()"
             raise ValueError(
                 f"{describe_first_value(far, x, columns)}, so far from the data that its density overflows in {dtype}, "
-                f"expected no value beyond {most:.1g}: {cure}"
+                f"expected no value beyond {most:.1g}: leave the row out{cure}"
             )
 
     def _require_supported(

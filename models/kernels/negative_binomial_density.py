@@ -14,9 +14,9 @@ def log_prob_of_large_counts(x: Tensor, mean: Tensor, concentration: Tensor) -> 
     """log of Gamma(c + x) / (Gamma(c) x!) (c / (c + m))^c (m / (c + m))^x for counts x above 64, elementwise, in nats.
 
     Each factor is as large as x log x, and loses as many digits. By Stirling's formula, log p is -D plus terms of the
-    size of log x, with D = x log(x / m) - (c + x) log((c + x) / (c + m)) >= 0. D is computed as a difference of m phi(u)
-    and (c + m) phi(w), where phi(u) = (1 + u) log(1 + u) - u, u = (x - m) / m and w = (x - m) / (c + m); or, where c is
-    smaller than these (counts that vary as gamma variates do), from terms of the size of c.
+    size of log x, with D = x log(x / m) - (c + x) log((c + x) / (c + m)) >= 0. D is the difference of m phi(u) and
+    (c + m) phi(w), where phi(u) = (1 + u) log(1 + u) - u, u = (x - m) / m and w = (x - m) / (c + m). Where c is smaller
+    than these (counts that vary as gamma variates do), it is computed from terms of the size of c.
 
     Args:
         x: Counts above 64.
