@@ -73,6 +73,6 @@ def _groups(family: Any, columns: Sequence[int], suffix: str = "") -> dict[str, 
     """The columns of each group of a `Product`, and of groups inside groups, by the end of their parameters' names."""
     found = {suffix: columns}
     if isinstance(family, Product):
-        for g, (part, own) in enumerate(zip(family.parts, family.columns, strict=True)):
+        for g, (part, own) in enumerate(zip(family.families, family.columns, strict=True)):
             found |= _groups(part, [columns[j] for j in own], f"_{g}{suffix}")
     return found

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows
-from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left, is_rounding
+from .convergence import IMPOSSIBLE_FALL, LITTLE_GAINED, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left, is_rounding
 from .em_steps import EMSteps, require_em
-from .squarem import SquaremSteps
+from .squarem import POINTS, SquaremSteps
 
 # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
 STRIDE = 8
@@ -28,8 +28,9 @@ class EM:
 
     Args:
         tol: Stop when the bound has less than this left to gain, in nats per row, estimated from its last gains
-            (Aitken's extrapolation). 0.0 runs all passes; the reason then says whether they have converged. The bound
-            is flat at its maximum, so the parameters are known to about the square root of tol, in units of the data.
+            (Aitken's extrapolation). A run of two passes, which has one gain, has converged if that is less. 0.0 runs
+            all passes; the reason then says whether they have converged. The bound is flat at its maximum, so the
+            parameters are known to about the square root of tol, in units of the data.
         accelerate: None, or "squarem" to extrapolate along the path of EM after every few passes (Varadhan & Roland
             2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that
             pass changes nothing.
@@ -98,6 +99,9 @@ class EM:
             left = gain_left(bounds[-1 - 2 * stride :: stride])
             if left == 0 or left < self.tol:
                 return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
-        elif at_end and self.accelerate is None and is_rounding(gain, bounds[-1]):
-            return ONLY_ROUNDING_LEFT
+        elif at_end and len(bounds) <= POINTS:  # of plain EM: SQUAREM extrapolates after these passes
+            if is_rounding(gain, bounds[-1]):
+                return ONLY_ROUNDING_LEFT
+            if gain < self.tol:
+                return LITTLE_GAINED.format(tol=self.tol)
         return None
