@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Dirichlet, Gamma, register_kl
 
-from ..kernels.special_functions import log_gamma_divergence, ratio_deficit
+from ..kernels.special_functions import log1p_deficit, log_gamma_divergence, ratio_deficit
 from .inverse_wishart import InverseWishart
 
 LARGE_DF = 1e4  # degrees of freedom, above which the terms of a KL of inverse-Wisharts are taken one eigenvalue each
