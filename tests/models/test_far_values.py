@@ -38,9 +38,7 @@ def far(x, value):
 @pytest.mark.parametrize(("model", "value"), MODELS.values(), ids=MODELS)
 def test_the_value_is_named(model, value):
     held = f"{value:g}".replace("+", r"\+")
-    words = (
-        rf"row 120, column [01] holds -?{held}, \de\+1\d times as far from the median as nine rows in ten"
-    )
+    words = rf"row 120, column [01] holds -?{held}, \de\+1\d times as far from the median as nine rows in ten"
     with pytest.raises((ArithmeticError, ValueError), match=words) as raised:
         fit(model, far(X, value), EM())
     assert "correct it, or leave the row out" in str(raised.value)

@@ -83,7 +83,9 @@ def test_density_of_large_counts(size):
         made = NegativeBinomial(1, 1)
         made.mean, made.concentration = torch.tensor([[mean]]), torch.tensor([[c]])
         wanted = float(exact_log_prob(size, made.mean.item(), made.concentration.item()))
-        assert made.log_prob(torch.tensor([[size]], dtype=torch.float64)).item() == pytest.approx(wanted, rel=1e-9, abs=2e-8)
+        assert made.log_prob(torch.tensor([[size]], dtype=torch.float64)).item() == pytest.approx(
+            wanted, rel=1e-9, abs=2e-8
+        )
 
 
 @pytest.mark.parametrize("total", [1e12, 1e15, 1e18])
