@@ -35,6 +35,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 
+class TooFewDistinctRows(ValueError):
+    """Fewer distinct rows, to rounding, than components."""
+
+
 class Collapse(ArithmeticError):
     """Parameters have run into a singularity, where the likelihood has no upper bound.
 

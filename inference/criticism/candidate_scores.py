@@ -44,7 +44,7 @@ def candidate_scores(fitted: Fit, rows: Rows) -> dict[str, Any]:
         "best_found": fitted.optima[0].count,
         "collapsed": sum(optimum.count for optimum in fitted.optima if optimum.collapsed),
         "converged": fitted.converged,
-        "fewest_rows": float(model.component_rows(n).min()) if counts_rows(model) else math.nan,
+        "fewest_rows": float(model.component_rows(rows.counted_rows).min()) if counts_rows(model) else math.nan,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def require_estimates(model: Any) -> None:
 
 def require_level(level: float) -> None:
     """Raise ValueError unless `level` is a probability between 0 and 1."""
-    if not 0 < level < 1:
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"level is {level!r}, expected a probability such as 0.95")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...models import Rows, Statistics, SupportsEM
 from .contract import require_batch_size
-from .convergence import NO_PROGRESS
+from .convergence import NO_PROGRESS, ONLY_ROUNDING_LEFT, is_rounding
 from .data_bound import expectation
 from .em_steps import require_em, restored_statistics
 
@@ -79,6 +79,9 @@ class OnlineEM:
         """The reason to stop after these bounds, or None."""
         if self.tol > 0 and len(bounds) > PATIENCE and max(bounds) - max(bounds[:-PATIENCE]) < self.tol:
             return NO_PROGRESS.format(tol=self.tol, passes=PATIENCE)
+        short = 1 < len(bounds) == max_passes <= PATIENCE
+        if short and is_rounding(max(bounds) - min(bounds), bounds[-1]):
+            return ONLY_ROUNDING_LEFT
         return None
 
     def follow(self, model: Any, batches: Iterable[Any]) -> Iterator[float]:

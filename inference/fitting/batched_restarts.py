@@ -92,7 +92,7 @@ def run_batched(
                 continue
             results[restart] = run
             if runner.least_rows is not None and passes is None:
-                run.fewest_rows = float(batch.weights[i].min()) * rows.total_weight
+                run.fewest_rows = float(batch.weights[i].min()) * runner.rows.counted_rows
             order = *(runner.order(run) if passes is None else (True, run.bounds[-1])), -restart
             if best is None or order > best_order:
                 best_order = order

@@ -12,6 +12,7 @@ import torch
 from ...data.threads import threads_for
 from ...models import Collapse
 from ...models.abilities import DoubtsComponents, Prepares
+from ...models.far_values import far_values_named
 from ...models.random_state import gpus, random_state_kept
 from ..engines.collectives import on_all_processes
 from ..engines.contract import Engine, batch_size_of
@@ -91,8 +92,9 @@ def fit(
             collapses, the next best, and so on): Biernacki, Celeux & Govaert, Computational Statistics & Data Analysis
             41 (2003), 561-575. `Fit.optima` then counts the long run, and the restarts that collapsed. None makes all
             runs long.
-        least_rows: Leave out restarts that end with a component of fewer rows than this: a number of rows (of row
-            weight), such as 10. Their optima are not in `Fit.optima`, and `Fit.reason` says how many there were. If
+        least_rows: Leave out restarts that end with a component of fewer rows than this: a number of rows, such as 10.
+            Row weights count as in `Rows.counted_rows`: whole ones are frequencies, others relative to their mean.
+            Their optima are not in `Fit.optima`, and `Fit.reason` says how many there were. If
             all restarts end so, the best of them is returned, and the reason says so. None takes the best of all.
 
     Returns:
@@ -144,6 +146,7 @@ def fit(
         random_state_kept(gpus(model)),
         threads_for(min(len(rows), batch_size_of(engine) or len(rows)) * rows.features),
         progress_bar(progress and is_first(), type(engine).__name__, restarts, max_passes) as on_pass,
+        far_values_named(rows),
     ):
         found = RestartsSoFar() if saved is None else saved.restarts_so_far(runner.begin)
         resumed = saved if saved is not None and saved.is_under_way else None
@@ -202,7 +205,7 @@ def fit(
         optima=_distinct_optima(found.final_bounds or found.small_ends, found.collapses),
         gradient_norm=found.gradient_norm,
         held_out=torch.tensor(best.held_out, dtype=torch.float64) if best.held_out else None,
-        doubts=tuple(best.model.doubts(rows.total_weight)) if isinstance(best.model, DoubtsComponents) else (),
+        doubts=tuple(best.model.doubts(rows.counted_rows)) if isinstance(best.model, DoubtsComponents) else (),
     )
 
 

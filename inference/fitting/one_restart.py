@@ -171,7 +171,7 @@ class RestartRunner:
         if self.least_rows is None:
             return False
         if run.fewest_rows is None:
-            run.fewest_rows = float(run.model.component_rows(self.rows.total_weight).min())
+            run.fewest_rows = float(run.model.component_rows(self.rows.counted_rows).min())
         return run.fewest_rows < self.least_rows
 
     def order(self, run: RestartRun) -> tuple[bool, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,12 @@ def _words_of(name: str, rows: Rows, j: int) -> Sequence[str] | str:
             raise TypeError(f"column {name!r} holds numbers as Python objects: convert it by .astype(float)")
         if holds in DATES:
             return {"": None}
+        odd = [value for value in column if not isinstance(value, Hashable)]
+        if odd:
+            raise TypeError(
+                f"column {name!r} holds a {type(odd[0]).__name__} in a cell, expected a number or a word in each: "
+                "make a column of each of its parts, or drop it"
+            )
         return dict.fromkeys(map(str, pd.unique(column)))
 
     words = sorted(rows.reduced(scan, lambda a, b: a | b))

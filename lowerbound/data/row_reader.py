@@ -106,6 +106,16 @@ class RowReader:
         return float(self._n) if self.weights is None else float(self.weights.sum())
 
     @property
+    def counted_rows(self) -> float:
+        """How many rows the weights stand for, where the rows of a component are counted.
+
+        Whole weights are frequencies: a row of weight 2 counts as two rows. Others are weights of a sample, whose sum
+        is arbitrary: they are taken relative to their mean, so that the sum is the number of rows of positive weight.
+        """
+        whole = self.weights is None or bool((self.weights == self.weights.round()).all())
+        return self.total_weight if whole else float(self.positive)
+
+    @property
     def positive(self) -> int:
         """How many rows have positive weight."""
         return self._n if self.weights is None else int((self.weights > 0).sum())

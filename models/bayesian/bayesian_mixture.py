@@ -35,6 +35,7 @@ from .unfitted_copy import fresh_family
 from .variational_bayes import VariationalBayes
 
 Prior = str | NormalInverseWishart | Distribution | Mapping[str, Distribution] | list | tuple | None
+LARGEST = 1e300  # concentration, in rows: products and sums of it are numbers
 
 
 class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes):
@@ -105,8 +106,10 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         Recorded.__init__(self)  # not that of Mixture: weights and family are read from q
         if not isinstance(family, Family):
             raise TypeError(f"got {type(family).__name__}, expected a Family such as Gaussian(components, features)")
-        if not isinstance(concentration, Real) or not 0 < concentration < float("inf"):
-            raise ValueError(f"concentration is {concentration!r}, expected a positive number")
+        if not isinstance(concentration, Real) or not 1 / LARGEST <= concentration <= LARGEST:
+            raise ValueError(
+                f"concentration is {concentration!r}, expected a positive number from {1 / LARGEST:g} to {LARGEST:g}"
+            )
         instance = isinstance(guide, torch.nn.Module)
         if instance or not (guide is None or callable(guide) or isinstance(guide, PosteriorDraws)):
             what = f"a {type(guide).__name__} that is made already" if instance else repr(guide)

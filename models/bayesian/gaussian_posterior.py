@@ -15,7 +15,7 @@ from ..families.family import Family
 from ..families.gaussian import Gaussian
 from ..families.normal_inverse_wishart import ConjugatePrior, NormalInverseWishart, weak_prior
 from ..kernels.full_covariance import Full
-from ..kernels.special_functions import log1p_deficit
+from ..kernels.special_functions import ratio_deficit
 from ..parameter_units import Located
 from .covariance_constraint import Covariances
 from .gaussian_predictive import degrees_and_scales, student_t, student_t_log_prob
@@ -161,9 +161,9 @@ class GaussianPosterior(PriorAndPosterior):
     def divergence(self) -> Float[Tensor, ""]:
         """KL(q || p) = E_q[KL(q(loc | Sigma) || p(loc | Sigma))] + KL(q(Sigma) || p(Sigma)) in nats."""
         made, prior, d = self.likelihood, self._prior(), self.likelihood.features
-        less = (prior.location_weight - self.location_weight) / self.location_weight
+        less = ratio_deficit(prior.location_weight, self.location_weight)
         away = made.shape.whiten(made.scales(), (made.loc - prior.location).unsqueeze(-1)).square().sum((-2, -1))
-        location = 0.5 * (d * log1p_deficit(less) + prior.location_weight * away)
+        location = 0.5 * (d * less + prior.location_weight * away)
         return location.sum() + covariance_divergence(self._posterior_of_covariance(), self._prior_of_covariance(prior))
 
     def predictive(self, z: Any = ...) -> Distribution:

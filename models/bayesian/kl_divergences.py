@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta, Dirichlet, Gamma, register_kl
 
-from ..kernels.special_functions import log1p_deficit, log_gamma_divergence
+from ..kernels.special_functions import log1p_deficit, log_gamma_divergence, ratio_deficit
 from .inverse_wishart import InverseWishart
 
 LARGE_DF = 1e4  # degrees of freedom, above which the terms of a KL of inverse-Wisharts are taken one eigenvalue each
@@ -41,7 +41,7 @@ def _dirichlet(q: Tensor, p: Tensor) -> Tensor:
 def _gamma(q: Any, p: Any) -> Tensor:
     u = (p.rate - q.rate) / q.rate
     shapes = log_gamma_divergence(q.concentration, p.concentration)
-    return shapes + p.concentration * log1p_deficit(u) + (q.concentration - p.concentration) * u
+    return shapes + p.concentration * ratio_deficit(p.rate, q.rate) + (q.concentration - p.concentration) * u
 
 
 @register_kl(InverseWishart, InverseWishart)

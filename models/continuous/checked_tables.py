@@ -10,14 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...data.input_checks import as_tensor, as_weights, counted
+from ...data.input_checks import as_tensor, as_weights, counted, describe_first_value
 from ...data.open_table import conform
 from ...data.rows import Rows, as_rows
 from ...data.schema import Schema
+from ...data.traced_rows import plain_rows
 from ..module import Recorded
+from ..precision import RefusesHalf
 
 
-class ChecksTables(Recorded):
+class ChecksTables(RefusesHalf, Recorded):
     """A Pyro module with a number of columns, which checks the tables that it is given."""
 
     features: int
@@ -46,14 +48,35 @@ class ChecksTables(Recorded):
             labels: None: a continuous z has no labels.
 
         Raises:
-            ValueError: x has another shape or a value that the model cannot give, or labels are given.
+            ValueError: x has another shape or a value that the model cannot give or is too large for its precision, or
+                labels are given.
         """
         self._refuse_labels(labels)
         x = conform(x, self)
         own = next(self.parameters(), torch.zeros(()))
-        tensor = as_tensor(x, self.features).to(own.device, own.dtype)
-        self._require_supported(tensor, list(x.columns) if isinstance(x, pd.DataFrame) else None)
+        columns = list(x.columns) if isinstance(x, pd.DataFrame) else None
+        given = as_tensor(x, self.features)
+        self._require_in_range(given, columns, own.dtype)
+        tensor = given.to(own.device, own.dtype)
+        self._require_supported(tensor, columns)
         return tensor
+
+    def _largest(self, dtype: torch.dtype) -> float:
+        """The largest value that the model takes in this precision."""
+        return torch.finfo(dtype).max
+
+    def _require_in_range(
+        self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, dtype: torch.dtype, most: float | None = None
+    ) -> None:
+        """Raise ValueError for a value beyond `most`, by default the largest that the model takes in this precision."""
+        x, most = plain_rows(x), self._largest(dtype) if most is None else most
+        far = x.abs() > most
+        if far.any():
+            cure = "" if dtype == torch.float64 else ", or make the model double by model.double()"
+            raise ValueError(
+                f"{describe_first_value(far, x, columns)}, so far from the data that its density overflows in {dtype}, "
+                f"expected no value beyond {most:.1g}: leave the row out{cure}"
+            )
 
     def _require_supported(
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None

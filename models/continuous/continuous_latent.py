@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from ...data.chunked_methods import by_chunks
 from ...data.moments import Spread
+from ...data.traced_rows import plain_rows
 from ..module import device_of, on_the_cpu
 from ..param_store import local_params
 from ..random_state import fixed_seed, gpus
@@ -246,7 +247,16 @@ class ContinuousLatent(ChecksTables):
             if z is None:  # q is not Gaussian
                 with fixed_seed(EVALUATION_SEED, gpus(self)):
                     z = q.rsample((samples,))
-            return Draws(q, z, self.decode(z).log_prob(x)).elbo().double()
+            bound = Draws(q, z, self.decode(z).log_prob(x)).elbo().double()
+        self._require_finite(bound, x)
+        return bound
+
+    def _require_finite(self, bound: Float[Tensor, " n"], x: Float[Tensor, "n d"]) -> None:
+        """Raise ValueError if the bound of a row overflowed because it holds values far from zero."""
+        overflowed = ~plain_rows(bound.unsqueeze(-1)).isfinite().squeeze(-1)
+        if overflowed.any() and all(bool(parameter.isfinite().all()) for parameter in self.parameters()):
+            rows = torch.where(overflowed.unsqueeze(-1), plain_rows(x), 0.0)  # the others keep their numbers
+            self._require_in_range(rows, None, x.dtype, torch.finfo(x.dtype).max ** 0.25)
 
     def evidence(self, x: Any) -> Float[Tensor, " n"] | None:
         """log p(x) of each row (n,) in nats where it has a closed form, else None. No gradient."""

@@ -151,8 +151,11 @@ def evaluation_mode(module: Any) -> Iterator[None]:
 
 
 def positive(x: Tensor) -> Tensor:
-    """Real numbers to positive ones, 0 to 1: softplus, which grows no faster than x."""
-    return nn.functional.softplus(x + math.log(math.e - 1))
+    """Real numbers to positive ones, 0 to 1: softplus, which grows no faster than x.
+
+    Never below the root of the smallest number, so that squares and logarithms of standard deviations stay finite.
+    """
+    return nn.functional.softplus(x + math.log(math.e - 1)).clamp(min=torch.finfo(x.dtype).tiny ** 0.5)
 
 
 def positive_inverse(x: Tensor) -> Tensor:

@@ -178,6 +178,10 @@ class VAE(ContinuousLatent):
 
     # inside
 
+    def _largest(self, dtype: torch.dtype) -> float:
+        """The largest value whose square is a number."""
+        return torch.finfo(dtype).max ** 0.5
+
     def _require_supported(
         self, x: Float[Tensor, "n d"], columns: Sequence[Any] | None, numbers: Tensor | range | None = None
     ) -> None:

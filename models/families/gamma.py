@@ -18,12 +18,14 @@ from ..kernels.special_functions import (
     log1p_deficit,
     log_gamma_deficit,
     log_minus_digamma,
+    ratio_deficit,
 )
 from ..module import require_size
 from .abilities import AllowsFrozen, SideBySide, TakesMissing
 from .conjugate_priors import Prior, Priors
 from .exponential_family import ExponentialFamily
 
+SMALLEST = 1e-280  # mean of a component, so that its rate is a number
 SHARPEST = 1e14  # largest concentration: a standard deviation of a ten-millionth of the mean
 WEAK_RATE = 0.01  # of the weak prior of the concentration, Exponential(0.01): mean 100, at no cost below it
 
@@ -80,8 +82,7 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
 
     def statistics(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n s"]:
         """T(x) = (u, u - log(1 + u)) with u = x / unit - 1, which keeps its digits where x hardly varies."""
-        u = x / self.unit - 1
-        return torch.cat([u, log1p_deficit(u)], -1)
+        return torch.cat([x / self.unit - 1, ratio_deficit(x, self.unit)], -1)
 
     def match(self, mean: Float[Tensor, "k s"]) -> None:
         """The parameters with E[T(x)] = mean."""
@@ -90,8 +91,8 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
     def expected_statistics(self) -> Float[Tensor, "k s"]:
         """E[u] = mean / unit - 1, and E[u - log(1 + u)], to which log(mean) - E[log x] = log a - digamma(a) adds."""
         a = self.concentration
-        above = a / (self.rate * self.unit) - 1
-        return torch.cat([above, log1p_deficit(above) + log_minus_digamma(a)], -1)
+        mean = a / self.rate
+        return torch.cat([mean / self.unit - 1, ratio_deficit(mean, self.unit) + log_minus_digamma(a)], -1)
 
     def natural(self) -> tuple[Float[Tensor, "k s"], Float[Tensor, "k d"]]:
         """eta = (-1 - a excess, 1 - a), where rate = (1 + excess) a / unit."""
@@ -145,19 +146,23 @@ class Gamma(ExponentialFamily, AllowsFrozen, TakesMissing, SideBySide):
         zero = torch.zeros_like(weight)
         shape_of_a, rate_of_a = self._hyper("concentration", zero)
         shape_of_b, rate_of_b = self._hyper("rate", zero)
-        above = first + rate_of_b / weight / self.unit  # the mean is (1 + above) unit
+        above = first + rate_of_b / weight / self.unit
+        # the mean in units: not below the geometric mean, as rounding takes it where all rows are far below the unit
+        relative = torch.where(first < -0.9, torch.maximum(1 + above, (first - deficit).exp()), 1 + above)
         a = self.concentration.detach()
         if not self.is_frozen("concentration"):
             if self.is_frozen("rate"):
                 logs = (self.rate.detach() * self.unit).log() + first - deficit
                 a = inverse_digamma(logs - rate_of_a / weight, shape_of_a / weight)
             else:
-                gap = deficit - log1p_deficit(above) + (above - first)
+                near = first >= -0.9
+                own = torch.where(near, log1p_deficit(torch.where(near, above, 0.0)), above - relative.log())
+                gap = deficit - own + (above - first)
                 a = gamma_shape(gap, rate_of_a / weight, shape_of_a / weight, shape_of_b / weight)
             a = a.clamp(1e-8, SHARPEST)
             self.concentration = a
         if not self.is_frozen("rate"):
-            self.rate = (a + shape_of_b / weight) / ((1 + above) * self.unit)
+            self.rate = (a + shape_of_b / weight) / (relative * self.unit).clamp(min=SMALLEST)
 
     def _hyper(self, name: str, zero: Tensor) -> tuple[Tensor, Tensor]:
         """Concentration - 1 and rate of the prior of a parameter; 0 and 0 without one."""

@@ -11,7 +11,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 from torch.distributions import Distribution, Gamma, constraints
 
-from ..kernels.special_functions import NOISE, digamma_deficit, log1p_deficit, log_factorial, log_gamma_ratio
+from ...data.traced_rows import plain_rows
+from ..kernels.negative_binomial_density import LARGE_COUNT, log_prob_of_large_counts
+from ..kernels.special_functions import NOISE, expected_tables, log1p_deficit, log_factorial, log_gamma_ratio
 from ..module import require_size
 from .abilities import AllowsFrozen, TakesMissing
 from .conjugate_priors import Prior, Priors
@@ -83,23 +85,22 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, exact to rounding also where the counts are almost Poisson."""
-        return never_where_overflowed(self._log_prob_parts(x).sum(-1) - log_factorial(x).sum(-1, keepdim=True), x)
+        return never_where_overflowed(self._log_prob_parts(x).sum(-1), x)
 
     def marginal(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(observed values | z = k) in nats."""
         y = x.nan_to_num(nan=0.0)
-        parts = torch.where(x.isnan().unsqueeze(-2), 0.0, self._log_prob_parts(y))
-        return parts.sum(-1) - log_factorial(y).sum(-1, keepdim=True)
+        return torch.where(x.isnan().unsqueeze(-2), 0.0, self._log_prob_parts(y)).sum(-1)
 
     def summarize(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
-        """Four sums over observed values, at the present concentrations c: of x; of x minus the expected number of
+        """Five sums over observed values, at the present concentrations c: of x; of x minus the expected number of
         tables, which is the sum of j / (c + j) over j < x; of minus its derivative in log c, the sum of
-        c j / (c + j)^2; and of ones."""
+        c j / (c + j)^2; of the expected number of tables, which has the digits where it is much below x; of ones."""
         ones, x = (~x.isnan()).to(x.dtype), x.nan_to_num(nan=0.0)  # for a count of 0 the other sums are 0
         c, y = self.concentration.detach(), x.unsqueeze(-2)
-        deficit = digamma_deficit(c, y)
-        loss = y - deficit + c**2 * (torch.polygamma(1, c + y) - torch.polygamma(1, c))
-        sums = [torch.einsum("nk,nkd->kd", responsibilities, part) for part in (deficit, loss)]
+        tables, deficit = expected_tables(c, y)
+        loss = tables + c**2 * (torch.polygamma(1, c + y) - torch.polygamma(1, c))
+        sums = [torch.einsum("nk,nkd->kd", responsibilities, part) for part in (deficit, loss, tables)]
         return torch.cat([responsibilities.T @ x, *sums, responsibilities.T @ ones], -1)
 
     def complete(self, x: Float[Tensor, "n d"], responsibilities: Float[Tensor, "n k"]) -> Float[Tensor, "k s"]:
@@ -113,9 +114,9 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
     def maximize(self, weight: Float[Tensor, " k"], total: Float[Tensor, "k s"], length: float = 1.0) -> None:
         """M-step: a Newton step, or, if it lowered the bound (length below 1), the step of EM. A component without
         weight keeps its parameters."""
-        *sums, weight = total.chunk(4, -1)  # weight (k, d): that of the observed values
+        *sums, weight = total.chunk(5, -1)  # weight (k, d): that of the observed values
         has_rows, weight = weight > 0, weight.clamp(min=1e-300)
-        average, deficit, loss = (torch.where(has_rows, part / weight, 0.0) for part in sums)
+        average, deficit, loss, tables = (torch.where(has_rows, part / weight, 0.0) for part in sums)
         mean = self.mean.detach() if self.is_frozen("mean") else average
         before, most = self.concentration.detach(), POISSON * mean.clamp(min=1)
         if self.is_frozen("concentration"):
@@ -127,14 +128,14 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
             hyper = [self.priors.hyperparameter("concentration", name) for name in ("concentration", "rate")]
             prior = torch.stack([(hyper[0] - 1) / weight, hyper[1] / weight])
         if length == 1:
-            first, second = _slopes(before, mean, over, deficit, *prior)
+            first, second = _slopes(before, mean, over, deficit, tables, *prior)
             step = torch.where(second + loss < 0, -first / (second + loss), first.sign())
-            step = torch.where(first.abs() < NOISE * (1 + mean), 0.0, step)
+            step = torch.where(first.abs() < NOISE * (1 + torch.minimum(mean, tables)), 0.0, step)
             new = before * step.nan_to_num().clamp(-2.0, 2.0).exp()
         else:
             new = before
             for _ in range(100):
-                first, second = _slopes(new, mean, over, deficit, *prior)
+                first, second = _slopes(new, mean, over, deficit, tables, *prior)
                 step = (-first / second.clamp(max=-1e-300)).clamp(-2.0, 2.0)
                 new = torch.minimum((new * step.exp()).clamp(min=LEAST), most)
                 if ((new == most) | (step.abs() < 1e-13)).all():
@@ -162,11 +163,15 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
         return super().log_prior() + sum(map(self.sum_per_copy, self.priors.log_prob(concentration=self.concentration)))
 
     def _log_prob_parts(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k d"]:
-        """log p of each value, without the term -log x!."""
+        """log p of each value."""
         m, c, y = self.mean, self.concentration, x.unsqueeze(-2)
         positive = torch.where(m > 0, m, 1.0)  # a mean of 0 has no gradient, and gives only zeros
         power = torch.where((m > 0) | (y == 0), y * (positive / (c + positive)).log(), -torch.inf)
-        return log_gamma_ratio(c, y) + power - c * torch.log1p(m / c)
+        parts = log_gamma_ratio(c, y) + power - c * torch.log1p(m / c) - log_factorial(x).unsqueeze(-2)
+        large = (y > LARGE_COUNT) & (m > 0)
+        if not plain_rows(large).any():
+            return parts
+        return torch.where(large, log_prob_of_large_counts(torch.where(large, y, LARGE_COUNT), positive, c), parts)
 
     def outside(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n d"] | None:
         """Values that are not counts."""
@@ -182,14 +187,17 @@ class NegativeBinomial(AllowsFrozen, TakesMissing):
 
 
 def _slopes(
-    c: Tensor, mean: Tensor, over: Tensor, deficit: Tensor, pull: Tensor, slope: Tensor
+    c: Tensor, mean: Tensor, over: Tensor, deficit: Tensor, tables: Tensor, pull: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The first two derivatives in log c, per row, of EM's lower bound.
 
-    The first is m - c log(1 + m / c) - deficit + pull - slope c + over m / (c + m). `pull` and `slope` come from the
-    prior. `over` is the mean of the rows minus m, which is not 0 if m is frozen.
+    The first is tables - c log(1 + m / c) + pull - slope c + over m / (c + m). For large c / m, the two first terms
+    are almost m, and each is taken as what it lacks to it: with `deficit` = m - tables. `pull` and `slope` come from
+    the prior. `over` is the mean of the rows minus m, which is not 0 if m is frozen.
     """
     u = mean / c
-    short, share = log1p_deficit(u), u / (1 + u)
-    first = c * short - deficit + pull - slope * c + over * share
-    return first, c * (short - share * u) - slope * c - over * share / (1 + u)
+    short, log, share = log1p_deficit(u), torch.log1p(u), u / (1 + u)
+    # a frozen mean is not that of the rows: tables = average - deficit
+    first = torch.where(short < log, c * short - deficit + over, tables - c * log)
+    bend = torch.where(u < 1, short - share * u, share - log)
+    return first + pull - slope * c + over * (share - 1), c * bend - slope * c - over * share / (1 + u)

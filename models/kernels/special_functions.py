@@ -34,7 +34,7 @@ def log_gamma_ratio(a: Tensor, x: Tensor) -> Tensor:
     a, x = torch.broadcast_tensors(a, x)
     large = a > LARGE
     big = torch.where(large, a, LARGE)
-    series = (big + x - 0.5) * torch.log1p(x / big) + x * big.log() - x + _stirling(big + x) - _stirling(big)
+    series = (big + x - 0.5) * torch.log1p(x / big) + x * big.log() - x + stirling(big + x) - stirling(big)
     small = torch.where(large, 1.0, a)
     return torch.where(large, series, torch.lgamma(small + x) - torch.lgamma(small))
 
@@ -49,9 +49,13 @@ def log_gamma_divergence(a: Tensor, b: Tensor) -> Tensor:
     large = (a > LARGE) & (b > LARGE)
     first, second = torch.where(large, a, LARGE), torch.where(large, b, LARGE)
     u = (second - first) / first
-    deficit = log1p_deficit(u)
-    series = first * (u * torch.log1p(u) - deficit) + 0.5 * deficit
-    series = series + _stirling(second) - _stirling(first) + (second - first) * _digamma_tail(first)
+    near = u > -0.9  # else 1 + u loses the digits of second / first
+    around = torch.where(near, u, 0.0)
+    ratio = torch.where(near, 1.0, second / first)
+    deficit = torch.where(near, log1p_deficit(around), u - ratio.log())
+    excess = torch.where(near, around * torch.log1p(around) - log1p_deficit(around), ratio * ratio.log() - u)
+    series = first * excess + 0.5 * deficit
+    series = series + stirling(second) - stirling(first) + (second - first) * _digamma_tail(first)
     first, second = torch.where(large, 1.0, a), torch.where(large, 1.0, b)
     plain = torch.lgamma(second) - torch.lgamma(first) - (second - first) * torch.digamma(first)
     return torch.where(large, series, plain)
@@ -69,7 +73,7 @@ def log_gamma_deficit(a: Tensor) -> Tensor:
     """a log a - a - log Gamma(a) for a > 0, elementwise; about log(a / (2 pi)) / 2 for large a."""
     big = a.clamp(min=LARGE)
     small = a.clamp(max=LARGE)
-    series = 0.5 * (big / (2 * torch.pi)).log() - _stirling(big)
+    series = 0.5 * (big / (2 * torch.pi)).log() - stirling(big)
     return torch.where(a > LARGE, series, torch.xlogy(small, small) - small - torch.lgamma(small))
 
 
@@ -82,13 +86,27 @@ def log1p_deficit(u: Tensor) -> Tensor:
     return torch.where(u.abs() < 0.01, small**2 * series, u - torch.log1p(u))
 
 
-def digamma_deficit(a: Tensor, x: Tensor) -> Tensor:
-    """x - a (digamma(a + x) - digamma(a)) for a > 0, x >= 0; for integer x the sum of j / (a + j) over j < x."""
+def ratio_deficit(x: Tensor, unit: Tensor) -> Tensor:
+    """u - log(1 + u) with u = x / unit - 1, for x, unit > 0; finite also where x / unit is too small for u to tell."""
+    u = x / unit - 1
+    near = u > -0.9
+    far = x.clamp(min=torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps).log() - unit.log()
+    return torch.where(near, log1p_deficit(torch.where(near, u, 0.0)), u - far)
+
+
+def expected_tables(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """t = a (digamma(a + x) - digamma(a)) for a > 0, x >= 0, and x - t, each with its own digits.
+
+    For integer x these are the sums of a / (a + j) and of j / (a + j) over j < x: where x customers of a Chinese
+    restaurant process of concentration a sit, the expected number of tables, and of those who join one.
+    """
     big = a.clamp(min=LARGE)
     tails = 0.5 * x / (big + x) - big * (_digamma_tail(big + x) - _digamma_tail(big))
-    series = big * log1p_deficit(x / big) - tails
     small = a.clamp(max=LARGE)
-    return torch.where(a > LARGE, series, x - small * (torch.digamma(small + x) - torch.digamma(small)))
+    tables = torch.where(
+        a > LARGE, big * torch.log1p(x / big) + tails, small * (torch.digamma(small + x) - torch.digamma(small))
+    )
+    return tables, torch.where(a > LARGE, big * log1p_deficit(x / big) - tails, x - tables)
 
 
 def gamma_shape(
@@ -140,7 +158,7 @@ def inverse_digamma(value: Tensor, pull: Tensor | float = 0.0) -> Tensor:
     return a
 
 
-def _stirling(a: Tensor) -> Tensor:
+def stirling(a: Tensor) -> Tensor:
     """log Gamma(a) - ((a - 1/2) log a - a + log(2 pi) / 2) for a > 64, to 1e-19."""
     square = a**-2
     return (1 / 12 - (1 / 360 - (1 / 1260 - square / 1680) * square) * square) / a

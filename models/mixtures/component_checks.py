@@ -33,7 +33,7 @@ class ChecksComponents(Recorded):
         """How many of these rows each component holds: its weight times their number.
 
         Args:
-            rows: The total weight of the rows.
+            rows: How many rows there are: `Rows.counted_rows`.
         """
         return self.weights.detach() * rows
 
@@ -42,12 +42,12 @@ class ChecksComponents(Recorded):
         """One sentence for each component that rests on few rows, or is thin beside the others.
 
         The likelihood may have a maximum there that says nothing about other rows (a spurious maximum). Few are less
-        than 2 (d + 1) rows for a full covariance in d columns, and less than 4 for one without correlations. Thin is a
-        covariance whose smallest eigenvalue, relative to the average component, is below 1e-5. Components with a prior
-        or a shared covariance are not doubted.
+        than 2 (d + 1) rows for a full covariance in d columns, and less than 4 for every other family. Thin is a
+        covariance whose smallest eigenvalue, relative to the average component, is below 1e-5; one that is shared or
+        has a floor is not asked. Components with a prior are not doubted.
 
         Args:
-            rows: The total weight of the rows of the fit.
+            rows: How many rows the fit had: `Rows.counted_rows`.
 
         References:
             Garcia-Escudero, Gordaliza, Greselin, Ingrassia and Mayo-Iscar, Eigenvalues and constraints in mixture

@@ -29,7 +29,7 @@ def describe_collapse(
         weights: (k,) their weights.
         collapsed: (k,) which components have collapsed.
         columns: (d,) names of the columns; None: their numbers.
-        rows: The total weight of the rows of the fit, if it is known.
+        rows: How many rows the fit had, if it is known.
     """
     j, k, d = int(collapsed.nonzero()[0]), len(weights), family.features
     everyone = k > 1 and bool(collapsed.all())
@@ -39,8 +39,11 @@ def describe_collapse(
     held = f"about {count} row{'s' if count != 1 else ''}"
     cure = 'give the model prior="weak", or more restarts, or fewer components'
     if d > 1 and len(shrunk) == d:
-        what = "equal rows" if count is None or count > 1 else "one row"
-        cure += "; or leave out repeated rows"
+        if family.robust_start:  # heavy tails: shares of far rows may be most of its weight
+            what = "shares of rows around one point, which is one row or several equal ones"
+        else:
+            what = "equal rows up to rounding" if count is None or count > 1 else "one row"
+        cure += "; or leave out repeated rows" + (", if there are any" if family.robust_start else "")
     elif shrunk:
         what = f"rows with one value, up to rounding: {_values(family, j, shrunk, columns)}"
         cure = f"drop {_listed(shrunk, columns)} unless it is a measurement; or {cure}"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..families.family import Family
 
+LEAST = 4  # rows: twice those that a location and the rows' distance from it take, whatever the family
 THIN = 1e-5  # of the smallest eigenvalue, relative to the average component; a collapse is below 1e-10
 
 
@@ -18,11 +19,13 @@ def doubtful_components(family: Family, weights: Float[Tensor, " k"], rows: floa
     Args:
         family: The components.
         weights: (k,) their weights.
-        rows: The total weight of the rows of the fit; None if the weights do not say how many rows a component holds.
+        rows: How many rows the fit had; None if the weights do not say how many of them a component holds.
     """
-    least, k = 2 * family.least_rows, len(weights)
-    if not least or k == 1:
+    k = len(weights)
+    if k == 1 or family.has_prior or not any(parameter.requires_grad for parameter in family.parameters()):
         return []
+    can_shrink = family.least_rows > 0
+    least = max(LEAST, 2 * family.least_rows)
     thin, found = family.thinness(weights), []
     for j in range(k):
         held = float("inf") if rows is None else float(weights[j]) * rows
@@ -30,7 +33,7 @@ def doubtful_components(family: Family, weights: Float[Tensor, " k"], rows: floa
             found.append(
                 f"a component of weight {float(weights[j]):.3g} rests on about {held:.3g} rows, fewer than {least}"
             )
-        elif thin[j] < THIN:
+        elif can_shrink and thin[j] < THIN:
             found.append(
                 f"a component of weight {float(weights[j]):.3g} is thin: its smallest variance is {float(thin[j]):.1g} "
                 "of that of the average component"

@@ -77,6 +77,8 @@ class Mixture(ChecksComponents, FitsByEM):
                 f"concentration is {concentration!r}, expected at least 1: below it the density of the weights has no "
                 "maximum inside the simplex, so that a sparse Dirichlet needs a posterior over weights, not MAP"
             )
+        if concentration is not None and concentration > 1e300:  # sums over components must be numbers
+            raise ValueError(f"concentration is {concentration!r}, expected at most 1e300")
         if not isinstance(family.component(), TorchDistributionMixin):
             raise TypeError(
                 f"{type(family).__name__}.component() returns a {type(family.component()).__module__} distribution, "

@@ -31,7 +31,7 @@ class ChecksRows(KeepsFloat64, Recorded):
     """
 
     family: Family
-    weight_of_fit: float | None = None  # the total weight of the rows of a fit that is under way
+    weight_of_fit: float | None = None  # how many rows the fit has that is under way
     schema: Schema | None = None  # of the table it was fitted to, for the names and categories of new rows
 
     @property
@@ -140,7 +140,7 @@ class ChecksRows(KeepsFloat64, Recorded):
                 f"got {counted(rows.features, 'column')}, expected {d}: the model was made for {d} features"
             )
         self.schema = rows.schema or self.schema
-        self.weight_of_fit = rows.total_weight
+        self.weight_of_fit = rows.counted_rows
         self._checked_labels(rows.labels, len(rows))
         if len(rows) < k and not self._allows_empty:
             raise ValueError(f"got {counted(len(rows), 'row')}, expected at least one for each of {k} components")

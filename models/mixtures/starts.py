@@ -16,7 +16,8 @@ from ...data.input_checks import counted
 from ...data.rows import Rows, as_rows
 from ...data.seeds import require_seed
 from ..abilities import takes_missing
-from ..contract import LatentModel
+from ..contract import LatentModel, TooFewDistinctRows
+from ..far_values import far_values_named
 from ..kernels.kmeans_draws import draw_centres
 from ..kernels.parallel_rows import can_compile
 from .fill_from_donors import fill_from_cluster
@@ -53,7 +54,8 @@ def seed(model: Model, x: Any, seed: int = 0, weights: Any = None) -> Model:
         (True, (2, 1))
     """
     rows = as_rows(x, weights) if isinstance(x, Rows) else Rows(x, weights, missing=takes_missing(model))
-    model.initialize(rows, None, torch.Generator().manual_seed(require_seed(seed)))
+    with far_values_named(rows):
+        model.initialize(rows, None, torch.Generator().manual_seed(require_seed(seed)))
     return model
 
 
@@ -108,12 +110,12 @@ def kmeans_plus_plus(
         if not (largest > 0).all():
             distinct = len(torch.unique(x[mass > 0], dim=0))
             if distinct >= components and not known:  # known centres may be equal, which is no underflow
-                raise ValueError(
+                raise TooFewDistinctRows(
                     "got rows so near to each other, or of weights so different, that squared distances times weights "
                     "underflow to 0, expected larger ones: rescale the data to another unit"
                 )
             if not spare:
-                raise ValueError(
+                raise TooFewDistinctRows(
                     f"the data have {counted(distinct, 'distinct row')} (of positive weight), expected at least one "
                     f"for each of {components} components: use fewer components, or a model with a prior"
                 )

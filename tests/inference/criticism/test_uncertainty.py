@@ -241,6 +241,9 @@ def test_the_bootstrap_of_a_mean_is_the_one_of_the_textbook():
     lower, upper = found.interval("family.loc", 0.9)
     np.testing.assert_allclose(lower, np.quantile(found.draws["family.loc"], 0.05, axis=0), rtol=1e-12)
     assert float(lower) < x.mean() < float(upper)
+    for wrong in ("x", None, True, 95):
+        with pytest.raises(ValueError, match=r"level is .*, expected a probability such as 0.95"):
+            found.interval("family.loc", wrong)
     row = found.frame(0.9).loc["family.loc[0, 0]"]
     assert [row["lower"], row["upper"]] == [float(lower), float(upper)]
     assert "weights[0]" not in found.frame().index and "100 resamples" in str(found)

@@ -149,3 +149,14 @@ def test_save_and_load(tmp_path):
     result = fit(Mixture(Exponential(2, 2)), np.abs(X) + 0.1, OnlineEM(100, exponent=0.7), max_passes=3)
     result.save(tmp_path / "fit")
     assert load(tmp_path / "fit").engine == OnlineEM(100, exponent=0.7)
+
+
+@pytest.mark.parametrize("max_passes", [2, 3, 10])
+def test_a_short_run_from_an_optimum_has_converged(max_passes):
+    """Refits from their own result; and one from elsewhere, which has not."""
+    found = fit(PoissonMixture(2, 1), np.repeat([[1.0], [2.0], [20.0], [30.0]], 20, 0), OnlineEM())
+    for _ in range(3):
+        found = fit(found.model, np.repeat([[1.0], [2.0], [20.0], [30.0]], 20, 0), OnlineEM(), max_passes=max_passes)
+        assert found.converged and found.reason == "converged: no more than rounding left to gain"
+    assert not fit(GaussianMixture(3, 2), X, OnlineEM(), max_passes=max_passes).converged
+    assert not fit(GaussianMixture(3, 2), X, OnlineEM(), max_passes=1).converged

@@ -8,7 +8,22 @@ from test_checkpoint import killed_at, require_same
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit, load
-from lowerbound.models import BayesianMixture, Gaussian, GaussianMixture, KMeans, StudentTMixture
+from lowerbound.models import (
+    BayesianMixture,
+    Exponential,
+    ExponentialMixture,
+    GammaMixture,
+    Gaussian,
+    GaussianMixture,
+    KMeans,
+    Mixture,
+    MultinomialMixture,
+    NegativeBinomialMixture,
+    Poisson,
+    PoissonMixture,
+    Product,
+    StudentTMixture,
+)
 
 GALAXIES = datasets.load("galaxies") / 1000
 RNG = np.random.default_rng(0)
@@ -43,6 +58,40 @@ def test_what_cannot_shrink_is_not_doubted():
     ):
         assert fit(model, X, EM(), restarts=2).doubts == ()
     assert fit(GaussianMixture(2, 2, "diag"), X, EM(), restarts=3).doubts == ()  # four rows are enough
+
+
+FEW = {
+    "gamma": lambda k: GammaMixture(k, 2),
+    "poisson": lambda k: PoissonMixture(k, 2),
+    "negative binomial": lambda k: NegativeBinomialMixture(k, 2),
+    "exponential": lambda k: ExponentialMixture(k, 2),
+    "multinomial": lambda k: MultinomialMixture(k, 2),
+    "tied": lambda k: GaussianMixture(k, 2, "tied"),
+    "product": lambda k: Mixture(Product(Poisson(k, 1), Exponential(k, 1))),
+}
+
+
+@pytest.mark.parametrize("make", FEW.values(), ids=FEW)
+def test_every_family_says_so(make):
+    """Two rows far from 120 others, which labels keep in a component of their own."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.poisson([5, 90], (60, 2)), rng.poisson([90, 5], (60, 2)), [[500, 501], [510, 490]]] + 1.0
+    labels = np.repeat([0, 1, 2], [60, 60, 2])
+    (doubt,) = fit(make(3), x, EM(), labels=labels).doubts
+    assert doubt == "a component of weight 0.0164 rests on about 2 rows, fewer than 4"
+    assert fit(make(2), x[:120], EM(), labels=labels[:120]).doubts == ()
+
+
+def test_whole_weights_are_frequencies_and_others_are_relative():
+    """Weights of 2 are those of a table in which each row stands twice; 0.01 and 1500.5 those of a sample."""
+    model = GaussianMixture(2, 2)
+    plain, twice = (fit(model, x, EM(), restarts=3) for x in (X, np.repeat(X, 2, 0)))
+    assert len(plain.doubts) == 1 and twice.doubts == ()
+    for weight, wanted in ((2.0, twice), (0.01, plain), (1500.5, plain)):
+        weighted = fit(model, X, EM(), restarts=3, weights=np.full(44, weight))
+        assert weighted.doubts == wanted.doubts
+        few = fit(model, X, EM(), restarts=3, weights=np.full(44, weight), least_rows=5)
+        assert ("fewer than 5 rows" in few.reason) == (wanted is plain)
 
 
 def test_a_thin_component_is_doubted():

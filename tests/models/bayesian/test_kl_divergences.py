@@ -8,7 +8,7 @@ from mpmath import digamma, log, loggamma
 from torch.distributions import Beta, Dirichlet, Gamma
 
 from lowerbound.inference import EM, fit
-from lowerbound.models import BayesianMixture, Gaussian, NormalInverseWishart
+from lowerbound.models import BayesianMixture, Gaussian, Mixture, NormalInverseWishart, Poisson
 from lowerbound.models.bayesian.inverse_wishart import InverseWishart
 from lowerbound.models.bayesian.kl_divergences import divergence
 
@@ -82,3 +82,30 @@ def test_bound_has_a_limit_as_the_degrees_of_freedom_grow(covariance):
     prior = NormalInverseWishart([0.0, 0.0], 1e16, 1e16, 1e16 * scale)
     fitted = fit(BayesianMixture(Gaussian(2, 2, covariance, prior=prior), concentration=1e16), x, EM())
     assert float(fitted.bounds[-1]) == pytest.approx(-np.log(2 * np.pi) - (x**2).sum(1).mean() / 2, abs=1e-9)
+
+
+def test_rates_that_have_no_digit_in_common():
+    """1 + (1e-17 - 80) / 80 is 0 to rounding, and its logarithm minus infinity."""
+    for rate in (1e-17, 1e-300):
+        own = divergence(Gamma(tensor(20.0), tensor(80.0)), Gamma(tensor(1.0), tensor(rate)))
+        assert float(own) == pytest.approx(float(exact_gamma(20, 80, 1, rate)), rel=1e-12)
+
+
+def test_poisson_counts_of_1e16():
+    """The bound of one component: log p(x) = log of the integral over the rate, by mpmath."""
+    x = np.random.default_rng(0).poisson(1e16, size=(40, 1)).astype(float)
+    model = fit(BayesianMixture(Poisson(1, 1)), x, EM()).model
+    a, b = mpmath.mpf(1), 1 / mpmath.mpf(x.mean())
+    total = sum(map(mpmath.mpf, x[:, 0]))
+    wanted = a * log(b) - loggamma(a) + loggamma(a + total) - (a + total) * log(b + 40)
+    wanted -= sum(loggamma(mpmath.mpf(v) + 1) for v in x[:, 0])
+    own = (model.bound(x).sum() + model.global_term()).item()
+    assert own == pytest.approx(float(wanted), abs=40 * 1e16 * 40 * 2e-16)  # the digits that x log x has
+
+
+def test_concentrations_whose_sums_are_no_numbers():
+    for make in (lambda c: BayesianMixture(Gaussian(2, 2), concentration=c), lambda c: Mixture(Gaussian(2, 2), c)):
+        with pytest.raises(ValueError, match=r"concentration is 1e\+308, expected .* 1e\+?300"):
+            make(1e308)
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    assert fit(BayesianMixture(Gaussian(2, 2), concentration=1e300), x, EM(), max_passes=3).bounds.isfinite().all()

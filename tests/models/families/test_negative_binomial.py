@@ -1,5 +1,6 @@
 """The two M-steps of the negative binomial's concentration, each by hand from scipy's density."""
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -63,3 +64,37 @@ def test_one_component_is_where_scipy_ends():
         c, odds = np.exp(best.x)
         assert result.model.family.concentration[0, d].item() == pytest.approx(c, rel=1e-5)
         assert result.model.family.mean[0, d].item() == pytest.approx(c * odds, rel=1e-5)
+
+
+def exact_log_prob(x, m, c):
+    x, m, c = map(mpmath.mpf, (x, m, c))
+    factorials = mpmath.loggamma(c + x) - mpmath.loggamma(c) - mpmath.loggamma(x + 1)
+    return factorials + c * mpmath.log(c / (c + m)) + x * mpmath.log(m / (c + m))
+
+
+@pytest.mark.parametrize("size", [1.0, 5e5, 2e6, 1e12, 1e18])
+def test_density_of_large_counts(size):
+    """From counts that vary as gamma variates to Poisson counts, near the mean and far from it; with mpmath at 60
+    digits, to 1e-9 of the larger of log p and 20."""
+    rng, mpmath.mp.dps = np.random.default_rng(0), 60
+    for c in 10.0 ** rng.uniform(-6, 24, 40):
+        near = 1 + rng.normal() * (1 / size + 1 / c) ** 0.5
+        mean = max(size * (near if rng.random() < 0.7 else 10.0 ** rng.uniform(-6, 6)), 1e-3)
+        made = NegativeBinomial(1, 1)
+        made.mean, made.concentration = torch.tensor([[mean]]), torch.tensor([[c]])
+        wanted = float(exact_log_prob(size, made.mean.item(), made.concentration.item()))
+        assert made.log_prob(torch.tensor([[size]], dtype=torch.float64)).item() == pytest.approx(
+            wanted, rel=1e-9, abs=2e-8
+        )
+
+
+@pytest.mark.parametrize("total", [1e12, 1e15, 1e18])
+def test_fits_of_large_counts_end_at_the_gamma_limit(total):
+    """Shares of a Dirichlet times the total: each column by scipy's Gamma fit, whose density is the probability."""
+    x = np.floor(np.random.default_rng(1).dirichlet([2, 2, 2], size=80) * total)
+    result = fit(NegativeBinomialMixture(1, 3), x, EM())
+    shapes = [stats.gamma.fit(column, floc=0) for column in x.T]
+    wanted = sum(stats.gamma.logpdf(column, *shape).mean() for column, shape in zip(x.T, shapes, strict=True))
+    assert result.converged and result.gradient_norm < 1e-5
+    assert float(result.bounds[-1]) == pytest.approx(wanted, abs=1e-6)
+    np.testing.assert_allclose(result.model.family.concentration[0].detach(), [s[0] for s in shapes], rtol=1e-3)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lowerbound.models.kernels.special_functions import (
     TABLE,
-    digamma_deficit,
+    expected_tables,
     gamma_shape,
     log1p_deficit,
     log_factorial,
@@ -17,6 +17,7 @@ from lowerbound.models.kernels.special_functions import (
     log_gamma_divergence,
     log_gamma_ratio,
     log_minus_digamma,
+    ratio_deficit,
 )
 
 mpmath.mp.dps = 60
@@ -69,6 +70,12 @@ def test_log_gamma_divergence(a):
         assert own == pytest.approx(wanted, rel=1e-13, abs=1e-15 * float(size) + 1e-17)
 
 
+def test_log_gamma_divergence_of_sizes_that_have_no_digit_in_common():
+    a, b = 1e20, 100.0
+    wanted = exact(lambda a, b: mpmath.loggamma(b) - mpmath.loggamma(a) - (b - a) * mpmath.digamma(a), a, b)
+    assert float(log_gamma_divergence(tensor(a), tensor(b))) == pytest.approx(wanted, rel=1e-13)
+
+
 @pytest.mark.parametrize("a", SIZES)
 def test_log_minus_digamma(a):
     wanted = exact(lambda a: mpmath.log(a) - mpmath.digamma(a), a)
@@ -82,19 +89,26 @@ def test_log1p_deficit(u):
 
 
 @pytest.mark.parametrize("a", SIZES)
-def test_digamma_deficit(a):
-    for x in COUNTS:
-        wanted = exact(lambda a, x: x - a * (mpmath.digamma(a + x) - mpmath.digamma(a)), a, x)
+def test_expected_tables(a):
+    """Both sums keep their own digits, also where one is a tiny share of the other."""
+    for x in [*COUNTS, 1e18]:
+        tables = exact(lambda a, x: a * (mpmath.digamma(a + x) - mpmath.digamma(a)), a, x)
+        deficit = exact(lambda a, x: x - a * (mpmath.digamma(a + x) - mpmath.digamma(a)), a, x)
         size = a * abs(exact(mpmath.digamma, a)) if a <= 64 else 0.0
-        assert float(digamma_deficit(tensor(a), tensor(x))) == pytest.approx(
-            wanted, rel=1e-12, abs=1e-15 * size + 1e-16
-        )
+        for own, wanted in zip(expected_tables(tensor(a), tensor(x)), (tables, deficit), strict=True):
+            assert float(own) == pytest.approx(wanted, rel=1e-12, abs=1e-15 * size + 1e-16)
+
+
+@pytest.mark.parametrize("x", [5e-324, 1e-320, 1e-300, 1e-17, 0.05, 0.0999, 0.1001, 1.0 + 1e-9, 3.0, 1e20])
+def test_ratio_deficit(x):
+    wanted = exact(lambda x: x / 0.7 - 1 - mpmath.log(x / mpmath.mpf(0.7)), x)
+    assert float(ratio_deficit(tensor(x), tensor(0.7))) == pytest.approx(wanted, rel=1e-13)
 
 
 @given(a=positive, x=st.integers(0, 50))
 def test_the_deficit_is_a_sum_over_the_counts_below(a, x):
     wanted = sum(mpmath.mpf(j) / (mpmath.mpf(a) + j) for j in range(x))
-    assert float(digamma_deficit(tensor(a), tensor(float(x)))) == pytest.approx(float(wanted), rel=1e-11, abs=1e-12)
+    assert float(expected_tables(tensor(a), tensor(float(x)))[1]) == pytest.approx(float(wanted), rel=1e-11, abs=1e-12)
 
 
 @given(a=st.floats(-6, 10).map(lambda e: 10.0**e))
