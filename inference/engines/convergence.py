@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,12 @@ ROUNDING_FALL = 1e-11
 # A covariance with condition number c loses c * eps of its thinnest direction to rounding, which lowers the bound by
 # the square of that: up to 1e-7 for c = 1e12. A larger fall is a wrong M-step.
 IMPOSSIBLE_FALL = 1e-6
+
+SPAN = 2  # passes whose gains are added before they are compared
+MANY_PASSES = 12  # an accelerated run needs about as many to know that it has converged
+NEAR = 1e-2  # nats per row
+# Numbers of passes, each a quarter more than the one before, up to about a million: what costs time is looked at rarely
+JUDGED_AFTER = tuple(dict.fromkeys(int(6 * 1.25**i) for i in range(54)))
 
 
 def is_rounding(gain: float, bound: float) -> bool:
@@ -57,6 +64,34 @@ def gain_left(bounds: Sequence[float]) -> float:
         return float("inf")
     ratio = gain / before
     return gain * max(1.0, ratio / (1 - ratio))
+
+
+def creeps(bounds: Sequence[float], tol: float) -> bool:
+    """Whether a run of EM has many passes left, so that extrapolating along its path pays.
+
+    Judged after certain numbers of passes, from the bounds up to there alone: the answer for a longer run is yes if it
+    was for its beginning. A run creeps if its gains shrink, little is left to gain (so that it is near its optimum,
+    and an extrapolation does not lead to another one), and at their rate it takes `MANY_PASSES` or more until less than
+    tol is left.
+    """
+    for number in JUDGED_AFTER:
+        if number > len(bounds):
+            return False
+        first, second, third = bounds[number - 1 - 2 * SPAN : number : SPAN]
+        gain, before = third - second, second - first
+        if is_rounding(gain, third) or gain >= before:
+            continue
+        rate = (gain / before) ** (1 / SPAN)
+        left = gain_left((first, second, third))
+        least = max(tol, sys.float_info.epsilon * (1 + abs(third)))
+        if least < left < NEAR and math.log(left / least) >= -math.log(rate) * MANY_PASSES:
+            return True
+    return False
+
+
+def judged_after(number: int) -> bool:
+    """Whether `creeps` looks at a run again after this number of passes."""
+    return number in JUDGED_AFTER
 
 
 def best_pass(held_out: Sequence[float]) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows
-from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left, is_rounding
+from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, creeps, gain_left, is_rounding
 from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
@@ -30,9 +30,11 @@ class EM:
         tol: Stop when the bound has less than this left to gain, in nats per row, estimated from its last gains
             (Aitken's extrapolation). 0.0 runs all passes; the reason then says whether they have converged. The bound
             is flat at its maximum, so the parameters are known to about the square root of tol, in units of the data.
-        accelerate: None, or "squarem" to extrapolate along the path of EM after every few passes (Varadhan & Roland
-            2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that
-            pass changes nothing.
+        accelerate: "squarem" extrapolates along the path of EM after every few passes (Varadhan & Roland 2008), many
+            times faster where EM is slow. An extrapolation that would lower the bound is rejected: that pass changes
+            nothing. "auto" does so from when the gains of plain passes say that the run is near its optimum and has
+            many passes left; a run that is quick stays plain, and so do k-means, tables that draw their rows, and
+            dtype="float32". None makes plain passes only.
         dtype: "float32" computes the first passes of a Gaussian mixture in single precision, which is faster with many
             columns, until a pass gains less than 1e-5 (1 + |bound|) nats per row. The other passes are in float64, and
             so is the result.
@@ -55,16 +57,16 @@ class EM:
     """
 
     tol: float = 1e-9
-    accelerate: Literal["squarem"] | None = None
+    accelerate: Literal["auto", "squarem"] | None = "auto"
     dtype: Literal["float64", "float32"] = "float64"
 
     def __post_init__(self):
-        if self.dtype not in ("float64", "float32") or (self.accelerate and self.dtype == "float32"):
+        if self.dtype not in ("float64", "float32") or (self.accelerate == "squarem" and self.dtype == "float32"):
             raise ValueError(
                 f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the first passes"
             )
-        if self.accelerate not in (None, "squarem"):
-            raise ValueError(f"accelerate is {self.accelerate!r}, expected None or 'squarem'")
+        if self.accelerate not in (None, "auto", "squarem"):
+            raise ValueError(f"accelerate is {self.accelerate!r}, expected 'auto', None or 'squarem'")
         if not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}, expected nats per row of at least 0")
 
@@ -75,7 +77,18 @@ class EM:
             raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
         single = None if self.dtype == "float64" else torch.float32
         plain = EMSteps(model, rows.merged, single)  # equal rows have the same posterior: each is read once
-        return plain if self.accelerate is None else SquaremSteps(plain)
+        if self.accelerate == "squarem":
+            return SquaremSteps(plain)
+        return SquaremSteps(plain, self.tol) if self.may_accelerate and rows.is_fixed else plain
+
+    @property
+    def may_accelerate(self) -> bool:
+        """Whether runs are accelerated if they creep."""
+        return self.accelerate == "auto" and self.dtype == "float64"
+
+    def accelerated(self, bounds: list[float]) -> bool:
+        """Whether a run with these bounds is accelerated from here on."""
+        return self.accelerate == "squarem" or (self.may_accelerate and creeps(bounds, self.tol))
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None.
@@ -92,12 +105,13 @@ class EM:
                 "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
                 "reading, as Binarized does: fit such a table with SVI()"
             )
-        stride = 1 if self.accelerate is None else STRIDE
+        accelerated = self.accelerated(bounds)
+        stride = STRIDE if accelerated else 1
         at_end = len(bounds) == max_passes  # the last chance: here a run is judged also with tol=0, or after two passes
         if len(bounds) > 2 * stride and (self.tol > 0 or at_end):
             left = gain_left(bounds[-1 - 2 * stride :: stride])
             if left == 0 or left < self.tol:
                 return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
-        elif at_end and self.accelerate is None and is_rounding(gain, bounds[-1]):
+        elif at_end and not accelerated and is_rounding(gain, bounds[-1]):
             return ONLY_ROUNDING_LEFT
         return None

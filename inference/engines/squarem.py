@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from .contract import require_shape
+from .convergence import creeps, judged_after
 from .data_bound import expectation
 from .em_steps import EMSteps
 
 POINTS = 3  # of the path, which an extrapolation needs
+SHORTEST = 1.01  # the steplength of an extrapolation; 1 gives s2
 
 
 class SquaremSteps:
@@ -27,16 +30,24 @@ class SquaremSteps:
     the M-step is only a step uphill (`generalized`), the statistics do not determine the iteration, and the points are
     the unconstrained parameters. An extrapolation that is impossible or would lower the bound is rejected: that pass
     changes nothing, and EM continues from s2.
+
+    Args:
+        plain: The passes of EM.
+        tol: None extrapolates from the beginning. A number makes plain passes until the run `creeps` with this
+            tolerance.
     """
 
-    def __init__(self, plain: EMSteps):
-        self.plain = plain
+    def __init__(self, plain: EMSteps, tol: float | None = None):
+        self.plain, self.tol = plain, tol
         self.path: list[Tensor] = []  # the last points, at most three
+        self.bounds: list[float] | None = None if tol is None else []  # of the plain passes; None once they are over
 
     def __iter__(self) -> SquaremSteps:
         return self
 
     def __next__(self) -> Tensor:
+        if self.bounds is not None:
+            return self._plain_pass(self.bounds)
         goal = extrapolate(*self.path, relative=not self.model.generalized) if len(self.path) == POINTS else None
         if goal is not None:
             self._try_extrapolation(goal)
@@ -56,14 +67,36 @@ class SquaremSteps:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state of plain EM, and the path."""
-        return self.plain.state_dict() | {f"path.{i}": point for i, point in enumerate(self.path)}
+        path = {f"path.{i}": point for i, point in enumerate(self.path)}
+        if self.tol is not None:
+            path["plain"] = torch.tensor(self.bounds or [], dtype=torch.float64)
+        return self.plain.state_dict() | path
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore that state, for a model whose own state is restored."""
+        if self.tol is not None:
+            self.bounds = state["plain"].tolist() or None if state else []
         self.path = [state[f"path.{i}"] for i in range(sum(name.startswith("path.") for name in state))]
-        self.plain.load_state_dict({name: value for name, value in state.items() if not name.startswith("path.")})
+        self.plain.load_state_dict({n: value for n, value in state.items() if not n.startswith(("path.", "plain"))})
         for point in self.path:
             require_shape(point, self._point(), "path")
+
+    def _plain_pass(self, bounds: list[float]) -> Tensor:
+        """A pass of plain EM. If the run creeps by now, the path begins here, where there are statistics that say
+        something about other parameters."""
+        bound = next(self.plain)
+        bounds.append(float(bound))
+        if judged_after(len(bounds)) and creeps(bounds, self.tol or 0.0) and self._can_extrapolate():
+            self.bounds, self.path = None, [self._point()]
+        return bound
+
+    def _can_extrapolate(self) -> bool:
+        """Whether the model's points can be extrapolated: those of k-means, whose rows have one centre each, cannot."""
+        try:
+            self.model.remeasure(self.plain.statistics)
+        except TypeError:
+            return False
+        return True
 
     def _advance(self) -> None:
         """A pass of plain EM, one point further on the path."""
@@ -125,15 +158,37 @@ def extrapolate(s0: Tensor, s1: Tensor, s2: Tensor, relative: bool) -> Tensor | 
     relative: the points are statistics. Each column is then divided by its largest entry, so that units do not matter,
     and the extrapolation is shortened until the weights, the first column, are positive.
     """
-    r, v = s1 - s0, s2 - 2 * s1 + s0
-    known = torch.isfinite(v)  # a probability of 0 is infinite when unconstrained: it stays
-    r, v = torch.where(known, r, 0.0), torch.where(known, v, 0.0)
-    unit = torch.stack([s0, s1, s2]).abs().amax((0, 1)) if relative else torch.ones_like(s2)
+    if relative:
+        goal, further = extrapolate_each(s0.unsqueeze(0), s1.unsqueeze(0), s2.unsqueeze(0))
+        return goal[0] if further else None
+    r, v, known = _differences(s0, s1, s2)
+    length = float(-(r * v).sum() / v.square().sum())
+    # false for NaN, where the path does not move
+    return torch.where(known, s0 + 2 * length * r + length**2 * v, s2) if length > SHORTEST else None
+
+
+def extrapolate_each(
+    s0: Float[Tensor, "m k c"], s1: Float[Tensor, "m k c"], s2: Float[Tensor, "m k c"]
+) -> tuple[Float[Tensor, "m k c"], Bool[Tensor, " m"]]:
+    """The same for the paths of m models, whose points are statistics: the points to extrapolate to, and which of them
+    are further than s2. The others are s2."""
+    r, v, known = _differences(s0, s1, s2)
+    unit = torch.maximum(torch.maximum(s0.abs(), s1.abs()), s2.abs()).amax(1, keepdim=True)
     unit = torch.where(unit > 0, unit, 1.0)
-    length = float(-((r / unit) * (v / unit)).sum() / (v / unit).square().sum())
-    while length > 1.01:  # also false for NaN, where the path does not move
-        goal = torch.where(known, s0 + 2 * length * r + length**2 * v, s2)
-        if not relative or ((goal[:, 0] > 0) | (s2[:, 0] == 0)).all():
-            return goal
-        length = (length + 1) / 2
-    return None
+    length = -((r / unit) * (v / unit)).sum((1, 2)) / (v / unit).square().sum((1, 2))
+    while True:
+        step = length[:, None, None]
+        goal = torch.where(known, s0 + 2 * step * r + step**2 * v, s2)
+        further = length > SHORTEST  # also false for NaN, where the path does not move
+        short = further & ~((goal[..., 0] > 0) | (s2[..., 0] == 0)).all(1)
+        if not short.any():
+            return torch.where(further[:, None, None], goal, s2), further
+        length = torch.where(short, (length + 1) / 2, length)
+
+
+def _differences(s0: Tensor, s1: Tensor, s2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """r and v, 0 where they are not finite (a probability of 0 is infinite when unconstrained: it stays), and where
+    they are."""
+    r, v = s1 - s0, s2 - 2 * s1 + s0
+    known = torch.isfinite(v)
+    return torch.where(known, r, 0.0), torch.where(known, v, 0.0), known

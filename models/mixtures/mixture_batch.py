@@ -89,13 +89,8 @@ class Batch:
         The removed ones are no longer in `weights` and `family`.
         """
         able = torch.ones(len(self.weights), dtype=torch.bool)
-        before = [tensor.data for tensor in own_tensors(self.family)]
-        try:
-            self.family.maximize(statistics.weight, statistics.total)
-        except (ArithmeticError, ValueError):  # at least one failed: try each alone to find which
-            for tensor, value in zip(own_tensors(self.family), before, strict=True):
-                tensor.data = value
-            able = torch.tensor([self._can_maximize(i, statistics) for i in range(len(able))])
+        if not self._maximize(statistics):  # at least one failed
+            able = ~self._failing_alone(statistics)
             able &= not able.all()  # if each succeeds alone but all fail together, none can continue
             statistics = self.keep(able.nonzero().squeeze(1), statistics)
             if able.any():
@@ -103,6 +98,32 @@ class Batch:
             return able
         self.weights = self.mixture._weights_from_counts(statistics.weight.reshape(self.weights.shape))
         return able
+
+    @torch.no_grad()
+    def failing(self, statistics: Statistics) -> Bool[Tensor, " copies"]:
+        """Which mixtures have no M-step from these statistics. Parameters stay."""
+        before = self.values()
+        if not self._maximize(statistics):
+            return self._failing_alone(statistics)
+        self.restore(before, torch.ones(len(self.weights), dtype=torch.bool))
+        return torch.zeros(len(self.weights), dtype=torch.bool)
+
+    def values(self) -> list[Tensor]:
+        """All parameters and buffers of the mixtures, for `restore`. They are replaced, never changed in place."""
+        return [self.weights, *(tensor.data for tensor in own_tensors(self.family))]
+
+    def restore(self, values: list[Tensor], which: Bool[Tensor, " copies"]) -> None:
+        """Give these mixtures the parameters that `values` returned."""
+
+        def restored(now: Tensor, before: Tensor) -> Tensor:
+            lead = len(which), -1
+            old, new = before.unflatten(0, lead), now.unflatten(0, lead)
+            return torch.where(which.reshape(-1, *[1] * (old.ndim - 1)), old, new).flatten(0, 1)
+
+        weights, *others = values
+        self.weights = torch.where(which.unsqueeze(-1), weights, self.weights)
+        for tensor, value in zip(own_tensors(self.family), others, strict=True):
+            tensor.data = restored(tensor.data, value)
 
     @torch.no_grad()
     def collapsed(self) -> Bool[Tensor, " copies"]:
@@ -137,6 +158,21 @@ class Batch:
         return single
 
     # inside
+
+    def _maximize(self, statistics: Statistics) -> bool:
+        """The M-step of all families together. If it fails, they are as before, and it returns False."""
+        before = [tensor.data for tensor in own_tensors(self.family)]
+        try:
+            self.family.maximize(statistics.weight, statistics.total)
+        except (ArithmeticError, ValueError):
+            for tensor, value in zip(own_tensors(self.family), before, strict=True):
+                tensor.data = value
+            return False
+        return True
+
+    def _failing_alone(self, statistics: Statistics) -> Bool[Tensor, " copies"]:
+        """Which M-steps fail, each alone."""
+        return torch.tensor([not self._can_maximize(i, statistics) for i in range(len(self.weights))])
 
     def _can_maximize(self, i: int, statistics: Statistics) -> bool:
         """Whether the M-step of mixture number i succeeds."""

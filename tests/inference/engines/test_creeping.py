@@ -1,0 +1,128 @@
+"""EM that accelerates by itself where it creeps: the end of plain EM, in far fewer passes."""
+
+import numpy as np
+import pytest
+import torch
+from families import TABLE
+from reference import data
+
+from lowerbound.datasets import load
+from lowerbound.inference import EM, fit
+from lowerbound.inference.engines.convergence import JUDGED_AFTER, NEAR, ROUNDING_FALL, creeps
+from lowerbound.inference.fitting import restarts as restarts_module
+from lowerbound.models import CategoricalMixture, GaussianMixture, KMeans, PoissonMixture, seed
+
+PLAIN = EM(accelerate=None)
+
+
+def overlapping(n=1500, d=4, k=3):
+    """Rows of Gaussians that overlap so much that EM creeps."""
+    rng = np.random.default_rng(0)
+    factors = rng.normal(0, 0.4, (k, d, d)) + np.eye(d)
+    z = rng.integers(0, k, n)
+    return rng.normal(0, 0.8, (k, d))[z] + np.einsum("nij,nj->ni", factors[z], rng.normal(size=(n, d)))
+
+
+def geometric(rate, gain, passes):
+    """The bounds of a run whose gains shrink at one rate: sum_t gain rate^t."""
+    return np.cumsum(np.concatenate([[-3.0], gain * rate ** np.arange(passes)])).tolist()
+
+
+def test_a_run_creeps_if_it_is_near_and_has_many_passes_left():
+    """Of bounds whose gains shrink by one rate, the passes left have a closed form: log(left / tol) / -log(rate)."""
+    for rate in (0.3, 0.5, 0.8, 0.95, 0.99):
+        bounds = geometric(rate, 1e-5, 200)
+        found = next((n for n in range(200) if creeps(bounds[:n], 1e-9)), None)
+        left = 1e-5 * rate ** JUDGED_AFTER[0] / (1 - rate)
+        assert (found is not None) == (np.log(left / 1e-9) / -np.log(rate) > 13)
+        assert found is None or found == JUDGED_AFTER[0]
+    assert not creeps(geometric(0.95, NEAR, 8), 1e-9)  # far from the optimum
+    assert not creeps(geometric(1.05, 1e-5, 60), 1e-9)  # the gains grow
+
+
+def test_fewer_passes_to_the_same_end(as_users_run_it):
+    x = overlapping()
+    start = seed(GaussianMixture(3, 4), x)
+    plain, auto = fit(start, x, PLAIN, max_passes=5000), fit(start, x, EM(), max_passes=5000)
+    assert plain.converged and auto.converged
+    assert len(plain.bounds) > 3 * len(auto.bounds) > 0
+    assert abs(auto.bounds[-1] - plain.bounds[-1]) < 1e-6
+    assert (auto.bounds.diff() >= -ROUNDING_FALL * (1 + auto.bounds[1:].abs())).all()
+    # plain until it creeps: the same bits
+    passes = next(n for n in range(len(auto.bounds)) if creeps(auto.bounds[:n].tolist(), 1e-9))
+    assert torch.equal(auto.bounds[:passes], plain.bounds[:passes])
+
+
+def test_a_quick_run_is_that_of_plain_em():
+    x = data(n=200, d=2)
+    for model in (seed(GaussianMixture(2, 2), load("faithful")), seed(KMeans(3, 2), x)):
+        rows = load("faithful") if model.family.components == 2 else x
+        assert torch.equal(fit(model, rows, EM()).bounds, fit(model, rows, PLAIN).bounds)
+
+
+CASES = {name: case for name, case in TABLE.items() if not case.hard}
+
+
+@pytest.mark.drawn(4)
+@pytest.mark.parametrize("name", CASES)
+def test_every_family_ends_as_high_and_never_falls(name):
+    case = CASES[name]
+    x, _ = case.data(150)
+    model = case.set(case.model())
+    plain, auto = fit(model, x, PLAIN, max_passes=300), fit(model, x, EM(), max_passes=300)
+    assert (auto.bounds.diff() >= -ROUNDING_FALL * (1 + auto.bounds[1:].abs())).all()
+    assert auto.bounds[-1] >= plain.bounds[-1] - 1e-5
+    assert auto.bounds[-1].item() == pytest.approx(case.log_evidence(auto.model, x).mean(), rel=1e-10)
+
+
+BATCHED = {
+    "full": (lambda: GaussianMixture(3, 2), lambda: load("faithful")),
+    "tied, weak prior": (lambda: GaussianMixture(3, 2, "tied", prior="weak"), lambda: load("faithful")),
+    "Poisson": (lambda: PoissonMixture(2, 1), lambda: load("deaths")),
+    "classes": (lambda: CategoricalMixture(3, [2] * 7), lambda: load("carcinoma")),
+}
+
+
+@pytest.mark.parametrize("engine", [EM(), EM(accelerate="squarem")], ids=["auto", "squarem"])
+@pytest.mark.parametrize("name", BATCHED)
+def test_restarts_in_one_tensor_take_the_steps_of_each_in_turn(name, engine, monkeypatch, as_users_run_it):
+    make, rows = BATCHED[name]
+    together = fit(make(), rows(), engine, restarts=4)
+    monkeypatch.setattr(restarts_module, "can_batch", lambda runner: False)
+    in_turn = fit(make(), rows(), engine, restarts=4)
+    first = min(20, len(in_turn.bounds), len(together.bounds))  # rounding grows along a path
+    torch.testing.assert_close(together.bounds[:first], in_turn.bounds[:first], rtol=0, atol=1e-7)
+    assert [(one.count, one.collapsed) for one in together.optima] == [(o.count, o.collapsed) for o in in_turn.optima]
+    for ours, theirs in zip(together.optima, in_turn.optima, strict=True):
+        assert ours.bound == pytest.approx(theirs.bound, abs=1e-7)
+
+
+def test_an_accelerated_run_resumes_to_the_same_bits(tmp_path, as_users_run_it):
+    """Killed before, at and after the pass from which it is accelerated."""
+    x = load("deaths")
+    start = PoissonMixture(2, 1)
+    start.weights, start.family.rate = [0.3, 0.7], [[1.0], [2.5]]
+    whole = fit(start, x, EM(), checkpoint=tmp_path / "whole")
+    passes = next(n for n in range(len(whole.bounds)) if creeps(whole.bounds[:n].tolist(), 1e-9))
+    assert passes + 4 < len(whole.bounds)
+
+    class Killed(Exception):
+        pass
+
+    for last in (passes - 1, passes, passes + 1, passes + 4):
+        with pytest.MonkeyPatch.context() as patch:
+            from lowerbound.inference.fitting.checkpoint import Checkpoint
+
+            write = Checkpoint.write
+
+            def write_and_die(self, found, run=None, *rest, write=write, last=last):
+                write(self, found, run, *rest)
+                if run is not None and len(run.bounds) == last:
+                    raise Killed
+
+            patch.setattr(Checkpoint, "write", write_and_die)
+            with pytest.raises(Killed):
+                fit(start, x, EM(), checkpoint=tmp_path / f"{last}")
+        resumed = fit(start, x, EM(), checkpoint=tmp_path / f"{last}")
+        assert torch.equal(resumed.bounds, whole.bounds)
+        assert torch.equal(resumed.model.family.rate, whole.model.family.rate)
