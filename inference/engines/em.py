@@ -87,7 +87,11 @@ class EM:
         return self.accelerate == "auto" and self.dtype == "float64"
 
     def accelerated(self, bounds: list[float]) -> bool:
-        """Whether a run with these bounds is accelerated from here on."""
+        """Whether a run is accelerated from here on.
+
+        Args:
+            bounds: One bound for each pass so far, in nats per row.
+        """
         return self.accelerate == "squarem" or (self.may_accelerate and creeps(bounds, self.tol))
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:

@@ -68,14 +68,14 @@ class SquaremSteps:
     def state_dict(self) -> dict[str, Tensor]:
         """The state of plain EM, and the path."""
         path = {f"path.{i}": point for i, point in enumerate(self.path)}
-        if self.tol is not None:
-            path["plain"] = torch.tensor(self.bounds or [], dtype=torch.float64)
+        if self.bounds is not None:
+            path["plain"] = torch.tensor(self.bounds, dtype=torch.float64)
         return self.plain.state_dict() | path
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore that state, for a model whose own state is restored."""
         if self.tol is not None:
-            self.bounds = state["plain"].tolist() or None if state else []
+            self.bounds = state["plain"].tolist() if "plain" in state else None
         self.path = [state[f"path.{i}"] for i in range(sum(name.startswith("path.") for name in state))]
         self.plain.load_state_dict({n: value for n, value in state.items() if not n.startswith(("path.", "plain"))})
         for point in self.path:

@@ -82,7 +82,7 @@ def load(path: str | Path, into: Any = None) -> Fit:
         ...     fitted.save(f"{folder}/model.safetensors")
         ...     again = load(f"{folder}/model.safetensors")
         >>> torch.equal(again.model.family.loc, fitted.model.family.loc), again.engine
-        (True, EM(tol=1e-09, accelerate=None, dtype='float64'))
+        (True, EM(tol=1e-09, accelerate='auto', dtype='float64'))
     """
     path = Path(path)
     if not path.is_file():

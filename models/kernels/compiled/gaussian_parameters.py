@@ -24,10 +24,7 @@ def inverse_factor(dims, unit, scale, out):
     out[:] = 0
     log_det = 0.0
     for i in range(d):
-        if dims == 2:
-            diagonal = unit[i] * math.exp(scale[i * d + i])
-        else:
-            diagonal = math.exp(scale[i if dims == 1 else 0])
+        diagonal = unit[i] * math.exp(scale[i * d + i]) if dims == 2 else math.exp(scale[i if dims == 1 else 0])
         log_det += 2 * math.log(diagonal)
         reciprocal = 1 / diagonal
         if dims == 2:

@@ -128,7 +128,7 @@ def test_ppca():
 def test_k_means_is_refused(as_users_run_it):
     with pytest.raises(TypeError, match="KMeans assigns each row to one centre"):
         fit(KMeans(3, 2), data(d=2), SQUAREM)
-    with pytest.raises(ValueError, match="accelerate is 'anderson', expected None or 'squarem'"):
+    with pytest.raises(ValueError, match="accelerate is 'anderson', expected 'auto', None or 'squarem'"):
         EM(accelerate="anderson")
 
 

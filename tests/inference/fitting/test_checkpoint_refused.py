@@ -42,7 +42,7 @@ CHANGES = {
     ),
     "engine": (
         {"engine": SVI()},
-        r"engine EM\(tol=1e-09, accelerate=None, dtype='float64'\), this run has engine SVI\(elbo='sampled', .*\)",
+        r"engine EM\(tol=1e-09, accelerate='auto', dtype='float64'\), this run has engine SVI\(elbo='sampled', .*\)",
     ),
     "components": ({"model": GaussianMixture(3, 2)}, r"model .*2.*, this run has model .*3"),
     "structure": ({"model": GaussianMixture(2, 2, "diag")}, r"model .*, this run has model .*diag"),

@@ -167,7 +167,7 @@ def test_the_report_is_complete_and_stands_alone(two, written):
     assert page.tags.count("figcaption") == 3
     words = " ".join(page.words)
     for expected in (
-        "EM(tol=1e-09, accelerate=None, dtype='float64')",
+        "EM(tol=1e-09, accelerate='auto', dtype='float64')",
         "Mixture(Gaussian(2, 2, 'full', None, 0.0), None)",
         "pyro-ppl 1.",
         "Lower is better",
