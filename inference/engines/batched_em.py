@@ -79,14 +79,18 @@ class BatchedEM:
         """A pass in which models that have a path of three points extrapolate, and all others take a step of EM."""
         assert self.path is not None
         m = len(self.leaping)
-        goal, leap = extrapolate_each(*self.path)
-        leap = leap & self.leaping & (self.points == POINTS)
-        goal = torch.where(_wide(leap), goal, self._points(statistics))
+        goal, leap = self._points(statistics), self.leaping & (self.points == POINTS)
+        if leap.any():
+            further, leaps = extrapolate_each(*self.path)
+            leap = leap & leaps
+            goal = torch.where(_wide(leap), further, goal)
         before, own, bounds = self.batch.values(), statistics, self.bounds
-        failed = self.batch.failing(self._statistics(goal, own)) if leap.any() else torch.zeros_like(leap)
-        if failed.any():  # an impossible extrapolation is rejected, a model whose own step fails is removed below
-            goal = torch.where(_wide(failed & leap), self._points(own), goal)
-        left = self.batch.maximize(self._statistics(goal, own)).nonzero().squeeze(1)
+        left, failed = torch.arange(m), torch.zeros_like(leap)
+        if not self.batch.maximize_all(self._statistics(goal, own)):
+            # an impossible extrapolation is rejected; a model whose own step fails is removed
+            failed = leap & self.batch.failing(self._statistics(goal, own))
+            goal = torch.where(_wide(failed), self._points(own), goal)
+            left = self.batch.maximize(self._statistics(goal, own)).nonzero().squeeze(1)
         if len(left) < m:
             before, bounds = [value.unflatten(0, (m, -1))[left].flatten(0, 1) for value in before], bounds[left]
             own, goal, leap, failed = _part(own, left, m), goal[left], leap[left], failed[left]
@@ -122,7 +126,9 @@ class BatchedEM:
 
     def _remeasured(self, points: Float[Tensor, "p m k c"]) -> Float[Tensor, "p m k c"]:
         """Statistics from before the last M-step, in the origins and units that the models have now."""
-        made = []
+        made, weight, first = [], points[0, ..., 0].flatten(), points[0, ..., 1:].flatten(0, 1)
+        if self.batch.family.remeasure(weight, first) is first:
+            return points  # no origin has moved
         for each in points.flatten(1, 2):
             total = self.batch.family.remeasure(each[:, 0], each[:, 1:])
             made.append(torch.cat([each[:, :1], total], -1).unflatten(0, points.shape[1:3]))

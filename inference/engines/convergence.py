@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 # Reasons to stop, as `Fit.reason` has them.
 LITTLE_LEFT = "converged: less than {tol:g} nats per row left to gain"
@@ -31,10 +32,11 @@ ROUNDING_FALL = 1e-11
 IMPOSSIBLE_FALL = 1e-6
 
 SPAN = 2  # passes whose gains are added before they are compared
-MANY_PASSES = 12  # an accelerated run needs about as many to know that it has converged
+MANY_PASSES = 25  # an accelerated run needs about as many to know that it has converged, and each takes longer
 NEAR = 1e-2  # nats per row
+STEADY = 0.5  # how much of their last ratio the ratio of the gains must keep: those of k-means have no rate
 # Numbers of passes, each a quarter more than the one before, up to about a million: what costs time is looked at rarely
-JUDGED_AFTER = tuple(dict.fromkeys(int(6 * 1.25**i) for i in range(54)))
+JUDGED_AFTER = tuple(dict.fromkeys(int(7 * 1.25**i) for i in range(54)))
 
 
 def is_rounding(gain: float, bound: float) -> bool:
@@ -77,9 +79,9 @@ def creeps(bounds: Sequence[float], tol: float) -> bool:
     for number in JUDGED_AFTER:
         if number > len(bounds):
             return False
-        first, second, third = bounds[number - 1 - 2 * SPAN : number : SPAN]
-        gain, before = third - second, second - first
-        if is_rounding(gain, third) or gain >= before:
+        *_, first, second, third = span = bounds[number - 1 - 3 * SPAN : number : SPAN]
+        earlier, before, gain = (b - a for a, b in pairwise(span))
+        if is_rounding(gain, third) or not before > gain or not earlier > before or gain * earlier < STEADY * before**2:
             continue
         rate = (gain / before) ** (1 / SPAN)
         left = gain_left((first, second, third))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -109,13 +110,16 @@ class EM:
                 "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
                 "reading, as Binarized does: fit such a table with SVI()"
             )
-        accelerated = self.accelerated(bounds)
-        stride = STRIDE if accelerated else 1
         at_end = len(bounds) == max_passes  # the last chance: here a run is judged also with tol=0, or after two passes
-        if len(bounds) > 2 * stride and (self.tol > 0 or at_end):
-            left = gain_left(bounds[-1 - 2 * stride :: stride])
-            if left == 0 or left < self.tol:
-                return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
-        elif at_end and not accelerated and is_rounding(gain, bounds[-1]):
-            return ONLY_ROUNDING_LEFT
-        return None
+        if len(bounds) == 2:
+            quiet = at_end and self.accelerate != "squarem" and is_rounding(gain, bounds[-1])
+            return ONLY_ROUNDING_LEFT if quiet else None
+        left = gain_left(bounds[-3:]) if self.tol > 0 or at_end else math.inf
+        if not (left == 0 or left < self.tol):
+            return None
+        if self.accelerated(bounds) and not is_rounding(bounds[-1] - bounds[-3], bounds[-1]):
+            # a single pass says little: some gain nothing, because their extrapolation was rejected, and some much
+            left = gain_left(bounds[-1 - 2 * STRIDE :: STRIDE]) if len(bounds) > 2 * STRIDE else math.inf
+            if not (left == 0 or left < self.tol):
+                return None
+        return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT

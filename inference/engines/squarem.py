@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from ...models.abilities import is_module
 from .contract import require_shape
 from .convergence import creeps, judged_after
 from .data_bound import expectation
@@ -112,18 +114,18 @@ class SquaremSteps:
         self.path = [*path, self._point()]
 
     def _try_extrapolation(self, goal: Tensor) -> None:
-        """Try an extrapolation on a copy, so that the model stays as it is if the bound falls."""
+        """Extrapolate; if the bound falls, the model is as it was before."""
         assert self.plain.last is not None
-        trial = copy.deepcopy(self.model)
+        restore = _restorer(self.model)
         try:
-            self._set(trial, goal)
-            last = expectation(trial, self.plain.rows)
+            self._set(goal)
+            last = expectation(self.model, self.plain.rows)
         except (ArithmeticError, ValueError, torch.linalg.LinAlgError):  # type: ignore[reportPrivateImportUsage]
             last = None  # a parameter or row became impossible
         if last is None or not last[1] >= self.plain.last[1]:
+            restore()
             self.path = self.path[-1:]
             return
-        self._set(self.model, goal)
         self.plain.last, self.plain.gain = last, 0.0  # the gain of an extrapolation says nothing about the next step
         self.path = [self._point()] if self.model.generalized else [self._remeasured(goal), self._point()]
 
@@ -135,12 +137,12 @@ class SquaremSteps:
         statistics = self.plain.last[0]
         return torch.cat([statistics.weight.unsqueeze(-1), statistics.total], -1)
 
-    def _set(self, model: Any, point: Tensor) -> None:
-        """Set a model to a point."""
-        if model.generalized:
-            vector_to_parameters(point, model.parameters())
+    def _set(self, point: Tensor) -> None:
+        """Set the model to a point."""
+        if self.model.generalized:
+            vector_to_parameters(point, self.model.parameters())
         else:
-            model.maximize(self._statistics(point))
+            self.model.maximize(self._statistics(point))
 
     def _remeasured(self, point: Tensor) -> Tensor:
         """Statistics from before the last M-step, in the origins and units the model has now."""
@@ -150,6 +152,15 @@ class SquaremSteps:
     def _statistics(self, point: Tensor) -> Any:
         assert self.plain.last is not None
         return replace(self.plain.last[0], weight=point[:, 0].clone(), total=point[:, 1:].clone())
+
+
+def _restorer(model: Any) -> Callable[[], object]:
+    """A function that gives the model the state it has now. (A copy of a whole module takes longer than a pass.)"""
+    if is_module(model):
+        state = {n: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for n, v in model.state_dict().items()}
+        return lambda: model.load_state_dict(state)
+    held = copy.deepcopy(vars(model))
+    return lambda: vars(model).update(held)
 
 
 def extrapolate(s0: Tensor, s1: Tensor, s2: Tensor, relative: bool) -> Tensor | None:

@@ -20,6 +20,7 @@ from ...models import Collapse
 from ...models.contract import SupportsBatch
 from ...models.mixtures.mixture_batch import Batch
 from ..engines.batched_em import BatchedEM
+from ..engines.convergence import judged_after
 from ..engines.em import EM
 from .one_restart import RestartRun, RestartRunner
 from .progress import OnPass
@@ -96,7 +97,8 @@ def run_batched(
         if len(going) < len(running):
             running = [running[i] for i in going]
             steps.keep(torch.tensor(going, dtype=torch.long))
-        if running:
+        made = len(running[0][1].bounds) if running else 0
+        if made == 1 or judged_after(made):
             steps.accelerate(torch.tensor([runner.engine.accelerated(run.bounds) for _, run in running]))
     if best is not None:
         best[1].model = model

@@ -146,7 +146,7 @@ class CompiledLinearPass:
                 own = torch.as_tensor(self.carrier(rows), dtype=x.dtype).expand(len(rows))
                 extra = extra + (own.sum() if w is None else own @ w)
         assert sums is not None
-        bound = torch.from_numpy(math.log(2) * sums[2].reshape(log_weights.shape[:-1])) + extra
+        bound = torch.from_numpy(math.log(2) * sums[2]).reshape(log_weights.shape[:-1]) + extra
         total, shared = torch.from_numpy(sums[0][:members, :p]), torch.from_numpy(sums[1][: self.pairs.shared])
         if self.common is not None:
             bound = bound + (self.common @ shared).reshape(bound.shape)

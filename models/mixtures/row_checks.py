@@ -97,7 +97,8 @@ class ChecksRows(KeepsFloat64, Recorded):
         """Checked arguments of `expect`, without rows of weight zero: these may have probability zero."""
         self._require_parameters()
         # values that are not finite make the bound not finite, and are reported by `_require_possible`
-        x = as_tensor(conform(x, self), self._row_family.features, finite=False).to(device_of(self))
+        x = x if isinstance(x, Tensor) else conform(x, self)  # a tensor has no names to match
+        x = as_tensor(x, self._row_family.features, finite=False).to(device_of(self))
         weights, labels = as_weights(weights, len(x), some=False), self._checked_labels(labels, len(x))
         if weights is not None:
             weights = weights.to(x.device)

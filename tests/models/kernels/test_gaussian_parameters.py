@@ -37,7 +37,8 @@ def after(model, x, passes=4):
     for _ in range(passes):
         statistics = model.expect(x)
         model.maximize(statistics)
-    return [statistics.bound, statistics.total, model.family.loc, model.family.scale_parameter, model.weights]
+    parameters = model.family.loc, model.family.scale_parameter, model.weights
+    return [statistics.bound, statistics.total, *(value.detach() for value in parameters)]
 
 
 @pytest.mark.parametrize("prior", [None, "weak"])
