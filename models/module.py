@@ -191,6 +191,17 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
             if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
                 raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
 
+    def set_value(self, name: str, value: torch.Tensor) -> None:
+        """Set a parameter of this module itself: an assignment without its copies, for M-steps.
+
+        Args:
+            name: The parameter.
+            value: A new tensor of its shape and type. Raises ValueError if the constraint forbids it.
+        """
+        self.require_allowed(name, value)
+        self.unconstrained(name).data = transform_to(vars(self)["_pyro_params"][name][0]).inv(value)
+        self.names_set.add(name)
+
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """A view of this module in which some parameters have other values. Gradients flow to these values.
 

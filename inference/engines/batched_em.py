@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...models import Statistics
 from ...models.mixtures.mixture_batch import Batch
-from .squarem import POINTS, extrapolate_each
+from .squarem import GROWTH, POINTS, extrapolate_each
 
 
 class BatchedEM:
@@ -29,6 +29,7 @@ class BatchedEM:
         self.leaping = torch.zeros(len(batch.weights), dtype=torch.bool)  # which runs are accelerated
         self.path: Tensor | None = None  # (3, m, k, 1 + s): the last points of each, the newest last
         self.points = torch.zeros(len(batch.weights), dtype=torch.long)  # how many of them belong to a path
+        self.longest = torch.full((len(batch.weights),), torch.inf, dtype=torch.float64)  # steplength that is tried
 
     def advance(self) -> Int[Tensor, " able"]:
         """One pass of all models, whose bounds are then in `bounds`, in nats per row. The first one is an E-step.
@@ -68,7 +69,7 @@ class BatchedEM:
         self._keep_own(kept)
 
     def _keep_own(self, kept: Tensor) -> None:
-        self.leaping, self.points = self.leaping[kept], self.points[kept]
+        self.leaping, self.points, self.longest = self.leaping[kept], self.points[kept], self.longest[kept]
         self.path = None if self.path is None else self.path[:, kept]
 
     def _evaluate(self) -> None:
@@ -80,9 +81,10 @@ class BatchedEM:
         assert self.path is not None
         m = len(self.leaping)
         goal, leap = self._points(statistics), self.leaping & (self.points == POINTS)
+        length = torch.ones_like(self.longest)
         if leap.any():
-            further, leaps = extrapolate_each(*self.path)
-            leap = leap & leaps
+            further, length = extrapolate_each(*self.path, longest=self.longest)
+            leap = leap & (length > 1)
             goal = torch.where(_wide(leap), further, goal)
         before, own, bounds = self.batch.values(), statistics, self.bounds
         left, failed = torch.arange(m), torch.zeros_like(leap)
@@ -93,7 +95,8 @@ class BatchedEM:
             left = self.batch.maximize(self._statistics(goal, own)).nonzero().squeeze(1)
         if len(left) < m:
             before, bounds = [value.unflatten(0, (m, -1))[left].flatten(0, 1) for value in before], bounds[left]
-            own, goal, leap, failed = _part(own, left, m), goal[left], leap[left], failed[left]
+            own, goal, leap = _part(own, left, m), goal[left], leap[left]
+            failed, length = failed[left], length[left]
             self._keep_own(left)
             if not len(left):
                 return left
@@ -113,6 +116,7 @@ class BatchedEM:
         self.path = torch.stack([path[1], torch.where(_wide(accepted), goal[0], path[2]), new])
         self.points = (self.points + 1).clamp(max=POINTS)
         self.points[accepted], self.points[rejected] = 2, 1
+        self.longest = torch.where(rejected, length / 2, torch.where(accepted, GROWTH * self.longest, self.longest))
         return left
 
     def _points(self, statistics: Statistics) -> Float[Tensor, "m k c"]:

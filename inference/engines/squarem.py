@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from .em_steps import EMSteps
 
 POINTS = 3  # of the path, which an extrapolation needs
 SHORTEST = 1.01  # the steplength of an extrapolation; 1 gives s2
+GROWTH = 4  # of the longest steplength, with each extrapolation that is accepted, as in Varadhan & Roland
 
 
 class SquaremSteps:
@@ -42,6 +44,7 @@ class SquaremSteps:
     def __init__(self, plain: EMSteps, tol: float | None = None):
         self.plain, self.tol = plain, tol
         self.path: list[Tensor] = []  # the last points, at most three
+        self.longest = math.inf  # the longest steplength that is tried
         self.bounds: list[float] | None = None if tol is None else []  # of the plain passes; None once they are over
 
     def __iter__(self) -> SquaremSteps:
@@ -50,9 +53,11 @@ class SquaremSteps:
     def __next__(self) -> Tensor:
         if self.bounds is not None:
             return self._plain_pass(self.bounds)
-        goal = extrapolate(*self.path, relative=not self.model.generalized) if len(self.path) == POINTS else None
-        if goal is not None:
-            self._try_extrapolation(goal)
+        length = 1.0
+        if len(self.path) == POINTS:
+            goal, length = extrapolate(*self.path, relative=not self.model.generalized, longest=self.longest)
+        if length > 1:
+            self._try_extrapolation(goal, length)
         else:
             self._advance()
         assert self.plain.last is not None
@@ -70,16 +75,19 @@ class SquaremSteps:
     def state_dict(self) -> dict[str, Tensor]:
         """The state of plain EM, and the path."""
         path = {f"path.{i}": point for i, point in enumerate(self.path)}
+        path["longest"] = torch.tensor(self.longest, dtype=torch.float64)
         if self.bounds is not None:
             path["plain"] = torch.tensor(self.bounds, dtype=torch.float64)
         return self.plain.state_dict() | path
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore that state, for a model whose own state is restored."""
+        self.longest = float(state.get("longest", math.inf))  # earlier versions had no limit
         if self.tol is not None:
             self.bounds = state["plain"].tolist() if "plain" in state else None
         self.path = [state[f"path.{i}"] for i in range(sum(name.startswith("path.") for name in state))]
-        self.plain.load_state_dict({n: value for n, value in state.items() if not n.startswith(("path.", "plain"))})
+        own = ("path.", "plain", "longest")
+        self.plain.load_state_dict({name: value for name, value in state.items() if not name.startswith(own)})
         for point in self.path:
             require_shape(point, self._point(), "path")
 
@@ -113,8 +121,9 @@ class SquaremSteps:
             path = [self._remeasured(point) for point in path]
         self.path = [*path, self._point()]
 
-    def _try_extrapolation(self, goal: Tensor) -> None:
-        """Extrapolate; if the bound falls, the model is as it was before."""
+    def _try_extrapolation(self, goal: Tensor, length: float) -> None:
+        """Extrapolate; if the bound falls, the model is as it was before, and the next steps are at most half as
+        long."""
         assert self.plain.last is not None
         restore = _restorer(self.model)
         try:
@@ -124,8 +133,9 @@ class SquaremSteps:
             last = None  # a parameter or row became impossible
         if last is None or not last[1] >= self.plain.last[1]:
             restore()
-            self.path = self.path[-1:]
+            self.path, self.longest = self.path[-1:], length / 2
             return
+        self.longest *= GROWTH
         self.plain.last, self.plain.gain = last, 0.0  # the gain of an extrapolation says nothing about the next step
         self.path = [self._point()] if self.model.generalized else [self._remeasured(goal), self._point()]
 
@@ -163,37 +173,40 @@ def _restorer(model: Any) -> Callable[[], object]:
     return lambda: vars(model).update(held)
 
 
-def extrapolate(s0: Tensor, s1: Tensor, s2: Tensor, relative: bool) -> Tensor | None:
-    """The point to extrapolate to from three points of a path; None if it is no further than s2.
+def extrapolate(s0: Tensor, s1: Tensor, s2: Tensor, relative: bool, longest: float = math.inf) -> tuple[Tensor, float]:
+    """The point to extrapolate to from three points of a path, and the steplength; s2 and 1 if it is no further.
 
     relative: the points are statistics. Each column is then divided by its largest entry, so that units do not matter,
-    and the extrapolation is shortened until the weights, the first column, are positive.
+    and the extrapolation is shortened until the weights, the first column, are positive. longest: the longest
+    steplength.
     """
     if relative:
-        goal, further = extrapolate_each(s0.unsqueeze(0), s1.unsqueeze(0), s2.unsqueeze(0))
-        return goal[0] if further else None
+        limit = torch.tensor([longest], dtype=torch.float64, device=s0.device)
+        goal, length = extrapolate_each(s0.unsqueeze(0), s1.unsqueeze(0), s2.unsqueeze(0), limit)
+        return goal[0], float(length)
     r, v, known = _differences(s0, s1, s2)
-    length = float(-(r * v).sum() / v.square().sum())
-    # false for NaN, where the path does not move
-    return torch.where(known, s0 + 2 * length * r + length**2 * v, s2) if length > SHORTEST else None
+    length = min(float(-(r * v).sum() / v.square().sum()), longest)
+    if not length > SHORTEST:  # also for NaN, where the path does not move
+        return s2, 1.0
+    return torch.where(known, s0 + 2 * length * r + length**2 * v, s2), length
 
 
 def extrapolate_each(
-    s0: Float[Tensor, "m k c"], s1: Float[Tensor, "m k c"], s2: Float[Tensor, "m k c"]
-) -> tuple[Float[Tensor, "m k c"], Bool[Tensor, " m"]]:
-    """The same for the paths of m models, whose points are statistics: the points to extrapolate to, and which of them
-    are further than s2. The others are s2."""
+    s0: Float[Tensor, "m k c"], s1: Float[Tensor, "m k c"], s2: Float[Tensor, "m k c"], longest: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, "m k c"], Float[Tensor, " m"]]:
+    """The same for the paths of m models, whose points are statistics, with the longest steplength of each."""
     r, v, known = _differences(s0, s1, s2)
     unit = torch.maximum(torch.maximum(s0.abs(), s1.abs()), s2.abs()).amax(1, keepdim=True)
     unit = torch.where(unit > 0, unit, 1.0)
     length = -((r / unit) * (v / unit)).sum((1, 2)) / (v / unit).square().sum((1, 2))
+    length = torch.minimum(length, longest)
     while True:
         step = length[:, None, None]
         goal = torch.where(known, s0 + 2 * step * r + step**2 * v, s2)
         further = length > SHORTEST  # also false for NaN, where the path does not move
         short = further & ~((goal[..., 0] > 0) | (s2[..., 0] == 0)).all(1)
         if not short.any():
-            return torch.where(further[:, None, None], goal, s2), further
+            return torch.where(further[:, None, None], goal, s2), torch.where(further, length, 1.0)
         length = torch.where(short, (length + 1) / 2, length)
 
 

@@ -73,7 +73,7 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
         """Probabilities = means."""
-        self.probs = mean.clamp(0, 1)  # a mean of ones may exceed 1 by rounding
+        self.set_value("probs", mean.clamp(0, 1))  # a mean of ones may exceed 1 by rounding
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats. Ones and zeros are summed separately, so that 0 log 0 = 0."""

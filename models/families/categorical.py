@@ -96,7 +96,7 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         """Probabilities = shares of the levels."""
         share = mean.new_zeros(len(mean), *self.mask.shape)
         share[:, self.mask] = mean
-        self.probs = share / share.sum(-1, keepdim=True)
+        self.set_value("probs", share / share.sum(-1, keepdim=True))
 
     def expected_statistics(self) -> Float[Tensor, "k s"]:
         """The probabilities of each level of each column in turn."""

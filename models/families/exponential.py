@@ -67,7 +67,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
         """Rates = 1 / means."""
-        self.rate = 1 / mean.clamp(min=1e-300)
+        self.set_value("rate", 1 / mean.clamp(min=1e-300))
 
     def expected_statistics(self) -> Float[Tensor, "k d"]:
         """The means."""
@@ -75,7 +75,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """eta = -rate, A = -log rate, for each column."""
-        return -self.rate, self.rate_unconstrained
+        return -self.rate_unconstrained.exp(), self.rate_unconstrained
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Gamma(a, b) adds a - 1 rows with the sum b."""

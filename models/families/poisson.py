@@ -67,7 +67,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
         """Rates = means."""
-        self.rate = mean
+        self.set_value("rate", mean)
 
     def expected_statistics(self) -> Float[Tensor, "k d"]:
         """The rates."""
@@ -75,7 +75,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """eta = log rate, A = rate, for each column."""
-        return self.rate_unconstrained, -self.rate
+        return self.rate_unconstrained, -self.rate_unconstrained.exp()
 
     def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """-log x!, for each column."""
