@@ -52,7 +52,7 @@ JOBS = {
     "Old Faithful": Job(lambda: load("faithful").to_numpy(), 3, "full", 10),
     "iris": Job(lambda: load_iris().data, 3, "full", 10),
     "wine, standardised": Job(lambda: standardised(load_wine().data), 3, "tied", 10),
-    "overlapping Gaussians": Job(lambda: overlapping(10_000, 8, 5, 0.7), 5, "full", 1),
+    "overlapping Gaussians": Job(lambda: overlapping(10_000, 8, 5, 0.35), 5, "full", 1),
     "separate Gaussians": Job(lambda: overlapping(100_000, 16, 8, 3.0), 8, "full", 1),
 }
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...models import Statistics
 from ...models.mixtures.mixture_batch import Batch
-from .squarem import GROWTH, POINTS, extrapolate_each
+from .squarem import POINTS, extrapolate_each
 
 
 class BatchedEM:
@@ -29,6 +29,7 @@ class BatchedEM:
         self.leaping = torch.zeros(len(batch.weights), dtype=torch.bool)  # which runs are accelerated
         self.path: Tensor | None = None  # (3, m, k, 1 + s): the last points of each, the newest last
         self.points = torch.zeros(len(batch.weights), dtype=torch.long)  # how many of them belong to a path
+        self.rejections = torch.zeros_like(self.points)  # in turn
         self.longest = torch.full((len(batch.weights),), torch.inf, dtype=torch.float64)  # steplength that is tried
 
     def advance(self) -> Int[Tensor, " able"]:
@@ -70,6 +71,7 @@ class BatchedEM:
 
     def _keep_own(self, kept: Tensor) -> None:
         self.leaping, self.points, self.longest = self.leaping[kept], self.points[kept], self.longest[kept]
+        self.rejections = self.rejections[kept]
         self.path = None if self.path is None else self.path[:, kept]
 
     def _evaluate(self) -> None:
@@ -116,7 +118,8 @@ class BatchedEM:
         self.path = torch.stack([path[1], torch.where(_wide(accepted), goal[0], path[2]), new])
         self.points = (self.points + 1).clamp(max=POINTS)
         self.points[accepted], self.points[rejected] = 2, 1
-        self.longest = torch.where(rejected, length / 2, torch.where(accepted, GROWTH * self.longest, self.longest))
+        self.rejections = torch.where(accepted, 0, self.rejections + rejected)
+        self.longest[leap] = torch.where(rejected & (self.rejections > 1), length / 2, torch.inf)[leap]
         return left
 
     def _points(self, statistics: Statistics) -> Float[Tensor, "m k c"]:

@@ -15,7 +15,7 @@ from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
 # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
-STRIDE = 4
+STRIDE = 6
 
 
 @dataclass(frozen=True)

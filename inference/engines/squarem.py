@@ -21,7 +21,6 @@ from .em_steps import EMSteps
 
 POINTS = 3  # of the path, which an extrapolation needs
 SHORTEST = 1.01  # the steplength of an extrapolation; 1 gives s2
-GROWTH = 4  # of the longest steplength, with each extrapolation that is accepted, as in Varadhan & Roland
 
 
 class SquaremSteps:
@@ -33,7 +32,8 @@ class SquaremSteps:
     The points are expected statistics, from which an M-step gives a model, and its E-step gives the next point. Where
     the M-step is only a step uphill (`generalized`), the statistics do not determine the iteration, and the points are
     the unconstrained parameters. An extrapolation that is impossible or would lower the bound is rejected: that pass
-    changes nothing, and EM continues from s2.
+    changes nothing, and EM continues from s2. From the second rejection in turn, the next steplength is at most half as
+    large, until one is accepted.
 
     Args:
         plain: The passes of EM.
@@ -44,6 +44,7 @@ class SquaremSteps:
     def __init__(self, plain: EMSteps, tol: float | None = None):
         self.plain, self.tol = plain, tol
         self.path: list[Tensor] = []  # the last points, at most three
+        self.rejections = 0  # in turn
         self.longest = math.inf  # the longest steplength that is tried
         self.bounds: list[float] | None = None if tol is None else []  # of the plain passes; None once they are over
 
@@ -75,18 +76,19 @@ class SquaremSteps:
     def state_dict(self) -> dict[str, Tensor]:
         """The state of plain EM, and the path."""
         path = {f"path.{i}": point for i, point in enumerate(self.path)}
-        path["longest"] = torch.tensor(self.longest, dtype=torch.float64)
+        path["rejected"] = torch.tensor([self.rejections, self.longest], dtype=torch.float64)
         if self.bounds is not None:
             path["plain"] = torch.tensor(self.bounds, dtype=torch.float64)
         return self.plain.state_dict() | path
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore that state, for a model whose own state is restored."""
-        self.longest = float(state.get("longest", math.inf))  # earlier versions had no limit
+        rejections, self.longest = state["rejected"].tolist() if "rejected" in state else (0, math.inf)  # earlier: none
+        self.rejections = int(rejections)
         if self.tol is not None:
             self.bounds = state["plain"].tolist() if "plain" in state else None
         self.path = [state[f"path.{i}"] for i in range(sum(name.startswith("path.") for name in state))]
-        own = ("path.", "plain", "longest")
+        own = ("path.", "plain", "rejected")
         self.plain.load_state_dict({name: value for name, value in state.items() if not name.startswith(own)})
         for point in self.path:
             require_shape(point, self._point(), "path")
@@ -122,8 +124,7 @@ class SquaremSteps:
         self.path = [*path, self._point()]
 
     def _try_extrapolation(self, goal: Tensor, length: float) -> None:
-        """Extrapolate; if the bound falls, the model is as it was before, and the next steps are at most half as
-        long."""
+        """Extrapolate; if the bound falls, the model is as it was before."""
         assert self.plain.last is not None
         restore = _restorer(self.model)
         try:
@@ -133,9 +134,10 @@ class SquaremSteps:
             last = None  # a parameter or row became impossible
         if last is None or not last[1] >= self.plain.last[1]:
             restore()
-            self.path, self.longest = self.path[-1:], length / 2
+            self.path, self.rejections = self.path[-1:], self.rejections + 1
+            self.longest = length / 2 if self.rejections > 1 else math.inf
             return
-        self.longest *= GROWTH
+        self.rejections, self.longest = 0, math.inf
         self.plain.last, self.plain.gain = last, 0.0  # the gain of an extrapolation says nothing about the next step
         self.path = [self._point()] if self.model.generalized else [self._remeasured(goal), self._point()]
 

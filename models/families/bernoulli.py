@@ -63,6 +63,12 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             spread = torch.full((features,), 1 + 0.5 / components, dtype=torch.float64)
             self.priors["probs"] = Beta(spread, spread)
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.probs_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent Bernoulli columns."""
         return dist.Bernoulli(logits=self.probs_unconstrained[z].clamp(-CERTAIN, CERTAIN)).to_event(1)

@@ -57,6 +57,12 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         self.rate = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
         self.priors = Priors(prior, {"rate": (Gamma, (features,))})
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.rate_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent exponential waiting times."""
         return dist.Exponential(self.rate[z]).to_event(1)

@@ -57,6 +57,12 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         self.rate = PyroParam(ones, constraints.nonnegative)  # type: ignore[assignment]
         self.priors = Priors(prior, {"rate": (Gamma, (features,))})
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.rate_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent Poisson counts."""
         return dist.Poisson(self.rate[z]).to_event(1)

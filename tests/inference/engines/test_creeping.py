@@ -8,19 +8,11 @@ from reference import data
 
 from lowerbound.datasets import load
 from lowerbound.inference import EM, fit
-from lowerbound.inference.engines.convergence import JUDGED_AFTER, NEAR, ROUNDING_FALL, creeps
+from lowerbound.inference.engines.convergence import JUDGED_AFTER, MANY_PASSES, NEAR, ROUNDING_FALL, creeps
 from lowerbound.inference.fitting import restarts as restarts_module
-from lowerbound.models import CategoricalMixture, GaussianMixture, KMeans, PoissonMixture, seed
+from lowerbound.models import CategoricalMixture, GaussianMixture, KMeans, PoissonMixture
 
 PLAIN = EM(accelerate=None)
-
-
-def overlapping(n=2000, d=4, k=3):
-    """Rows of Gaussians that overlap so much that EM creeps."""
-    rng = np.random.default_rng(0)
-    factors = rng.normal(0, 0.4, (k, d, d)) + np.eye(d)
-    z = rng.integers(0, k, n)
-    return rng.normal(0, 0.35, (k, d))[z] + np.einsum("nij,nj->ni", factors[z], rng.normal(size=(n, d)))
 
 
 def geometric(rate, gain, passes):
@@ -30,34 +22,34 @@ def geometric(rate, gain, passes):
 
 def test_a_run_creeps_if_it_is_near_and_has_many_passes_left():
     """Of bounds whose gains shrink by one rate, the passes left have a closed form: log(left / tol) / -log(rate)."""
-    for rate in (0.3, 0.5, 0.8, 0.95, 0.99):
+    for rate in (0.3, 0.5, 0.8, 0.9):
         bounds = geometric(rate, 1e-5, 200)
         found = next((n for n in range(200) if creeps(bounds[:n], 1e-9)), None)
-        left = 1e-5 * rate ** JUDGED_AFTER[0] / (1 - rate)
-        assert (found is not None) == (np.log(left / 1e-9) / -np.log(rate) > 13)
+        left = 1e-5 * rate ** (JUDGED_AFTER[0] - 1) / (1 - rate)
+        assert (found is not None) == (np.log(left / 1e-9) / -np.log(rate) >= MANY_PASSES)
         assert found is None or found == JUDGED_AFTER[0]
     assert not creeps(geometric(0.95, NEAR, 8), 1e-9)  # far from the optimum
     assert not creeps(geometric(1.05, 1e-5, 60), 1e-9)  # the gains grow
 
 
-def test_fewer_passes_to_the_same_end(as_users_run_it):
-    x = overlapping()
-    start = seed(GaussianMixture(3, 4), x)
-    plain, auto = fit(start, x, PLAIN, max_passes=5000), fit(start, x, EM(), max_passes=5000)
+@pytest.mark.parametrize("make", [lambda: GaussianMixture(4, 2, "diag"), lambda: PoissonMixture(2, 1)])
+def test_fewer_passes_to_the_same_end(make, as_users_run_it):
+    x = load("faithful") if make().family.features == 2 else load("deaths")
+    plain, auto = (fit(make(), x, engine, seed=1, max_passes=3000) for engine in (PLAIN, EM()))
     assert plain.converged and auto.converged
-    assert len(plain.bounds) > 3 * len(auto.bounds) > 0
-    assert abs(auto.bounds[-1] - plain.bounds[-1]) < 1e-6
+    assert len(plain.bounds) > 3 * len(auto.bounds)
+    assert plain.bounds[-1] - 3e-9 <= auto.bounds[-1] < plain.bounds[-1] + 1e-7
     assert (auto.bounds.diff() >= -ROUNDING_FALL * (1 + auto.bounds[1:].abs())).all()
-    # plain until it creeps: the same bits
     passes = next(n for n in range(len(auto.bounds)) if creeps(auto.bounds[:n].tolist(), 1e-9))
-    assert torch.equal(auto.bounds[:passes], plain.bounds[:passes])
+    assert torch.equal(auto.bounds[:passes], plain.bounds[:passes])  # plain until it creeps: the same bits
 
 
 def test_a_quick_run_is_that_of_plain_em():
-    x = data(n=200, d=2)
-    for model in (seed(GaussianMixture(2, 2), load("faithful")), seed(KMeans(3, 2), x)):
-        rows = load("faithful") if model.family.components == 2 else x
-        assert torch.equal(fit(model, rows, EM()).bounds, fit(model, rows, PLAIN).bounds)
+    x = load("faithful")
+    assert torch.equal(fit(GaussianMixture(2, 2), x, EM()).bounds, fit(GaussianMixture(2, 2), x, PLAIN).bounds)
+    x = data(n=200, d=2)  # k-means has no path to extrapolate along, whatever its gains look like
+    auto, plain = (fit(KMeans(3, 2), x, engine) for engine in (EM(), PLAIN))
+    assert auto.bounds[-1] == plain.bounds[-1] and len(auto.bounds) <= len(plain.bounds) + 1
 
 
 CASES = {name: case for name, case in TABLE.items() if not case.hard}
