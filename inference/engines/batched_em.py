@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...models import Statistics
 from ...models.mixtures.mixture_batch import Batch
-from .squarem import POINTS, extrapolate_each
+from .squarem import POINTS, REJECTIONS, extrapolate_each
 
 
 class BatchedEM:
@@ -119,7 +119,7 @@ class BatchedEM:
         self.points = (self.points + 1).clamp(max=POINTS)
         self.points[accepted], self.points[rejected] = 2, 1
         self.rejections = torch.where(accepted, 0, self.rejections + rejected)
-        self.longest[leap] = torch.where(rejected & (self.rejections > 1), length / 2, torch.inf)[leap]
+        self.longest[leap] = torch.where(rejected & (self.rejections > REJECTIONS), length / 2, torch.inf)[leap]
         return left
 
     def _points(self, statistics: Statistics) -> Float[Tensor, "m k c"]:

@@ -20,6 +20,7 @@ from .data_bound import expectation
 from .em_steps import EMSteps
 
 POINTS = 3  # of the path, which an extrapolation needs
+REJECTIONS = 3  # in turn, after which steps are shortened
 SHORTEST = 1.01  # the steplength of an extrapolation; 1 gives s2
 
 
@@ -32,8 +33,8 @@ class SquaremSteps:
     The points are expected statistics, from which an M-step gives a model, and its E-step gives the next point. Where
     the M-step is only a step uphill (`generalized`), the statistics do not determine the iteration, and the points are
     the unconstrained parameters. An extrapolation that is impossible or would lower the bound is rejected: that pass
-    changes nothing, and EM continues from s2. From the second rejection in turn, the next steplength is at most half as
-    large, until one is accepted.
+    changes nothing, and EM continues from s2. After more than three rejections in turn, the next steplength is at
+    most half as large, until one is accepted.
 
     Args:
         plain: The passes of EM.
@@ -135,7 +136,7 @@ class SquaremSteps:
         if last is None or not last[1] >= self.plain.last[1]:
             restore()
             self.path, self.rejections = self.path[-1:], self.rejections + 1
-            self.longest = length / 2 if self.rejections > 1 else math.inf
+            self.longest = length / 2 if self.rejections > REJECTIONS else math.inf
             return
         self.rejections, self.longest = 0, math.inf
         self.plain.last, self.plain.gain = last, 0.0  # the gain of an extrapolation says nothing about the next step
