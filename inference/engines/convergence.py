@@ -33,7 +33,7 @@ IMPOSSIBLE_FALL = 1e-6
 
 SPAN = 2  # passes whose gains are added before they are compared
 MANY_PASSES = 18  # an accelerated run needs about as many to know that it has converged, and each takes longer
-NEAR = 1e-3  # nats per row: farther away an extrapolation may lead to another optimum
+NEAR = 1e-4  # nats per row: farther away an extrapolation may lead to another optimum
 STEADY = 0.5  # how much of their last ratio the ratio of the gains must keep: those of k-means have no rate
 # Numbers of passes, each a quarter more than the one before, up to about a million: what costs time is looked at rarely
 JUDGED_AFTER = tuple(dict.fromkeys(int(7 * 1.25**i) for i in range(54)))
@@ -68,8 +68,9 @@ def gain_left(bounds: Sequence[float]) -> float:
     return gain * max(1.0, ratio / (1 - ratio))
 
 
-def creeps(bounds: Sequence[float], tol: float) -> bool:
-    """Whether a run of EM has many passes left, so that extrapolating along its path pays.
+def creeps(bounds: Sequence[float], tol: float) -> float | None:
+    """The rate at which the gains of a run of EM shrink, if it has so many passes left that extrapolating pays, else
+    None.
 
     Judged after certain numbers of passes, from the bounds up to there alone: the answer for a longer run is yes if it
     was for its beginning. A run creeps if its gains shrink, little is left to gain (so that it is near its optimum,
@@ -78,7 +79,7 @@ def creeps(bounds: Sequence[float], tol: float) -> bool:
     """
     for number in JUDGED_AFTER:
         if number > len(bounds):
-            return False
+            return None
         *_, first, second, third = span = bounds[number - 1 - 3 * SPAN : number : SPAN]
         earlier, before, gain = (b - a for a, b in pairwise(span))
         if is_rounding(gain, third) or not before > gain or not earlier > before or gain * earlier < STEADY * before**2:
@@ -87,8 +88,8 @@ def creeps(bounds: Sequence[float], tol: float) -> bool:
         left = gain_left((first, second, third))
         least = max(tol, sys.float_info.epsilon * (1 + abs(third)))
         if least < left < NEAR and math.log(left / least) >= -math.log(rate) * MANY_PASSES:
-            return True
-    return False
+            return rate
+    return None
 
 
 def judged_after(number: int) -> bool:

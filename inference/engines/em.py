@@ -15,7 +15,7 @@ from .em_steps import EMSteps, require_em
 from .squarem import SquaremSteps
 
 # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
-STRIDE = 6
+STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class EM:
         Args:
             bounds: One bound for each pass so far, in nats per row.
         """
-        return self.accelerate == "squarem" or (self.may_accelerate and creeps(bounds, self.tol))
+        return self.accelerate == "squarem" or (self.may_accelerate and creeps(bounds, self.tol) is not None)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None.
@@ -119,7 +119,15 @@ class EM:
             return None
         if self.accelerated(bounds) and not is_rounding(bounds[-1] - bounds[-3], bounds[-1]):
             # a single pass says little: some gain nothing, because their extrapolation was rejected, and some much
-            left = gain_left(bounds[-1 - 2 * STRIDE :: STRIDE]) if len(bounds) > 2 * STRIDE else math.inf
+            left = self._accelerated_gain_left(bounds)
             if not (left == 0 or left < self.tol):
                 return None
         return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
+
+    def _accelerated_gain_left(self, bounds: list[float]) -> float:
+        """Estimate how much an accelerated run has left to gain."""
+        rate = creeps(bounds, self.tol) if self.may_accelerate else None
+        if rate is not None:
+            # of the last three passes at least one is a step of plain EM, which gains 1 - rate of what is left, or more
+            return (bounds[-1] - bounds[-4]) / (1 - rate)
+        return gain_left(bounds[-1 - 2 * STRIDE :: STRIDE]) if len(bounds) > 2 * STRIDE else math.inf

@@ -76,18 +76,23 @@ class SquaremSteps:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state of plain EM, and the path."""
+        if self.plain.last is None:
+            return {}
         path = {f"path.{i}": point for i, point in enumerate(self.path)}
         path["rejected"] = torch.tensor([self.rejections, self.longest], dtype=torch.float64)
-        if self.bounds is not None:
-            path["plain"] = torch.tensor(self.bounds, dtype=torch.float64)
+        if self.tol is not None:
+            path["plain"] = torch.tensor(self.bounds or [], dtype=torch.float64)
         return self.plain.state_dict() | path
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore that state, for a model whose own state is restored."""
-        rejections, self.longest = state["rejected"].tolist() if "rejected" in state else (0, math.inf)  # earlier: none
-        self.rejections = int(rejections)
+        if not state:
+            return
+        if self.tol is not None or "rejected" in state:  # earlier versions did not count
+            require_shape(state["rejected"], torch.zeros(2), "rejected")
+            self.rejections, self.longest = int(state["rejected"][0]), float(state["rejected"][1])
         if self.tol is not None:
-            self.bounds = state["plain"].tolist() if "plain" in state else None
+            self.bounds = state["plain"].flatten().tolist() or None
         self.path = [state[f"path.{i}"] for i in range(sum(name.startswith("path.") for name in state))]
         own = ("path.", "plain", "rejected")
         self.plain.load_state_dict({name: value for name, value in state.items() if not name.startswith(own)})
@@ -99,7 +104,7 @@ class SquaremSteps:
         something about other parameters."""
         bound = next(self.plain)
         bounds.append(float(bound))
-        if judged_after(len(bounds)) and creeps(bounds, self.tol or 0.0) and self._can_extrapolate():
+        if judged_after(len(bounds)) and creeps(bounds, self.tol or 0.0) is not None and self._can_extrapolate():
             self.bounds, self.path = None, [self._point()]
         return bound
 
