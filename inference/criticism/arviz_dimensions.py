@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,7 @@ class Dimensions:
         self.k, self.shared = family.components, shared
         names = rows.columns if rows.schema else [f"column {j}" for j in range(rows.features)]
         levels = rows.levels if rows.schema else [None] * rows.features
-        groups = family.columns if isinstance(family, Product) else ()
-        self.groups = {"": range(rows.features)} | {f"_{g}": own for g, own in enumerate(groups)}
+        self.groups = _groups(family, range(rows.features))
         self.coords: dict[str, Any] = {
             "component": np.arange(self.k),
             "place": np.arange(self.k),
@@ -41,7 +41,7 @@ class Dimensions:
         if name in ("weights", "sticks"):
             return ("component",) if name == "weights" else ("stick",)
         lead = () if name in self.shared else ("component",)
-        suffix = next((suffix for suffix in self.groups if suffix and name.endswith(suffix)), "")
+        suffix = max((suffix for suffix in self.groups if name.endswith(suffix)), key=len)  # "" if there is no other
         sizes, d = value.shape[len(lead) :], len(self.groups[suffix])
         if not sizes or sizes[0] != d or len(sizes) > 2:
             return (*lead, *(f"{name}_dim_{i}" for i in range(len(sizes))))
@@ -67,3 +67,12 @@ class Dimensions:
             if kept.any():
                 found[name] = ((dim,), values.numpy()[:, kept])
         return found
+
+
+def _groups(family: Any, columns: Sequence[int], suffix: str = "") -> dict[str, Sequence[int]]:
+    """The columns of each group of a `Product`, and of groups inside groups, by the end of their parameters' names."""
+    found = {suffix: columns}
+    if isinstance(family, Product):
+        for g, (part, own) in enumerate(zip(family.families, family.columns, strict=True)):
+            found |= _groups(part, [columns[j] for j in own], f"_{g}{suffix}")
+    return found

@@ -36,7 +36,8 @@ def require_one_measure(measures: dict[str, list[str]], rows: Rows) -> None:
         where = "" if len(differ) == len(ours) else f" in column {rows.columns[differ[0]]!r}"
         raise ValueError(
             f"{first} gives {ours[differ[0]]} and {second} {theirs[differ[0]]}{where}, expected fits of one measure: "
-            "their log-likelihoods are in different units and cannot be ranked"
+            "their log-likelihoods are in different units and cannot be ranked. Give all models the same kinds of "
+            "columns, as by mixed(x, components, kinds=column_kinds(x))"
         )
 
 

@@ -107,6 +107,8 @@ def _torch_array(x: Any) -> np.ndarray:
         raise TypeError(COMPLEX)
     if array.dtype.kind not in "fiub":
         got, cure = f"an array of {array.dtype}", "convert it with .astype(float)"
+        if array.dtype.kind in "OUS" and array.ndim and any(isinstance(value, str) for value in array.flat):
+            got, cure = "an array with words", "pass a DataFrame, which a model fitted to words matches by name"
         if array.ndim == 0:  # numpy takes what it does not know for a single object
             got, cure = f"a {type(x).__name__}", "pass a tensor, an array or a DataFrame of them"
         raise TypeError(f"got {got}, expected real numbers: {cure}")

@@ -13,15 +13,12 @@ from ....models.abilities import Imputes
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_moments, numeric_columns
 from ...criticism.density_or_probability import DENSITY, column_measures
-from ...criticism.distances_between_fits import largest_distance
+from .agreement import agreement
 from .component_ellipses import draw_ellipses, not_below_zero, project_columns
 from .density_curves import density_contours, density_curves
 from .style import GREY, blank_figure, despine, fit_style, join_names, mark_half_missing_rows, set_title_and_caption
 
 DRAWN_ROWS = 5000  # more dots hide each other
-SAME = 0.05  # fits with a smaller parameter distance find the same components
-NEAR = 0.25  # fits with a smaller parameter distance find nearly the same components
-AGREE = 1e-3  # nats: fits with a smaller mean posterior KL put the rows in the same components
 
 
 def data_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
@@ -130,12 +127,10 @@ def _title(comparison: Comparison, models: dict[str, Any]) -> str:
     names = list(models)
     if len(names) < len(comparison.fits) or len(names) == 1:
         return f"Components of {join_names(names, len(comparison.fits), capital=False)}"
-    distance = largest_distance(comparison, "parameter_distance")
-    if largest_distance(comparison, "posterior_kl") < AGREE:  # a parameter may go to infinity, and the fits still agree
-        distance = min(distance, 0.0)
-    if np.isnan(distance):
+    found = agreement(comparison)
+    if found is None:
         return f"Components of the {len(names)} fits"
-    if distance < SAME:
+    if found == "the same":
         return f"{join_names(names, len(names))} find the same components"
     who = " and ".join(names) if len(names) == 2 else "The fits"
-    return f"{who} find {'nearly the same' if distance < NEAR else 'different'} components"
+    return f"{who} find {found} components"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ...criticism.comparison import Comparison
 from ...criticism.component_profiles import component_shares
 from ...criticism.density_or_probability import DENSITY, column_measures
+from .agreement import agreement
 from .component_ellipses import MATRIX_COLUMNS
 from .profile_layout import MOST_DOTS, most_different_panels, plan_panels
 from .profile_panels import ProfilePanel, profile_panels
@@ -19,7 +20,6 @@ from .style import blank_figure, join_names, set_title_and_caption
 
 MOST_FITS = 3
 SAME = 0.02  # share of the axis: fits whose numbers differ by less are drawn once
-NEAR = 0.2  # share of the axis: fits whose numbers differ by less find nearly the same components
 
 
 def profiles_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | None:
@@ -58,7 +58,7 @@ def profiles_figure(comparison: Comparison, models: dict[str, Any]) -> Figure | 
     if len(groups) > len(shown):
         notes[f"The first {len(shown)} of {len(groups)} fits that differ are shown."] = None
     notes["Components are numbered as in the tables; percentages are their shares of the rows."] = None
-    return set_title_and_caption(figure, _title(groups, drawn), " ".join(notes))
+    return set_title_and_caption(figure, _title(groups, drawn, agreement(comparison)), " ".join(notes))
 
 
 def _group_equal_fits(drawn: dict[str, list[ProfilePanel]]) -> dict[str, list[str]]:
@@ -81,11 +81,11 @@ def _on_one_scale(fits: list[list[ProfilePanel]]) -> list[list[ProfilePanel]]:
     ]
 
 
-def _look_the_same(ours: list[ProfilePanel], theirs: list[ProfilePanel], within: float = SAME) -> bool:
-    """Whether all numbers of two fits are closer than this share of the axis."""
+def _look_the_same(ours: list[ProfilePanel], theirs: list[ProfilePanel]) -> bool:
+    """Whether the numbers of two fits are so close that one picture shows both."""
     if [(p.kind, p.values.shape) for p in ours] != [(p.kind, p.values.shape) for p in theirs]:
         return False
-    return all(np.abs(a.values - b.values).max() < within * (a.high - a.low) for a, b in zip(ours, theirs, strict=True))
+    return all(np.abs(a.values - b.values).max() < SAME * (a.high - a.low) for a, b in zip(ours, theirs, strict=True))
 
 
 def _names(group: list[str]) -> str:
@@ -93,14 +93,12 @@ def _names(group: list[str]) -> str:
     return f"{group[0]} (the same: {', '.join(group[1:])})" if len(group) > 1 else group[0]
 
 
-def _title(groups: dict[str, list[str]], drawn: dict[str, list[ProfilePanel]]) -> str:
+def _title(groups: dict[str, list[str]], drawn: dict[str, list[ProfilePanel]], agreed: str | None) -> str:
     """Whether the fits agree, and in which columns the components differ most."""
     found = next(iter(drawn.values()))
     k = len(found[0].values)
     if len(groups) > 1:
-        who = join_names(list(groups), len(groups))
-        near = all(_look_the_same(found, drawn[other], NEAR) for other in groups)
-        return f"{who} find {f'nearly the same {k}' if near else 'different'} components"
+        return _of_fits(list(groups), agreed)
     apart: dict[str, float] = {}
     for panel in found:
         for name, spread in zip(panel.names, panel.spread, strict=True):
@@ -110,5 +108,12 @@ def _title(groups: dict[str, list[str]], drawn: dict[str, list[ProfilePanel]]) -
     if k > 1 and 2 < len(apart) <= MOST_DOTS:
         unlike = f", which differ most in {' and '.join(sorted(apart, key=lambda column: -apart[column])[:2])}"
     names = list(drawn)
+    if len(names) > 1 and agreed == "different":  # in numbers that are too small to be seen
+        return _of_fits(names, None)
     who = f"{join_names(names, len(names))} agree on" if len(names) > 1 else f"{names[0]} finds"
     return f"{who} {k} component{'s' if k > 1 else ''}{unlike}"
+
+
+def _of_fits(names: list[str], agreed: str | None) -> str:
+    who = join_names(names, len(names), capital=agreed is not None)
+    return f"{who} find {agreed} components" if agreed else f"Components of {who}"

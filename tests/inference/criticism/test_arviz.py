@@ -188,6 +188,11 @@ def test_columns_of_all_kinds_have_their_names_and_words():
     wide = Product(Gaussian(2, 1), Poisson(2, 1), Categorical(2, [3, 2]))
     probs = to_arviz(fit(Mixture(wide), table, EM()), table, draws=5)["posterior"]["probs_2"]
     assert probs.coords["feature_2"].values.tolist() == ["colour", "shape"] and probs.sizes["level_2"] == 3
+    inner = to_arviz(fit(BayesianMixture(wide), table, EM()), table, draws=5)["posterior"][
+        "probs_1_2"
+    ]  # group in group
+    assert inner.coords["feature_1_2"].values.tolist() == ["shape"]
+    assert inner.coords["level_1_2"].values.tolist() == ["round", "square"]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -257,7 +260,7 @@ def test_pixels_are_pictures_and_differing_fits_side_by_side():
         images = [axes.images[0] for axes in part.axes if axes.images]
         np.testing.assert_allclose([image.get_array().ravel() for image in images], values.detach(), rtol=1e-12)
         assert {image.get_array().shape for image in images} == {(8, 8)}
-    assert "different components" in made["profiles"].get_suptitle()
+    assert made["profiles"].get_suptitle() == "Components of poisson and negative"  # of families that do not compare
 
 
 def test_clusters_have_their_shares_of_the_rows():
@@ -289,6 +292,16 @@ def test_more_than_four_measurements_are_dots_in_standard_deviations():
     expected = (models["em"].family.loc.detach().numpy() - x.mean().to_numpy()) / x.std(ddof=0).to_numpy()
     np.testing.assert_allclose(list(dotted(axes).values()), expected)
     assert axes.get_xlabel() == "location, in standard deviations from the mean of all rows"
+
+
+@pytest.mark.parametrize(("moved", "words"), [(0.15, "nearly the same components"), (1.0, "different components")])
+def test_two_figures_of_one_page_say_the_same(moved, words):
+    x = np.random.default_rng(5).normal(size=(80, 5)) + np.repeat([[0.0], [1.5]], 40, 0)
+    one = fit(GaussianMixture(2, 5, "diag"), x, EM())
+    other = replace(one, model=copy.deepcopy(one.model))
+    other.model.family.loc = other.model.family.loc.detach() + moved * x.std()
+    made = figures(compare(x, one=one, other=other))
+    assert words in made["data"].get_suptitle() and words in made["profiles"].get_suptitle()
 
 
 def test_a_mixed_table_has_all_kinds():

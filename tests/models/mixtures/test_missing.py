@@ -41,8 +41,8 @@ def torn(x, share=0.25, seed=0):
 def seen_log_density(law, p, x):
     """log p(seen cells of each row | k), (n, k), by the marginal distributions of scipy."""
     if isinstance(law, Columns):
-        frozen = law.make({name: value[None] for name, value in p.items()})
-        log = frozen.logpmf if isinstance(frozen.dist, stats.rv_discrete) else frozen.logpdf
+        at = law.make({name: value[None] for name, value in p.items()})
+        log = at.logpmf if isinstance(at.distribution, stats.rv_discrete) else at.logpdf
         return np.nansum(np.where(np.isnan(x)[:, None], np.nan, log(x[:, None])), axis=-1)
     if isinstance(law, Codes):
         with np.errstate(divide="ignore"):
