@@ -35,8 +35,8 @@ SPAN = 2  # passes whose gains are added before they are compared
 MANY_PASSES = 18  # an accelerated run needs about as many to know that it has converged, and each takes longer
 NEAR = 1e-4  # nats per row: farther away an extrapolation may lead to another optimum
 STEADY = 0.5  # how much of their last ratio the ratio of the gains must keep: those of k-means have no rate
-# Numbers of passes, each a quarter more than the one before, up to about a million: what costs time is looked at rarely
-JUDGED_AFTER = tuple(dict.fromkeys(int(7 * 1.25**i) for i in range(54)))
+# Numbers of passes, each an eighth more than the one before, up to some 600,000: a long run is not looked at each time
+JUDGED_AFTER = tuple(dict.fromkeys(int(7 * 1.12**i) for i in range(101)))
 
 
 def is_rounding(gain: float, bound: float) -> bool:

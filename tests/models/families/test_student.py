@@ -200,7 +200,7 @@ def test_light_tails_send_the_degrees_of_freedom_up(tails):
     dof = result.model.family.dof.item()
     assert dof > 15
     assert result.bounds.diff().min() > -1e-13
-    assert abs(float(result.bounds[-1] - gaussian.bounds[-1])) < 1 / dof
+    assert abs(float(result.bounds[-1] - gaussian.bounds[-1])) < 1 / min(dof, 1e8)  # beyond, rounding is larger
     if tails == "uniform":
         assert result.bounds[-1] < gaussian.bounds[-1]
         result.model.family.dof = torch.tensor([1e8])  # at the largest that the M-step gives, a pass stays finite
