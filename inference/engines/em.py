@@ -16,6 +16,7 @@ from .squarem import SquaremSteps
 
 # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
 STRIDE = 8
+SAFETY = 4  # the slowest rate is seen late: that of the passes before a run was accelerated may be too fast
 
 
 @dataclass(frozen=True)
@@ -129,5 +130,5 @@ class EM:
         rate = creeps(bounds, self.tol) if self.may_accelerate else None
         if rate is not None:
             # of the last three passes at least one is a step of plain EM, which gains 1 - rate of what is left, or more
-            return (bounds[-1] - bounds[-4]) / (1 - rate)
+            return SAFETY * (bounds[-1] - bounds[-4]) / (1 - rate)
         return gain_left(bounds[-1 - 2 * STRIDE :: STRIDE]) if len(bounds) > 2 * STRIDE else math.inf

@@ -38,7 +38,7 @@ def test_fewer_passes_to_the_same_end(make, as_users_run_it):
     plain, auto = (fit(make(), x, engine, seed=1, max_passes=3000) for engine in (PLAIN, EM()))
     assert plain.converged and auto.converged
     assert len(plain.bounds) > 3 * len(auto.bounds)
-    assert plain.bounds[-1] - 3e-9 <= auto.bounds[-1] < plain.bounds[-1] + 1e-7
+    assert plain.bounds[-1] - 5e-9 <= auto.bounds[-1] < plain.bounds[-1] + 1e-7
     assert (auto.bounds.diff() >= -ROUNDING_FALL * (1 + auto.bounds[1:].abs())).all()
     passes = next(n for n in range(len(auto.bounds)) if creeps(auto.bounds[:n].tolist(), 1e-9))
     assert torch.equal(auto.bounds[:passes], plain.bounds[:passes])  # plain until it creeps: the same bits
