@@ -55,12 +55,7 @@ class SquaremSteps:
     def __next__(self) -> Tensor:
         if self.bounds is not None:
             return self._plain_pass(self.bounds)
-        length = 1.0
-        if len(self.path) == POINTS:
-            goal, length = extrapolate(*self.path, relative=not self.model.generalized, longest=self.longest)
-        if length > 1:
-            self._try_extrapolation(goal, length)
-        else:
+        if not (len(self.path) == POINTS and self._try_extrapolation()):
             self._advance()
         assert self.plain.last is not None
         return self.plain.last[1]
@@ -129,9 +124,12 @@ class SquaremSteps:
             path = [self._remeasured(point) for point in path]
         self.path = [*path, self._point()]
 
-    def _try_extrapolation(self, goal: Tensor, length: float) -> None:
-        """Extrapolate; if the bound falls, the model is as it was before."""
+    def _try_extrapolation(self) -> bool:
+        """Extrapolate; if the bound falls, the model is as it was before. Returns False if there is nothing to try."""
         assert self.plain.last is not None
+        goal, length = extrapolate(*self.path, relative=not self.model.generalized, longest=self.longest)
+        if not length > 1:
+            return False
         restore = _restorer(self.model)
         try:
             self._set(goal)
@@ -142,10 +140,11 @@ class SquaremSteps:
             restore()
             self.path, self.rejections = self.path[-1:], self.rejections + 1
             self.longest = length / 2 if self.rejections > REJECTIONS else math.inf
-            return
+            return True
         self.rejections, self.longest = 0, math.inf
         self.plain.last, self.plain.gain = last, 0.0  # the gain of an extrapolation says nothing about the next step
         self.path = [self._point()] if self.model.generalized else [self._remeasured(goal), self._point()]
+        return True
 
     def _point(self) -> Tensor:
         """The current point: (k, 1 + s) weight and total of the statistics, or parameters if generalized."""

@@ -43,6 +43,8 @@ def run_batched(
 
     Only the best run has its model. Restarts that are missing from the result must be made in turn.
     """
+    engine = runner.engine
+    assert isinstance(engine, EM)
     try:
         model, _ = runner.begin(restarts[0])
         began = time.perf_counter()
@@ -99,7 +101,7 @@ def run_batched(
             steps.keep(torch.tensor(going, dtype=torch.long))
         made = len(running[0][1].bounds) if running else 0
         if made == 1 or judged_after(made):
-            steps.accelerate(torch.tensor([runner.engine.accelerated(run.bounds) for _, run in running]))
+            steps.accelerate(torch.tensor([engine.accelerated(run.bounds) for _, run in running]))
     if best is not None:
         best[1].model = model
     return results
