@@ -12,16 +12,19 @@ from pyro.nn import PyroModule, PyroParam, PyroSample
 
 # what other libraries call a parameter
 SYNONYMS = {
-    "loc": ("mean", "means", "means_", "mu", "center", "centers", "centre", "centres", "cluster_centers_", "location"),
+    "loc": (
+        *("mean", "mean_", "means", "means_", "mu", "center", "centers", "centre", "centres", "cluster_centers_"),
+        "location",
+    ),
     "covariance": ("covariances", "covariances_", "cov", "sigma"),
-    "scale": ("std", "sd", "stddev", "sigma", "variance", "variances"),
+    "scale": ("std", "sd", "stddev", "sigma", "variance", "variances", "noise_variance_"),
     "weights": ("weights_", "pi", "proportions", "mixing", "priors"),
     "rate": ("rates", "lambda_", "lam"),
     "probs": ("p", "probabilities", "prob", "theta"),
     "dof": ("df", "nu", "degrees_of_freedom"),
     "loading": ("loadings", "components_", "W"),
 }
-ASSIGNABLE = (PyroParam, PyroSample, torch.nn.Parameter, torch.nn.Module)  # whatever its name, torch or Pyro reads it
+ASSIGNABLE = (PyroParam, PyroSample, torch.nn.Module)  # whatever its name, Pyro or torch reads it
 
 
 class NamesChecked(type(PyroModule)):
@@ -68,21 +71,24 @@ class HasShortNames:
         raise NotImplementedError(f"{type(self).__name__}.read_also({name!r}) is not written")
 
 
-def is_unread(module: Any, name: str, value: Any) -> bool:
-    """Whether nobody would read this attribute: a public name that the module does not have.
+def is_new_name(module: Any, name: str, value: Any) -> bool:
+    """Whether this is a public name that a constructed module does not have, neither itself nor its class.
 
-    Only on objects of this library's own classes: a subclass of a user may have whatever attributes it likes. Names
-    with an underscore, modules, parameters and sites of Pyro are never refused.
+    Names with an underscore, modules inside and sites of Pyro are not counted: Pyro or torch reads them. A
+    `torch.nn.Parameter` is counted, as a tensor is: nobody would read it.
     """
     if name.startswith("_") or isinstance(value, ASSIGNABLE) or not module.is_constructed:
-        return False
-    if type(module).__module__.partition(".")[0] != __name__.partition(".")[0]:
         return False
     if name == "learning_rate":  # the default of `SVI` for this model
         return False
     if any(name in own for own in (vars(module), module._parameters, module._buffers, module._modules)):
         return False
     return not any(name in vars(each) or name in inspect.get_annotations(each) for each in type(module).__mro__)
+
+
+def is_of_a_user(module: Any) -> bool:
+    """Whether the class is not this library's own: such an object may have whatever further attributes it likes."""
+    return type(module).__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
 def refuse(module: Any, name: str, known: Iterable[str]) -> AttributeError:

@@ -13,7 +13,7 @@ import torch
 from pyro.nn import PyroModule, PyroParam
 from torch.distributions import transform_to
 
-from .attribute_names import HasShortNames, NamesChecked, is_unread, refuse
+from .attribute_names import HasShortNames, NamesChecked, is_new_name, is_of_a_user, refuse
 from .old_names import HasOldNames
 from .readable_value import readable
 
@@ -68,8 +68,8 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
 
     The arguments are used to build a saved model again. A parameter is set by assignment, to a tensor, array or list of
     its shape that satisfies its constraint; the values are copied. A parameter of a module inside is read and set by
-    its short name, too, where that is unique, as `mixture.loc`. On an object of this library's own classes, a public
-    name that it does not have is refused: nobody would read it. Subclasses may add what they like.
+    its short name, too, where that is unique, as `mixture.loc`. On an object of this library's own classes, another
+    public name that it does not have is refused: nobody would read it. Subclasses may add what they like.
 
     Example:
         >>> from lowerbound.models import Poisson
@@ -291,11 +291,12 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
             self.names_set.add(name)
             if torch.equal(value, old):
                 return  # the constraint's transform and its inverse would change the last bits
-        elif is_unread(self, name, value):
+        elif is_new_name(self, name, value):
             found = self.elsewhere(name)
-            if found is None:
+            if found is not None:
+                return setattr(*found, value)
+            if not is_of_a_user(self):
                 raise refuse(self, name, self.names_to_set())
-            return setattr(*found, value)
         super().__setattr__(name, value)
 
 

@@ -11,12 +11,13 @@ import typer
 from ... import __version__
 from ...datasets import load, names
 from .compare_command import compare
-from .error_lines import errors_as_one_line
+from .error_lines import OneLineGroup, errors_as_one_line
 from .fit_command import fit
 from .impute_command import impute
 from .select_command import select
 
 app = typer.Typer(
+    cls=OneLineGroup,
     help="Fit latent variable models by EM and by SVI, and compare them on one scale: nats per row.",
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -67,14 +67,12 @@ Device = Annotated[
 Restarts = Annotated[int, typer.Option(min=1, help="Number of random starts; the best fit is kept.")]
 LeastRows = Annotated[
     float | None,
-    typer.Option(min=0, help="Leave out restarts that end with a component of fewer rows.", show_default="none"),
+    typer.Option(help="Leave out restarts that end with a component of fewer rows.", show_default="none"),
 ]
 MaxPasses = Annotated[
     int, typer.Option(min=1, help="Largest number of passes over the data. The first one only scores the start.")
 ]
-Seed = Annotated[
-    int, typer.Option(min=0, max=2**32, help="Random seed. Engines with the same seed start from the same parameters.")
-]
+Seed = Annotated[int, typer.Option(help="Random seed. Engines with the same seed start from the same parameters.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 Kinds = Annotated[
     str | None,

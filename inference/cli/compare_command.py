@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ...data.model_abilities import remembered_schema
 from ..criticism.compare import compare as compare_fits
+from ..criticism.rows_of_models import require_one_coding
+from ..fitting.fit_arguments import require_least_rows
 from .common_options import (
     BatchSize,
     Components,
@@ -20,6 +23,7 @@ from .common_options import (
     Kinds,
     Latent,
     LearningRate,
+    LeastRows,
     MaxPasses,
     Models,
     Prior,
@@ -62,6 +66,7 @@ def compare(
     learning_rate: LearningRate = None,
     device: Device = None,
     restarts: Restarts = 1,
+    least_rows: LeastRows = None,
     max_passes: MaxPasses = 500,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder that the report is written to.")] = Path("report"),
@@ -87,18 +92,25 @@ def compare(
         )
 
         unfitted = {name: build_model(name, read.every_row, options, device) for name in models}
+        require_one_coding({name: remembered_schema(each) or rows.schema for name, each in unfitted.items()})
         require_report_folder(out)
         require_not_input([out / name for name in FILES], data)
         typer.echo(str(read), nl=False)
-        fits = {}
+        planned = {}
         for name in models:
             of_model = chosen or MODELS[name].engines[: None if len(models) == 1 else 1]
             for engine in of_model:
                 label = engine if len(models) == 1 else name if len(of_model) == 1 else f"{name} {engine}"
-                fits[label] = run_fit(
-                    name, model_for_engine(unfitted[name], name, engine), rows, engine, engine_options,
-                    restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet,
-                )  # fmt: skip
+                planned[label] = name, model_for_engine(unfitted[name], name, engine), engine
+        for _, own, _ in planned.values():  # before the first fit, which may take long
+            require_least_rows(least_rows, own)
+        fits = {
+            label: run_fit(
+                name, own, rows, engine, engine_options,
+                restarts=restarts, max_passes=max_passes, seed=seed, quiet=quiet, least_rows=least_rows,
+            )
+            for label, (name, own, engine) in planned.items()
+        }  # fmt: skip
         comparison = compare_fits(rows, held_out=rows_held_out, **fits)
         *first, last = fits
         names = " and ".join([", ".join(first), last] if first else [last])

@@ -7,10 +7,27 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from .name_options import with_option_names
+
+UsageError: Any = typer.BadParameter.__base__  # Typer has it under no other public name
+
+
+class OneLineGroup(TyperGroup):
+    """Commands that say in one line what is wrong with their arguments, as with anything else; exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            command = "" if error.ctx is None else f": see {error.ctx.command_path} --help"
+            typer.echo(f"error: {error.format_message().rstrip('.')}{command}", err=True)
+            raise typer.Exit(2) from None
 
 
 def modification_time(path: Path) -> int | None:

@@ -1,14 +1,17 @@
-"""The two files of `lowerbound impute`: the completed table, and the uncertainty of each value filled in."""
+"""The two files of `lowerbound impute`: the completed table, and the uncertainty of each value filled in.
+
+A hidden file beside them holds their digests. By these a later run knows that it may replace them: they are its own,
+and nobody has changed them since.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...data.input_checks import is_category
 from ...data.write_files import write_files
@@ -27,20 +30,33 @@ def uncertainty_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.uncertainty{out.suffix}")
 
 
+def digest_file(out: Path) -> Path:
+    """The file for the digests of both: .filled.csv.lowerbound-impute for filled.csv."""
+    return out.with_name(f".{out.name}.lowerbound-impute")
+
+
 def require_output_files(out: Path, data: str) -> None:
     """Raise OSError or ValueError, in one sentence, if the files cannot be written or would replace another file."""
     if out.suffix.lower() not in KINDS:
         raise ValueError(f"--out is {str(out)!r}, expected a file that ends in {' or '.join(KINDS)}")
-    own = _is_imputation(out)
+    written = digest_file(out)
+    digests = written.read_bytes().split() if written.is_file() else []
     for path in (out, uncertainty_file(out)):
-        require_output_file(path, data, lambda _: own, "a table of lowerbound impute with its uncertainties")
+        require_output_file(
+            path,
+            data,
+            lambda place: _digest(place.read_bytes()) in digests,
+            "a table of lowerbound impute with its uncertainties, as it was written",
+        )
 
 
 def write_imputed(imputed: Imputed, table: Any, out: Path) -> None:
     """Write the completed table to `out` and the uncertainties beside it. Columns that were left out stay in it."""
     is_csv = out.suffix.lower() == ".csv"
     tables = {out: completed(imputed.frame(), table), uncertainty_file(out): imputed.uncertainty_frame()}
-    write_files({path: _csv(each) if is_csv else _parquet(each) for path, each in tables.items()})
+    files = {path: _csv(each) if is_csv else _parquet(each) for path, each in tables.items()}
+    digests = b"".join(_digest(content) + b"\n" for content in files.values())
+    write_files(files | {digest_file(out): digests})
 
 
 def completed(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
@@ -57,18 +73,8 @@ def completed(frame: pd.DataFrame, table: Any) -> pd.DataFrame:
     return filled
 
 
-def _is_imputation(out: Path) -> bool:
-    """Whether a table is one that `impute` wrote: beside it lie uncertainties of columns of it."""
-    names = []
-    for path in (out, uncertainty_file(out)):
-        try:
-            if path.suffix.lower() == ".csv":
-                names.append(list(pd.read_csv(path, nrows=0).columns))
-            else:
-                names.append(pq.read_schema(path).names)
-        except (OSError, pa.ArrowException, ValueError):
-            return False
-    return set(names[1]) <= set(names[0])
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...data.schema import Schema
 from ...models import (
     PPCA,
     BernoulliMixture,
@@ -24,7 +25,7 @@ from ...models import (
     mixed,
 )
 from ...models.kernels.covariance_shapes import SHAPES
-from .column_kinds import category_counts
+from .column_kinds import categories_of
 from .models_for_columns import vae_for_columns
 from .name_options import join_with_or, look_up, parse_kinds
 
@@ -70,7 +71,12 @@ def _gaussian(rows: Rows, options: ModelOptions) -> Any:
 
 
 def _categorical(rows: Rows, options: ModelOptions) -> Any:
-    return CategoricalMixture(options.components or COMPONENTS, category_counts(rows), options.prior)
+    decided = {each.name: each.levels for each in options.kinds or () if each.levels is not None}  # by mixed, beside it
+    schema, counts = categories_of(rows, decided)
+    model = CategoricalMixture(options.components or COMPONENTS, counts, options.prior)
+    if schema.levels != (rows.schema or Schema.plain(rows.features)).levels:
+        model.schema = schema  # the levels that occur: this model reads the table by them, others as it is
+    return model
 
 
 def _kmeans(rows: Rows, options: ModelOptions) -> Any:

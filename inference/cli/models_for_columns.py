@@ -12,7 +12,7 @@ from ...models import (
     MLPEncoder,
     Rows,
 )
-from .column_kinds import category_counts, require_repeated_words, scan_columns
+from .column_kinds import categories_of, require_repeated_words
 
 FLOOR = 0.01  # smallest variance given z, as a share of the mean variance of the columns
 
@@ -24,17 +24,20 @@ def vae_for_columns(rows: Rows, latent: int, hidden: Sequence[int], variance_flo
     Raises ValueError if the types differ.
     """
     require_repeated_words(rows)
+    found = rows.column_values
     d, encoder = rows.features, MLPEncoder(rows.features, latent, hidden)
     words = [j for j, each in enumerate(rows.levels) if each is not None]
     if len(words) == d:
-        return VAE(encoder, CategoricalDecoder(latent, category_counts(rows), hidden), latent)
+        schema, counts = categories_of(rows)
+        model = VAE(encoder, CategoricalDecoder(latent, counts, hidden), latent)
+        model.schema = schema  # the levels that occur
+        return model
     if words:
         raise ValueError(
             f"column {rows.columns[words[0]]!r} holds categories and other columns hold numbers, expected columns of "
             "one type for --model vae: drop some, or use --model mixed"
         )
-    are_codes, largest = scan_columns(rows)
-    if all(are_codes) and max(largest) <= 1:
+    if all(values.is_whole and values.high <= 1 and (values.low >= 0 or not values.count) for values in found):
         if variance_floor is not None:
             raise ValueError(f"--variance-floor is {variance_floor!r}, but columns of 0 and 1 have none: leave it out")
         return VAE(encoder, BernoulliDecoder(latent, d, hidden), latent)

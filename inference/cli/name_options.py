@@ -8,8 +8,8 @@ from typing import Any
 
 ARGUMENTS = frozenset(  # of functions and constructors, which an option of the same name sets
     (
-        "batch_size", "components", "covariance", "device", "folds", "hidden", "latent", "learning_rate", "max_passes",
-        "prior", "restarts", "seed", "variance_floor",
+        "batch_size", "components", "covariance", "device", "folds", "hidden", "latent", "learning_rate", "least_rows",
+        "max_passes", "prior", "restarts", "seed", "variance_floor",
     )
 )  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from ...data.held_out import split
 from ...data.open_table import as_table
 from ...data.read_file import header_note, read
 from ...data.schema import Schema
+from ...data.seeds import require_seed
 from ...models import Rows, column_kinds
 from ..fitting.distributed_rows import rows_for_fit
-from .column_kinds import scan_columns, schema_of_codes
 from .models_by_name import COMPONENTS, MODELS
 from .name_options import join_with_or, parse_header
 
@@ -49,18 +50,20 @@ def read_rows(
 ) -> TableRead:
     """Read a data set, decide what its columns hold, and split off the rows held out, None if held_out is 0.
 
-    Levels of categories are those that occur. kinds, components: of --model mixed, which leaves columns out.
+    kinds, components: of --model mixed, which leaves columns out. Numbers stay numbers: a model that takes some of them
+    for categories remembers their levels.
     Raises ValueError if one of the models does not accept categories or missing values and the table has some.
     """
+    require_seed(seed)
     has_header = parse_header(header)
-    whole = table = read(data, has_header)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the note says it
+        whole = table = read(data, has_header)
     note, decided = header_note(data, table, has_header), None
     if "mixed" in models:
-        decided = column_kinds(rows_for_fit(Rows(table, missing=True)), components or COMPONENTS, kinds)
-        table = _conformed(table, decided.schema)
-    elif all(model == "categorical" for model in models):
-        schema = schema_of_codes(rows_for_fit(Rows(table, missing=True)))
-        table = table if schema is None else _conformed(table, schema)
+        rows = Rows(table, missing=True)
+        decided = column_kinds(rows_for_fit(rows), components or COMPONENTS, kinds)
+        table = _conformed(table, _kept(decided, rows))
     try:
         rest, others = split(table, held_out, seed) if held_out else (table, None)
     except ValueError as error:
@@ -68,6 +71,13 @@ def read_rows(
     rows, every_row = Rows(rest, missing=True), Rows(table, missing=True)
     _require_accepted(rows_for_fit(every_row), models, Path(data).name)
     return TableRead(whole, rows, None if others is None else Rows(others, missing=True), every_row, decided, note)
+
+
+def _kept(kinds: ColumnKinds, rows: Rows) -> Schema:
+    """The columns that are kept, with the levels of words."""
+    dtypes = dict(zip(rows.columns, rows.dtypes or [float] * rows.width, strict=True))
+    are_numbers = {name for name, dtype in dtypes.items() if pd.api.types.is_numeric_dtype(dtype)}
+    return ColumnKinds(replace(each, levels=None) if each.name in are_numbers else each for each in kinds).schema
 
 
 def _conformed(table: Any, schema: Schema) -> Any:
@@ -82,7 +92,7 @@ def _takes_kinds(model: str, rows: Rows) -> bool:
     """Whether a model that takes categories takes what the other columns hold, too; for a message."""
     if model == "mixed" or None not in rows.levels:
         return True
-    return model == "categorical" and all(scan_columns(rows)[0])
+    return model == "categorical" and all(each.is_whole and not each.low < 0 for each in rows.column_values)
 
 
 def _require_accepted(rows: Rows, models: Sequence[str], file: str) -> None:

@@ -50,7 +50,7 @@ def sd_ratio(sampled: Any, model: Any, rows: Rows) -> float:
         order = align(sampled, model, rows)
         model = copy.deepcopy(model)
         model.permute(order)
-    except ValueError:  # different numbers of components, or priors that tell them apart
+    except (ValueError, TypeError):  # other numbers of components, priors that tell them apart, or a guide like that
         return math.nan
     ours, theirs = (_standard_deviations(each.draw(DRAWS, seed=0)) for each in (model, sampled))
     if ours.keys() != theirs.keys() or any(ours[name].shape != theirs[name].shape for name in ours):

@@ -21,6 +21,7 @@ from .comparison import Comparison
 from .density_or_probability import column_measures, require_one_measure
 from .distances_between_fits import pair_distances
 from .fit_scores import fit_scores
+from .rows_of_models import require_one_coding
 
 
 def compare(x: Any, *, weights: Any = None, held_out: Any = None, **fits: Fit) -> Comparison:
@@ -81,6 +82,7 @@ def _compare(x: Any, weights: Any, held_out: Any, fits: dict[str, Fit]) -> Compa
     require_made_by("fit()", Fit, **fits)
     leader = next((name for name, entry in fits.items() if takes_missing(entry.model)), next(iter(fits)))
     first = fits[leader].model
+    require_one_coding({name: remembered_schema(entry.model) for name, entry in fits.items()})
     rows = as_rows(x, weights, model=first)
     require_same_columns({name: entry.model for name, entry in fits.items()}, rows)
     for name, entry in fits.items():

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...data.rows import as_rows
 from ...data.seeds import require_seed
 from ...models import Collapse, LatentModel, Rows
-from ...models.abilities import takes_missing
 from ...models.random_state import random_state_kept
 from ..engines.contract import Engine
 from ..engines.em import EM
@@ -24,6 +22,7 @@ from ..fitting.progress import counter
 from .candidate_scores import add_cross_validation, candidate_scores, log_densities
 from .compare import require_no_missing_values, require_same_columns
 from .density_or_probability import column_measures, require_one_measure
+from .rows_of_models import rows_of_models
 from .selection import Selection
 
 COLUMNS = [
@@ -91,8 +90,7 @@ def select(
     require_engine(engine)
     for model in candidates.values():
         require_model(model)
-    first = next((model for model in candidates.values() if takes_missing(model)), next(iter(candidates.values())))
-    rows = as_rows(x, weights, labels, first)
+    rows = rows_of_models(x, weights, labels, candidates)
     require_same_columns(candidates, rows)
     require_no_missing_values(candidates, rows)
     parts = _folds(rows, folds, require_seed(seed))
@@ -117,10 +115,10 @@ def select(
                 count(name, 1 + len(parts))
                 continue
             count(name, 1)
-            fits[name] = fitted
-            measures[name] = column_measures(fitted.model, rows)
+            fits[name], own_rows = fitted, rows.conformed(fitted.model)
+            measures[name] = column_measures(fitted.model, own_rows)
             require_one_measure(measures, rows)
-            scores[name] = candidate_scores(fitted, rows)
+            scores[name] = candidate_scores(fitted, own_rows)
             try:
                 held_out[name] = _cross_validate(model, parts, engine, own, lambda name=name: count(name, 1))
             except _FoldFailure as failure:
@@ -173,7 +171,7 @@ def _cross_validate(
             raise _FoldFailure(f"without the rows of fold {number}, {error.args[0]}") from error
         finally:
             done()
-        for numbers, values, _ in log_densities(fitted.model, own):
+        for numbers, values, _ in log_densities(fitted.model, own.conformed(fitted.model)):
             found[numbers] = values
     return found
 

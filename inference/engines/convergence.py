@@ -9,6 +9,7 @@ from itertools import pairwise
 
 # Reasons to stop, as `Fit.reason` has them.
 LITTLE_LEFT = "converged: less than {tol:g} nats per row left to gain"
+LITTLE_GAINED = "converged: the last pass gained less than {tol:g} nats per row"  # of a run too short for an estimate
 ONLY_ROUNDING_LEFT = "converged: no more than rounding left to gain"
 NO_PROGRESS = "converged: the best bound rose by less than {tol:g} nats per row in {passes} passes"
 STEPS_DECAYED = (

@@ -10,9 +10,17 @@ from typing import Any, Literal
 import torch
 
 from ...models import Rows
-from .convergence import IMPOSSIBLE_FALL, LITTLE_LEFT, ONLY_ROUNDING_LEFT, creeps, gain_left, is_rounding
+from .convergence import (
+    IMPOSSIBLE_FALL,
+    LITTLE_GAINED,
+    LITTLE_LEFT,
+    ONLY_ROUNDING_LEFT,
+    creeps,
+    gain_left,
+    is_rounding,
+)
 from .em_steps import EMSteps, require_em
-from .squarem import SquaremSteps
+from .squarem import POINTS, SquaremSteps
 
 # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
 STRIDE = 8
@@ -30,8 +38,9 @@ class EM:
 
     Args:
         tol: Stop when the bound has less than this left to gain, in nats per row, estimated from its last gains
-            (Aitken's extrapolation). 0.0 runs all passes; the reason then says whether they have converged. The bound
-            is flat at its maximum, so the parameters are known to about the square root of tol, in units of the data.
+            (Aitken's extrapolation). A run of two passes, which has one gain, has converged if that is less. 0.0 runs
+            all passes; the reason then says whether they have converged. The bound is flat at its maximum, so the
+            parameters are known to about the square root of tol, in units of the data.
         accelerate: "squarem" extrapolates along the path of EM after every few passes (Varadhan & Roland 2008), many
             times faster where EM is slow. An extrapolation that would lower the bound is rejected: that pass changes
             nothing. "auto" does so from when the gains of plain passes say that the run is near its optimum and has
@@ -112,9 +121,11 @@ class EM:
                 "reading, as Binarized does: fit such a table with SVI()"
             )
         at_end = len(bounds) == max_passes  # the last chance: here a run is judged also with tol=0, or after two passes
-        if len(bounds) == 2:
-            quiet = at_end and self.accelerate != "squarem" and is_rounding(gain, bounds[-1])
-            return ONLY_ROUNDING_LEFT if quiet else None
+        if len(bounds) == 2 or (self.accelerate == "squarem" and len(bounds) <= POINTS):
+            # of plain EM: SQUAREM extrapolates after these passes
+            if at_end and is_rounding(gain, bounds[-1]):
+                return ONLY_ROUNDING_LEFT
+            return LITTLE_GAINED.format(tol=self.tol) if at_end and gain < self.tol else None
         left = gain_left(bounds[-3:]) if self.tol > 0 or at_end else math.inf
         if not (left == 0 or left < self.tol):
             return None

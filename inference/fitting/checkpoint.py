@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from .checkpoint_state import SERIES, SavedRun, collapse_to_json, random_prefix,
 from .file_format import CHECKPOINT, UnreadableFile, damage, read, write
 from .one_restart import RestartRun, RestartsSoFar
 
+SECONDS_APART = 1.0  # a checkpoint is brought to the disk no more often
+
 
 class Checkpoint:
     """A file that holds the restart under way and what the restarts before it found; in a job the first process writes.
@@ -27,6 +31,7 @@ class Checkpoint:
         self.path = Path(path)
         broadcast_from_first(self._require_writable)
         self.run: Description = {}
+        self._brought = -math.inf  # when it was last brought to the disk
 
     def read(self, run: Description) -> SavedRun | None:
         """The saved state of this run, or None if there is no file. Raises ValueError for the file of another run."""
@@ -46,6 +51,8 @@ class Checkpoint:
         """
         # the names "ends" and "flaw" belong to the file format
         tensors = {"ends": _series(found.final_bounds)}
+        if found.small_ends:
+            tensors["small_ends"] = _series(found.small_ends)
         header: dict[str, Any] = {
             "run": self.run,
             "restart": found.restart,
@@ -65,7 +72,12 @@ class Checkpoint:
             tensors |= _with_prefix("engine", steps.state_dict())
             for number, states in enumerate(gather(lambda: random_states(run.model, generator))):
                 tensors |= _with_prefix(random_prefix(number), states)
-        broadcast_from_first(lambda: write(self.path, CHECKPOINT, tensors, header))
+        # bringing a file to the disk takes longer than many a pass; without it, only a machine that stops can cut one
+        # short, which the digest then tells
+        durable = time.monotonic() - self._brought > SECONDS_APART
+        broadcast_from_first(lambda: write(self.path, CHECKPOINT, tensors, header, durable))
+        if durable:
+            self._brought = time.monotonic()
 
     def _require_writable(self) -> None:
         """Raise an error now if the file could not be written later."""

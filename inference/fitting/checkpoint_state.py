@@ -34,7 +34,8 @@ class SavedRun:
         """Raise an error, of any kind, if something is missing or of another kind than `Checkpoint.write` writes."""
         header = self.header
         runs = [name for name in ("winner", "under_way") if name in header]
-        for name in ("ends", *(f"{run}.{series}" for run in runs for series in SERIES)):
+        small = ["small_ends"] if "small_ends" in self.tensors else []
+        for name in ("ends", *small, *(f"{run}.{series}" for run in runs for series in SERIES)):
             if self.tensors[name].ndim != 1:
                 raise ValueError(f"its {name} have shape {tuple(self.tensors[name].shape)}")
         for name, kinds in (("restart", int), ("collapses", int), ("seconds", int | float)):
@@ -42,8 +43,9 @@ class SavedRun:
                 raise ValueError(f"its {name} is {header[name]!r}")
         if not isinstance(header["gradient_norm"], int | float | None):
             raise ValueError(f"its gradient_norm is {header['gradient_norm']!r}")
-        if len(self.tensors["ends"]) + header["collapses"] != header["restart"]:
-            raise ValueError(f"it holds {len(self.tensors['ends'])} results of {header['restart']} restarts")
+        held = sum(len(self.tensors[name]) for name in ("ends", *small))
+        if held + header["collapses"] != header["restart"]:
+            raise ValueError(f"it holds {held} results of {header['restart']} restarts")
         for collapse in (header["collapse"], *(header[run]["flaw"] for run in runs)):
             _collapse_from_json(collapse)
         for run in runs:
@@ -78,6 +80,7 @@ class SavedRun:
             _collapse_from_json(header["collapse"]),
             header["seconds"],
             header["gradient_norm"],
+            self.tensors["small_ends"].tolist() if "small_ends" in self.tensors else [],
         )
 
     def run(self, model: Any) -> RestartRun:

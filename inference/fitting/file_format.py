@@ -1,7 +1,8 @@
 """The file format of saved fits and checkpoints: safetensors with a JSON header and a format version, no pickle.
 
-The metadata hold the header and a digest of the header and all tensors, which files of the first version do not have.
-A file that was damaged, or made to do harm, is refused in one sentence: what is read from it stays within `damage`.
+The metadata hold the header and a digest of the header and all tensors, which is compared before anything else is
+believed. Files of format 1 may lack it: damage among their numbers goes unnoticed. A file that was damaged, or made to
+do harm, is refused in one sentence: what is read from it stays within `damage`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...data.file_names import utf8_name
 from ...data.write_files import write_files
 from ...models.module import Recorded
 
-FORMAT = 1
+FORMAT = 2  # from which on every file has a digest
 KEY, DIGEST = "lowerbound", "digest"  # the metadata entries that hold the JSON, and its digest with the tensors
 FIT, CHECKPOINT = "fit", "checkpoint"  # kinds of file
 NAMES = {FIT: "a saved fit", CHECKPOINT: "a checkpoint"}
@@ -36,38 +37,45 @@ class UnreadableFile(ValueError):
     """What is wrong with a file, in one sentence that names it."""
 
 
-def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a file of this kind to `path`, completely or not at all. Raises OSError if it cannot be written."""
+def write(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any], durable: bool = True) -> None:
+    """Write a file of this kind to `path`, completely or not at all. Raises OSError if it cannot be written.
+
+    durable: as `write_files` takes it.
+    """
     # copies, since safetensors refuses tensors that share memory or are not contiguous
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
     text = json.dumps({"format": FORMAT, "kind": kind, **header})
-    write_files({path: save(tensors, {KEY: text, DIGEST: _digest(text, tensors)})})
+    write_files({path: save(tensors, {KEY: text, DIGEST: _digest(text, tensors)})}, durable)
 
 
 def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     """The header and the tensors of a file of this kind.
 
-    Raises ValueError if the file is of another kind, was cut short or changed, or has a newer format.
+    Raises ValueError if the file was cut short or changed, has a newer format, or is of another kind.
     """
     try:
         with utf8_name(path) as name, safe_open(name, framework="pt") as file:
             metadata = file.metadata() or {}
-            header = _parsed(metadata[KEY])
-            newer = header["format"] > FORMAT
-            found = header.get("kind", FIT)  # the first files do not say it
-            tensors = {} if newer else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
-    except OSError:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
+        has_digest = DIGEST in metadata
+        if has_digest and (metadata.keys() != {KEY, DIGEST} or metadata[DIGEST] != _digest(metadata[KEY], tensors)):
+            raise _changed(path, kind)
+        header = _parsed(metadata[KEY])
+        version, found = int(header["format"]), header.get("kind", FIT)  # the first files do not say their kind
+        if not has_digest and (version >= 2 or found not in NAMES or metadata.keys() != {KEY}):
+            raise _changed(path, kind)
+    except (OSError, UnreadableFile):
         raise
     except Exception as error:  # of any kind: the bytes are not what the reader expects
         raise UnreadableFile(
             f"{path} is not {NAMES[kind]}, or was cut short ({_reason(error)}): expected a file written by "
             f"{WRITERS[kind]}"
         ) from error
-    if newer:
+    if version > FORMAT:
         raise UnreadableFile(
-            f"{path} has format {header['format']}, this version of lowerbound reads up to {FORMAT}: upgrade lowerbound"
+            f"{path} has format {version}, this version of lowerbound reads up to {FORMAT}: upgrade lowerbound"
         )
     if found != kind:
         raise UnreadableFile(
@@ -75,13 +83,15 @@ def read(path: Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
             if found == CHECKPOINT
             else f"{path} is a saved {found}, not a checkpoint: choose another file for the checkpoint"
         )
-    # another key is that of the digest with a flipped bit
-    if metadata.keys() - {KEY, DIGEST} or metadata.get(DIGEST) not in (None, _digest(metadata[KEY], tensors)):
-        raise UnreadableFile(
-            f"{path} is damaged: its digest is not that of its content, which has changed since it was written: "
-            f"{CURES[kind]}"
-        )
     return header, tensors
+
+
+def _changed(path: Path, kind: str) -> UnreadableFile:
+    """What is said of a file without the digest of its content."""
+    return UnreadableFile(
+        f"{path} is damaged: its digest is not that of its content, which has changed since it was written: "
+        f"{CURES[kind]}"
+    )
 
 
 def kind_of(path: Path) -> str | None:

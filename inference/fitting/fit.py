@@ -117,7 +117,7 @@ def fit(
         >>> round(float(fitted.bounds[-1]), 4)  # nats per row
         -1.1838
     """
-    require_least_rows(least_rows, model, checkpoint)
+    require_least_rows(least_rows, model)
     require_counts(restarts=restarts, max_passes=max_passes, patience=patience, short_passes=short_passes)
     require_engine(engine)
     require_model(model)
@@ -134,6 +134,8 @@ def fit(
     saved = None
     if file is not None:
         settings = {"seed": seed, "restarts": restarts, "max_passes": max_passes, "patience": patience}
+        if least_rows is not None:  # earlier checkpoints do not have it
+            settings["least_rows"] = float(least_rows)
         if rows.processes > 1 and batch_size_of(engine) is not None:
             settings["processes"] = rows.processes  # the number of steps in a pass depends on it
         with random_state_kept(gpus(model)):

@@ -35,9 +35,10 @@ def require_model(model: Any) -> None:
 def require_state(model: Any, purpose: str) -> None:
     """Raise TypeError unless the state of a model can be stored and put back."""
     if not isinstance(model, HasState):
+        leave = "" if purpose == "Fit.save" else f", or leave {purpose} out"
         raise TypeError(
             f"{type(model).__name__} has no state_dict() and load_state_dict(), expected them for {purpose}: derive it "
-            f"from torch.nn.Module, or leave {purpose} out"
+            f"from torch.nn.Module{leave}"
         )
 
 
@@ -72,15 +73,13 @@ def require_consistent(
         raise ValueError("got short_passes with a checkpoint, which holds one run at a time: leave one of them out")
 
 
-def require_least_rows(least_rows: Any, model: Any, checkpoint: Any) -> None:
+def require_least_rows(least_rows: Any, model: Any) -> None:
     """Raise ValueError for `least_rows` that is no number of rows, and TypeError for a model whose weights do not say
     how many rows a component holds."""
     if least_rows is None:
         return
     if not isinstance(least_rows, Real) or not 0 < float(least_rows) < float("inf"):
         raise ValueError(f"least_rows is {least_rows!r}, expected a positive number of rows")
-    if checkpoint is not None:
-        raise ValueError("got least_rows with a checkpoint, which does not keep what it leaves out: take one of them")
     if not counts_rows(model):
         raise TypeError(
             f"least_rows is {least_rows!r}, but {type(model).__name__} has no weights that are estimated, expected a "

@@ -91,6 +91,7 @@ class Fit(Generic[Model]):
 
         Raises:
             OSError: The file cannot be written.
+            TypeError: The model has no `state_dict()`: it is no `torch.nn.Module`.
         """
         upward("Fit.save")(self, path)
 

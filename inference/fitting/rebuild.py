@@ -1,7 +1,7 @@
 """Make a model again from its description in a file, which may be damaged or made to do harm.
 
 Only classes that `describe` writes are called: models, families, networks and priors of this package, and distributions
-of Pyro. Nothing is made that is much larger than the tensors of the file.
+of Pyro. How much they make is limited by the tensors of the file (`room`): of a small file some megabytes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ CLASSES = {
     if name in models.__all__ and isinstance(kind, type) and issubclass(kind, KINDS)
 }
 SIZES = {"components", "features", "latent", "levels", "hidden", "chains", "draws"}  # arguments that are sizes
-# what constructors may make, in numbers: a tied covariance is expanded to all components, which no file holds
-LEAST_ROOM, ROOM_FOR_EACH = 100_000_000, 100
+LEAST_ROOM, ROOM_FOR_EACH = 1_000_000, 100  # what constructors may make, in numbers; they make up to 80 for each
+MOST_FOR_TIED = 100_000_000
 
 
 def rebuild(description: Any, stored: int) -> Any:
@@ -37,8 +37,17 @@ def rebuild(description: Any, stored: int) -> Any:
     stored: how many numbers the file holds, which limits what is made. Raises `UnknownClass` for a class of the user's
     own, and errors of many kinds for a description that `describe` did not write.
     """
-    with _Room(LEAST_ROOM + ROOM_FOR_EACH * stored):
+    with _Room(room(stored)):
         return _rebuilt(description, stored)
+
+
+def room(stored: int) -> int:
+    """How many numbers may be made of a file that holds so many.
+
+    A tied covariance is expanded to all components, which no file holds: its k d^2 numbers, of d^2 + k d in the file,
+    are at most stored^1.5, and constructors make less than four times as many.
+    """
+    return LEAST_ROOM + ROOM_FOR_EACH * stored + min(MOST_FOR_TIED, 4 * int(stored**1.5))
 
 
 def _rebuilt(description: Any, stored: int) -> Any:

@@ -19,6 +19,7 @@ from ..engines.processes import is_first
 from ..engines.svi import SVI
 from .describe_calls import UnknownClass, class_names, describe, frozen_parameters
 from .file_format import FIT, UnreadableFile, damage, load_parameters, read, write
+from .fit_arguments import require_state
 from .fit_result import Fit, Optimum
 from .rebuild import rebuild
 
@@ -35,10 +36,11 @@ HISTORY = {  # fields of `Fit` in the header, with their types in JSON
 def save(fit: Fit, path: str | Path) -> None:
     """Write `fit` to `path`, completely or not at all; in a job the first process writes it.
 
-    Raises OSError if it cannot be written.
+    Raises OSError if it cannot be written, and TypeError for a model without a state.
     """
     if not is_first():
         return
+    require_state(fit.model, "Fit.save")
     tensors = {f"model.{name}": value for name, value in fit.model.state_dict().items()}
     tensors |= {"bounds": fit.bounds, "times": fit.times}
     if fit.held_out is not None:
@@ -48,7 +50,7 @@ def save(fit: Fit, path: str | Path) -> None:
         "model": describe(fit.model),
         "frozen": frozen_parameters(fit.model),
         "schema": dataclasses.asdict(schema) if schema else None,
-        "engine": {"class": type(fit.engine).__name__, "settings": dataclasses.asdict(fit.engine)},  # type: ignore[call-overload]
+        "engine": {"class": type(fit.engine).__name__, "settings": engine_settings(fit.engine)},
         "doubts": list(fit.doubts),
         "optima": [dataclasses.asdict(optimum) for optimum in fit.optima],
         **{name: vars(fit)[name] for name in HISTORY},
@@ -56,8 +58,17 @@ def save(fit: Fit, path: str | Path) -> None:
     write(Path(path), FIT, tensors, header)
 
 
+def engine_settings(engine: Any) -> dict[str, Any]:
+    """The settings of an engine as JSON; none of one that is no dataclass."""
+    own = dataclasses.asdict(engine) if dataclasses.is_dataclass(engine) else {}  # type: ignore[call-overload]
+    return {name: describe(value) for name, value in own.items()}
+
+
 def load(path: str | Path, into: Any = None) -> Fit:
     """Read a fit that `Fit.save` wrote. Parameters and bounds have the same bits as before.
+
+    A file that was damaged is refused: it holds a digest of its content. Files of the first format have none; to
+    protect such a fit, load and save it again.
 
     Args:
         path: The file.

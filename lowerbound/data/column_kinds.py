@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, SupportsIndex, overload
 
 from .schema import Schema
 
@@ -22,7 +23,9 @@ class ColumnKind:
         kind: The family of the column, such as "gaussian", or "drop" if it is left out.
         reason: Why, in words.
         levels: The names of its categories in the order of their codes; None for a column of numbers.
-        least_scale: The least standard deviation of a component, in units of the column; 0 for none.
+        least_scale: The least standard deviation of a component, in units of the column; 0 for none. A Gaussian column
+            that has one is independent of the others within a component.
+        is_guess: Whether it may well be something else: `mixed` warns of it.
 
     Example:
         >>> from lowerbound.data import ColumnKind
@@ -35,6 +38,7 @@ class ColumnKind:
     reason: str
     levels: tuple[str, ...] | None = None
     least_scale: float = 0.0
+    is_guess: bool = False
 
 
 class ColumnKinds(tuple[ColumnKind, ...]):
@@ -47,6 +51,16 @@ class ColumnKinds(tuple[ColumnKind, ...]):
         x       gaussian   measurements
         id      left out   row numbers
     """
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> ColumnKind: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ColumnKinds: ...
+
+    def __getitem__(self, index: Any) -> ColumnKind | ColumnKinds:
+        found = super().__getitem__(index)
+        return ColumnKinds(found) if isinstance(index, slice) else found
 
     def __str__(self) -> str:
         lines = [("column", "taken for", "because")]

@@ -12,6 +12,8 @@ import pandas as pd
 from .column_kinds import DROP, ColumnKind
 from .column_values import ColumnValues
 from .input_checks import DATES, holds_dates, is_category
+from .names_of_ids import names_things
+from .row_numbers import LEAST_ROWS
 from .rows import Rows
 
 MOST_WORDS = 20  # categories that a column may have however few rows there are
@@ -35,16 +37,14 @@ def words_of_columns(rows: Rows, left_out: set[str]) -> list[Sequence[str] | str
             found.append("as asked for")
         elif words is not None or is_category(kind):
             found.append(words or "no value in any row")
-        elif pd.api.types.is_bool_dtype(kind) or (
-            pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
-        ):
+        elif pd.api.types.is_bool_dtype(kind):
+            found.append(("False", "True"))
+        elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
             found.append(None)
         elif holds_dates(kind):
             found.append("dates or times")
         elif pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind):
-            found.append(
-                _words_of(name, rows, j) if rows.in_memory else "too many different words: names, no categories"
-            )
+            found.append(_words_of(name, rows, j) if rows.in_memory else TOO_MANY)
         else:
             found.append(f"{kind} values, neither numbers nor words")
     return found
@@ -84,10 +84,18 @@ def kind_of_words(name: str, words: Sequence[str], codes: ColumnValues) -> Colum
             + (" written as words" if slip is None else f" and {slip!r}")
             + ": correct such values, leave them empty, or drop the column"
         )
-    if len(used) > max(MOST_WORDS, codes.count / 2):
+    if names_things(name) and codes.count >= LEAST_ROWS:
+        return ColumnKind(name, DROP, f"an id: its name says that its {len(used)} words tell things apart")
+    if hardly_repeat(codes):
         return ColumnKind(name, DROP, f"{len(used)} different words in {codes.count} rows: names, no categories")
     shown = ", ".join(used[:3]) + (", ..." if len(used) > 3 else "")
     return ColumnKind(name, "categorical", f"{len(used)} different words: {shown}", used)
+
+
+def hardly_repeat(codes: ColumnValues) -> bool:
+    """Whether the words of a column are names, by how often each code occurs: categories are shared by many rows."""
+    all_differ = codes.distinct == codes.count >= LEAST_ROWS
+    return all_differ or not codes.is_complete or codes.distinct > max(MOST_WORDS, codes.count / 2)
 
 
 def _is_number(word: str) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import datasets
 from .array_tables import open_npy
-from .csv_header import are_names, is_number
+from .csv_header import are_names, could_be_names, is_number
 from .file_names import short_reason
 from .input_checks import DATES, holds_dates
 from .parquet import ParquetTable
@@ -25,7 +25,7 @@ def read(data: str, header: bool | None = None) -> Any:
 
     Columns of words become pandas categories of the words that occur, in alphabetical order. The first line of a CSV
     file is taken for the column names if one of its entries is not a number, or if its numbers are 0, 1, 2, ... or
-    different whole numbers unlike those below, such as years.
+    different whole numbers unlike those below, such as years. A UserWarning says so where this is a guess.
 
     Args:
         data: The name of a data set of `lowerbound.datasets`, or the path of a .csv, .parquet or .npy file or of a
@@ -53,11 +53,11 @@ def read(data: str, header: bool | None = None) -> Any:
         return datasets.load(data)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {data}, nor a data set among {', '.join(datasets.names())}")
-    readers = {".csv": _csv, ".parquet": _parquet, ".npy": open_npy}
+    readers = {".csv": lambda path: _csv(path, header), ".parquet": _parquet, ".npy": open_npy}
     if path.is_dir():
         table = _parquet(path)
     elif path.suffix.lower() in readers:
-        table = _csv(path, header) if path.suffix.lower() == ".csv" else readers[path.suffix.lower()](path)
+        table = readers[path.suffix.lower()](path)
     else:
         raise ValueError(
             f"{data} is not a file of a known kind, expected one that ends in {', '.join(readers)}, or a folder of "
@@ -91,6 +91,13 @@ def _csv(path: Path, header: bool | None) -> pd.DataFrame:
             has_header = any(isinstance(cell, str) and not is_number(cell) for cell in names)
         if header is None and not has_header and all(isinstance(cell, str) for cell in names):
             has_header = are_names(names, _lines_below(path, len(names)))
+            if has_header or could_be_names(names):
+                warnings.warn(
+                    f"the first line of {path.name}, {_listed(names)}, was taken for "
+                    + ("the names of the columns, not for a row" if has_header else "a row, not for names of columns")
+                    + ": say header=True or header=False if you know",
+                    stacklevel=4,
+                )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # raised for rows longer than the header
             table = pd.read_csv(

@@ -1,4 +1,4 @@
-"""A digest by which processes find out, without reading much, that they have different tables."""
+"""A digest by which processes find out that they have different tables."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import numpy as np
 import pandas as pd
 import torch
 from pandas.util import hash_pandas_object
-from torch import Tensor
 
+from .input_checks import as_tensor
 from .rows import Rows
 
-ALL_CELLS = 1 << 22  # a table in memory of at most so many values is read whole
-SPACED_ROWS = 1 << 12  # rows, evenly spaced, of a larger one
-EDGE_ROWS = 1 << 8  # rows at the beginning and at the end of a file
+PIECE = 1 << 20  # values that are hashed at a time
+SPACED_ROWS = 1 << 12  # rows, evenly spaced, of a table in files
+EDGE_ROWS = 1 << 8  # rows at the beginning and at the end of a file whose rows are slow to reach
 
 
 def table_digest(rows: Rows) -> str:
-    """A hash of columns, weights and labels, and of the rows: of all in a small table, of some in a large one.
+    """A hash of columns, weights and labels, and of the rows: of all rows in memory, of some rows in files.
 
-    The rows of a Dataset, which may draw them, are left out.
+    Rows in memory take less time than one pass of EM. Files are not read whole, since each process would read the parts
+    of all others, too. The rows of a Dataset, which may draw them, are left out.
     """
-    digest = hashlib.blake2b(repr(rows.schema).encode(errors="surrogatepass"), digest_size=16)
+    digest = hashlib.sha256(repr(rows.schema).encode(errors="surrogatepass"))  # by instructions of the processor
     for part in (rows.weights, rows.labels):
         digest.update(b"none" if part is None else part.numpy().tobytes())
     table, n = rows._table, len(rows)
-    if rows.is_fixed and table.in_memory and n * rows.features <= ALL_CELLS:
-        _update(digest, table.read(slice(0, n)))
+    if rows.is_fixed and table.in_memory:
+        for _, part in table.pieces(max(1, PIECE // table.features)):
+            _update(digest, part)
     elif rows.is_fixed and table.is_random_access:
         _update(digest, table.read(torch.arange(0, n, max(1, n // SPACED_ROWS))))
         _update(digest, table.read(slice(n - 1, n)))
@@ -40,11 +42,12 @@ def table_digest(rows: Rows) -> str:
 
 def _update(digest: Any, part: Any) -> None:
     """Add rows, as a table gives them, to a hash."""
-    if isinstance(part, pd.DataFrame):
+    try:
+        array = as_tensor(part, finite=False).detach().cpu().numpy()
+    except (TypeError, ValueError):  # words, and what is refused later, when it is read as numbers
         try:
-            part = np.asarray(hash_pandas_object(part, index=False))  # type: ignore[operator]  # pandas loads it late
-        except TypeError:  # lists and the like, which are refused when they are read as numbers
+            array = np.asarray(hash_pandas_object(pd.DataFrame(part), index=False))  # type: ignore[operator]  # loaded late
+        except (TypeError, ValueError):
             return
-    array = part.detach().cpu().double().numpy() if isinstance(part, Tensor) else np.asarray(part)
     digest.update(f"{array.dtype} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(np.ascontiguousarray(array).data.cast("B"))

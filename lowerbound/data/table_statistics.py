@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .chunk import Chunk
+from .column_values import ColumnValues, column_values, joined_values
 from .input_checks import describe_column, describe_first_value
 from .moments import MissingValues, Moments, Spread
 from .row_reader import RowReader
@@ -57,6 +58,11 @@ class TableStatistics(RowReader):
     def gaps(self) -> MissingValues:
         """The missing values in rows of positive weight."""
         return self.reduced(self._count_missing)
+
+    @cached_property
+    def column_values(self) -> list[ColumnValues]:
+        """The different values of each column, of a column of categories its codes, in rows of positive weight."""
+        return self.reduced(lambda: column_values(self), joined_values)
 
     @cached_property
     def _words(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...data.traced_rows import any_missing
-from ..attribute_names import is_unread
+from ..attribute_names import is_new_name
 from ..families.family import Family
 from ..families.normal_inverse_wishart import NormalInverseWishart
 from ..families.observed_values import ObservedValues
@@ -133,7 +133,7 @@ class BayesianMixture(PosteriorPredictive, ExchangeableLabels, VariationalBayes)
         self._set_q(guide)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        inside = is_unread(self, name, value) and name in self.names_to_set()
+        inside = is_new_name(self, name, value) and name in self.names_to_set()
         if name in ("weights", "family") or inside:
             raise AttributeError(
                 f"the {name} of a BayesianMixture cannot be set, because they are the mean of q: give a prior, or set "

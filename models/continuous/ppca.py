@@ -154,6 +154,12 @@ class PPCA(ContinuousLatent):
         """log p(x) of each row (n,) in nats: the bound."""
         return self.bound(x)
 
+    @torch.no_grad()
+    def reconstruct(self, x: Any) -> Float[Tensor, "n d"]:
+        """loc + loading E[z | x], (n, d): the rows without what the latent dimensions do not explain."""
+        self._require_parameters()
+        return (self.loc + self._linear().fitted(self._centred(self.checked(x)))).detach()
+
     # the two steps of EM
 
     @torch.no_grad()

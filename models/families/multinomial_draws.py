@@ -29,18 +29,22 @@ class MultinomialDraws(dist.Multinomial):
 
 
 class DirichletMultinomialDraws(dist.DirichletMultinomial):
-    """Pyro's Dirichlet-multinomial, drawn in the same way."""
+    """Pyro's Dirichlet-multinomial, drawn in the same way. Rows may have different sums (Pyro's must have the same)."""
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Rows of shape (*sample_shape, *batch, d)."""
-        if int(self.total_count.max()) <= BY_TRIAL:
+        least, largest = (int(end) for end in self.total_count.aminmax())
+        if least == largest <= BY_TRIAL:
             return super().sample(sample_shape)
-        return counts_given_sum(int(self.total_count.max()), self._dirichlet.sample(torch.Size(sample_shape)))
+        return counts_given_sum(self.total_count, self._dirichlet.sample(torch.Size(sample_shape)))
 
 
-def counts_given_sum(total: int, probs: Tensor) -> Tensor:
-    """Multinomial rows (..., d) of this sum: x[j] ~ Binomial(what is left, probs[j] / their sum from j on)."""
-    left = torch.full(probs.shape[:-1], float(total), dtype=probs.dtype, device=probs.device)
+def counts_given_sum(total: int | Tensor, probs: Tensor) -> Tensor:
+    """Multinomial rows (..., d) of this sum: x[j] ~ Binomial(what is left, probs[j] / their sum from j on).
+
+    total: one sum for all rows, or one for each, of a shape that broadcasts to theirs.
+    """
+    left = torch.as_tensor(total).to(probs).expand(probs.shape[:-1])
     after = probs.flip(-1).cumsum(-1).flip(-1)
     columns = []
     for j in range(probs.shape[-1] - 1):

@@ -43,7 +43,8 @@ class FillsMissing(ChecksRows):
         """
         rows = self._checked_table(x)
         names = self.schema or Schema.plain(rows.shape[1])
-        table = conform(x, self) if isinstance(x, pd.DataFrame) else names.frame(rows.numpy())
+        is_frame = isinstance(x, pd.DataFrame)
+        table = _with_truth_values(conform(x, self), x) if is_frame else names.frame(rows.numpy())
         return impute_rows(self.family, rows, torch.softmax(self._logits(rows, None), -1), table)
 
     @on_the_cpu
@@ -109,6 +110,19 @@ def impute_rows(
             "missing values with: take the median of draw_missing(x, draws)"
         )
     return Imputed(torch.where(missing, values, x), torch.where(missing, uncertainty, 0.0), table)
+
+
+def _with_truth_values(table: pd.DataFrame, x: pd.DataFrame) -> pd.DataFrame:
+    """A table whose categories False and True are the columns of truth values that they were in x."""
+    own = dict(zip(map(str, x.columns), (x.iloc[:, j] for j in range(x.shape[1])), strict=True))
+    parts = [table.iloc[:, j] for j in range(table.shape[1])]
+    return pd.concat([own[part.name] if _was_bool(part, own.get(str(part.name))) else part for part in parts], axis=1)
+
+
+def _was_bool(column: pd.Series, own: pd.Series | None) -> bool:
+    kind: Any = column.dtype
+    is_category = isinstance(kind, pd.CategoricalDtype) and list(kind.categories) == ["False", "True"]
+    return is_category and own is not None and pd.api.types.is_bool_dtype(own.dtype)
 
 
 def _draw(family: Any, x: Float[Tensor, "m n d"], z: Tensor) -> Float[Tensor, "m n d"]:

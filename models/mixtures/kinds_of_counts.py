@@ -29,6 +29,8 @@ ROWS = 4096  # of the first fit
 STARTS, SHORT, LONG = 4, 15, 30  # starts of the first fit, their passes, and those of the best one after that
 LIGHT = 2.0  # rows that a component has at least to be counted
 PREFERENCE = 10.0  # by so much BIC must a negative binomial beat the others: very strong evidence
+NEAR = 0.2  # as far from 1 is the dispersion of measurements now and then by chance
+NOT_FAR = ", near the 1 of Poisson counts: measurements may have it, too"
 POISSON_RANGE = 1e8  # concentration from which a negative binomial is Poisson
 
 
@@ -120,7 +122,8 @@ def _decided(kind: ColumnKind, x: Float[np.ndarray, " n"], r: Float[np.ndarray, 
             w @ share for (w, *_), share in zip(parts, shares, strict=True)
         )
     best = min(bic, key=lambda name: bic[name])
-    ratio = f"variance / mean is {size @ variance / max(size @ mean, 1e-300):.2g}"
+    dispersion = size @ variance / max(size @ mean, 1e-300)
+    ratio = f"variance / mean is {dispersion:.2g}" + (NOT_FAR if abs(dispersion - 1) <= NEAR else "")
     span = kind.reason.removeprefix("whole numbers, ")
     reasons = {
         "poisson": f"counts, {span}, that vary as Poisson counts do: {ratio}",

@@ -98,6 +98,10 @@ class KMeans(Mixture):
         Returns:
             A number, in squared units of the data. scikit-learn calls it inertia.
 
+        Raises:
+            ArithmeticError: A row is so far from all centres (1e154) that its squared distance is beyond the largest
+                number.
+
         Example:
             >>> from lowerbound.models import KMeans, seed
             >>> x = [[0.0], [2.0], [20.0]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ...data.column_kinds import COUNT, ColumnKind, ColumnKinds
+from ...data.column_kinds import COUNT, DROP, ColumnKind, ColumnKinds
 from ...data.kinds_by_values import kinds_by_values
 from ...data.open_table import as_table
 from ...data.rows import Rows
@@ -44,13 +45,16 @@ def mixed(
     """A mixture whose families are chosen by column: p(x | z = k) = product over groups of columns of p_g(x_g | k).
 
     Measurements are Gaussian together, words and numbers with few levels Categorical, 0 and 1 Bernoulli, counts Poisson
-    or NegativeBinomial. Row numbers, ids, dates and constant columns are left out. `column_kinds` says what was chosen,
-    and why. Fit the mixture to the same table, which may hold words and missing values, and other columns besides.
+    or NegativeBinomial. Row numbers, ids, dates and constant columns are left out. Measurements of which one value is
+    frequent, such as 0, are independent Gaussian columns whatever the covariance, with an s.d. of a component that is
+    kept from shrinking onto this value; `kinds={"rain": "gaussian"}` takes them as all others. `column_kinds` says what
+    was chosen, and why; a guess that may well be wrong is a UserWarning here. Fit the mixture to the same table, which
+    may hold words and missing values, and other columns besides.
 
     Args:
         x: (n, d) the table: a DataFrame, a NumPy array, `Rows` or the path of a file. It is read once or twice.
         components: k, the number of components.
-        covariance: The structure of the covariance of all Gaussian columns, as in `GaussianMixture`.
+        covariance: The structure of the covariance of the Gaussian columns, as in `GaussianMixture`.
         prior: None for maximum likelihood, or "weak", for all families.
         kinds: None to choose for all columns. {"grams": "gaussian", "id": "drop", "answer": ["no", "yes"]} says it for
             some: a family ("gaussian", "student", "gamma", "exponential", "poisson", "negative-binomial", "bernoulli",
@@ -62,7 +66,7 @@ def mixed(
 
     Raises:
         TypeError: x is a tensor or Dataset of which columns would be left out or categories be recoded: these have no
-            names to remember it by.
+            names to remember it by. Or kinds is neither a dict of columns and their kinds nor a `ColumnKinds`.
         ValueError: kinds has an unknown column or kind, or no column is left.
 
     Example:
@@ -80,10 +84,11 @@ def mixed(
     References:
         McParland and Gormley, Advances in Data Analysis and Classification 10 (2016), 155-169.
     """
-    decided: ColumnKinds = kinds if isinstance(kinds, ColumnKinds) else column_kinds(x, components, kinds)
-    model = _mixture_of(decided.kept, components, covariance, prior)
-    is_recoded = len(decided.kept) < len(decided) or any(each.levels for each in decided)
     table = None if isinstance(x, Rows) else as_table(x)
+    rows = x if isinstance(x, Rows) else Rows(table, missing=True)
+    decided = _decided_kinds(rows, components, kinds)
+    model = _mixture_of(decided.kept, components, covariance, prior)
+    is_recoded = len(decided.kept) < rows.width or any(each.levels for each in decided)
     if is_recoded and (isinstance(x, Tensor) or isinstance(table, DatasetTable | DataLoaderTable)):
         raise TypeError(
             f"got a {type(x).__name__} of which columns are left out or are categories, expected a table that can say "
@@ -92,6 +97,26 @@ def mixed(
     if is_recoded or (table if table is not None else x).schema is not None:
         model.schema = decided.schema
     return model
+
+
+def _decided_kinds(rows: Rows, components: int, kinds: Any) -> ColumnKinds:
+    """The kinds of the columns, as the user or the values say. Warns of guesses that may well be wrong."""
+    if isinstance(kinds, ColumnKinds):
+        if unknown := [each.name for each in kinds.kept if each.name not in rows.columns]:
+            raise ValueError(f"kinds has a column {unknown[0]!r}, expected some of {', '.join(rows.columns)}")
+        if not kinds.kept:
+            raise ValueError("kinds leaves no column, expected at least one that is not left out")
+        return kinds
+    decided = column_kinds(rows, components, kinds)
+    for each in decided:
+        if each.is_guess:
+            taken = "left out" if each.kind == DROP else f"taken for {each.kind}"
+            warnings.warn(
+                f"column {each.name!r} is {taken}: {each.reason}. If this is wrong, say what it holds by kinds="
+                f"{{{each.name!r}: ...}}",
+                stacklevel=3,
+            )
+    return decided
 
 
 def column_kinds(x: Any, components: int = 2, kinds: Mapping[str, Any] | None = None) -> ColumnKinds:
@@ -116,11 +141,11 @@ def column_kinds(x: Any, components: int = 2, kinds: Mapping[str, Any] | None = 
         >>> import pandas as pd
         >>> from lowerbound.models import column_kinds
         >>> x = pd.DataFrame({"year": range(2001, 2013), "sex": [1, 2] * 6, "calls": [0, 3, 1, 2, 4, 1] * 2})
-        >>> print(column_kinds(x, components=1))
+        >>> print(column_kinds(x, components=1))  # doctest: +ELLIPSIS
         column  taken for    because
         year    left out     row numbers: each of 2001 to 2012 once
         sex     categorical  2 different numbers: 1, 2
-        calls   poisson      counts, 0 to 4, that vary as Poisson counts do: variance / mean is 0.98
+        calls   poisson      counts, 0 to 4, that vary as Poisson counts do: variance / mean is 0.98, ...
     """
     rows = x if isinstance(x, Rows) else Rows(x, missing=True)
     decided = kinds_by_values(rows, kinds)

@@ -1,5 +1,7 @@
 """A first line of numbers in a CSV file is a header or a row: told by its numbers, or by the user."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ COUNTS = RNG.poisson(3, (60, 3))
 # first line, table below, whether the first line is a header
 CASES = {
     "pandas without names": ("0,1", N, True),
-    "the same, one column wide": ("0", N[:, :1], False),
+    "the same, one column wide": ("0", N[:, :1], True),
     "the same, of counts": ("0,1,2,3,4", RNG.poisson(3, (60, 5)), True),
     "years above rates": ("2019,2020", N, True),
     "years above counts": ("2019,2020,2021", COUNTS, True),
@@ -26,14 +28,32 @@ CASES = {
     "two whole numbers among measurements": ("3,1", N * 3, False),
     "years as a row": ("1999,2000", RNG.integers(1950, 2020, (60, 2)), False),
     "an outlier as a row": ("9,4,3", COUNTS, False),
+    "one number as a row": ("5", N[:, :1] * 0.3, False),
+    "one number above words": ("5", RNG.choice(["yes", "no"], (60, 1)), True),
+    "a rainless first day": ("0", np.maximum(N[:, :1], 0), False),
+    "no count in the first row": ("0", COUNTS[:, :1] + 1, False),
+    "two numbers in the range of measurements": ("1,2", N * 3, False),
 }
+GUESSES = [
+    name for name, (first, _, is_header) in CASES.items() if is_header or first in ("0", "0,1,2", "1,2", "1999,2000")
+]
 
 
-@pytest.mark.parametrize(("first", "table", "is_header"), CASES.values(), ids=CASES)
-def test_a_first_line_of_numbers(tmp_path, first, table, is_header):
+def read_and_warned(path, expected):
+    """What `read` returns; it says that it guessed where this is expected, and not elsewhere."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = read(str(path))
+    assert [str(each.message)[:23] for each in said] == ["the first line of x.csv"] * expected
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_first_line_of_numbers(tmp_path, name):
+    first, table, is_header = CASES[name]
     path = tmp_path / "x.csv"
     path.write_text(first + "\n" + pd.DataFrame(table).to_csv(index=False, header=False))
-    found = read(str(path))
+    found = read_and_warned(path, name in GUESSES)
     assert len(found) == len(table) + (not is_header)
     assert list(found.columns) == (first.split(",") if is_header else [f"column {j}" for j in range(found.shape[1])])
     assert len(read(str(path), header=True)) == len(table) and len(read(str(path), header=False)) == len(table) + 1
@@ -44,9 +64,9 @@ def test_a_first_line_of_numbers(tmp_path, first, table, is_header):
 def test_short_files_and_other_files(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("0,1\n")
-    assert read(str(path)).shape == (1, 2)
+    assert read_and_warned(path, True).shape == (1, 2)
     pd.DataFrame(N).to_csv(path, index=False)  # as pandas writes an array
-    assert read(str(path)).shape == (60, 2)
+    assert read_and_warned(path, True).shape == (60, 2)
     np.save(tmp_path / "x.npy", N)
     for other in ("faithful", str(tmp_path / "x.npy")):
         with pytest.raises(ValueError, match=r"header is True for .*, expected a \.csv file"):

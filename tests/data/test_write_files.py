@@ -1,17 +1,22 @@
 """Files are written completely or not at all, and no scratch file stays."""
 
+import errno
+import fcntl
 import os
 import resource
 import signal
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from lowerbound.data.write_files import _open_scratch, write_files, write_folder
+from lowerbound.data import scratch_file
+from lowerbound.data.scratch_file import ScratchFile
+from lowerbound.data.write_files import write_files, write_folder
 
 SCRATCH = ".a.0.lowerbound-scratch"
 
@@ -56,12 +61,87 @@ def test_the_next_write_removes_what_a_killed_process_left(tmp_path):
 
 
 def test_the_scratch_file_of_a_process_that_runs_is_left_to_it(tmp_path):
-    scratch, file = _open_scratch(tmp_path / "a")
+    scratch = ScratchFile(tmp_path / "a")
     write_files({tmp_path / "a": b"mine"})
-    assert (tmp_path / "a").read_bytes() == b"mine" and scratch.name == SCRATCH and scratch.exists()
-    file.close()
+    assert (tmp_path / "a").read_bytes() == b"mine" and scratch.path.name == SCRATCH and scratch.path.exists()
+    scratch.file.close()
     write_files({tmp_path / "a": b"again"})
-    assert not scratch.exists()
+    assert not scratch.path.exists()
+
+
+def test_a_writer_removes_no_scratch_file_but_its_own(tmp_path):
+    """Once it has renamed its own, the name is free, and another process may have taken it; or if it fails."""
+    place = tmp_path / "a"
+    with ScratchFile(place) as first:
+        first.rename(place)
+        second = ScratchFile(place)
+        assert second.path == first.path
+    assert second.path.exists()
+    with suppress(KeyError), second:
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def before_locking(monkeypatch, act):
+    """What another process does after this one has opened a file and before it locks it, once."""
+    lock, acts = scratch_file._lock, [act]
+
+    def first_act(opened):
+        if acts:
+            acts.pop()()
+        return lock(opened)
+
+    monkeypatch.setattr(scratch_file, "_lock", first_act)
+
+
+def test_a_scratch_file_that_another_process_is_about_to_remove_is_not_used(tmp_path, monkeypatch):
+    other = []
+
+    def lock_it():
+        other.append(os.open(tmp_path / SCRATCH, os.O_RDONLY))
+        fcntl.flock(other[0], fcntl.LOCK_EX)
+
+    before_locking(monkeypatch, lock_it)
+    with ScratchFile(tmp_path / "a") as scratch:
+        assert scratch.path.name == SCRATCH.replace("0", "1")
+    os.close(other[0])
+
+
+def test_a_new_scratch_file_under_the_name_of_an_abandoned_one_is_left(tmp_path, monkeypatch):
+    """Two processes find the same abandoned file; one removes it and makes its own before the other has the lock."""
+    (tmp_path / SCRATCH).touch()
+    before_locking(monkeypatch, lambda: ((tmp_path / "new").touch(), (tmp_path / "new").replace(tmp_path / SCRATCH)))
+    scratch_file._remove_abandoned(tmp_path / SCRATCH)
+    assert (tmp_path / SCRATCH).exists()
+
+
+def test_many_writers_of_one_place(tmp_path):
+    contents = [bytes([number]) * 1000 for number in range(4)]
+
+    def write(content):
+        for _ in range(100):
+            write_files({tmp_path / "a": content}, durable=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, contents))
+    assert (tmp_path / "a").read_bytes() in contents and [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_disk_without_locks(tmp_path, monkeypatch):
+    """What was left there goes after an hour; until then the error says which files stand in the way."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(scratch_file.fcntl, "flock", flock)
+    left = [tmp_path / SCRATCH.replace("0", str(number)) for number in range(8)]
+    for path in left:
+        path.touch()
+    with pytest.raises(OSError, match=rf"a: its 8 scratch files, {SCRATCH} to .* or were killed less than"):
+        write_files({tmp_path / "a": b"mine"})
+    os.utime(left[3], (0, 0))
+    write_files({tmp_path / "a": b"mine"})
+    assert sorted(path for path in tmp_path.iterdir()) == sorted([tmp_path / "a", *left[:3], *left[4:]])
 
 
 def test_a_scratch_name_that_is_a_link_is_not_followed(tmp_path):

@@ -69,7 +69,7 @@ def test_covariance_is_checked(value):
         (lambda: Mixture(Poisson(2, 1)), "loc", "'rate' or 'weights'"),
         (lambda: StudentT(2, 2), "df", "'dof'"),
         (lambda: KMeans(2, 2), "cluster_centers_", "'loc'"),
-        (lambda: PPCA(3, 1), "mean_", "'"),
+        (lambda: PPCA(3, 1), "mean_", "has no 'mean_', expected 'loc'"),
         (lambda: BayesianMixture(Gaussian(2, 2)), "loc", "cannot be set"),
         (lambda: Mixture(Product(Poisson(2, 1), Exponential(2, 1))), "rate", "expected 'rate'"),  # of which part?
     ],
@@ -87,8 +87,8 @@ def test_what_torch_pyro_and_users_set_is_not_refused():
             self.note = "mine"
 
     family = Own(2, 1)
-    family.later = 3
-    assert (family.note, family.later) == ("mine", 3)
+    family.later, family.extra = 3, torch.nn.Parameter(torch.ones(1))
+    assert (family.note, family.later) == ("mine", 3) and "extra" in dict(family.named_parameters())
     model = copy.deepcopy(GaussianMixture(2, 2))
     model._private, model.schema, model.training = 1, None, False
     model.net, model.extra = torch.nn.Linear(2, 2), PyroParam(torch.ones(1))
@@ -96,3 +96,47 @@ def test_what_torch_pyro_and_users_set_is_not_refused():
     with pytest.raises(AttributeError):
         model.nothing = 1
     assert not hasattr(model, "nothing")
+
+
+class OwnMixture(Mixture):
+    """A user's."""
+
+
+class OwnBayes(BayesianMixture):
+    """A user's."""
+
+
+class WithLoc(Mixture):
+    """A user's, with a `loc` of another meaning."""
+
+    loc: str
+
+
+def test_short_names_mean_the_same_on_a_users_class():
+    model = OwnMixture(Gaussian(2, 2))
+    model.loc, model.covariance = LOC, MATRICES
+    assert model.family.is_set
+    np.testing.assert_allclose(model.family.loc.detach(), LOC)
+    np.testing.assert_allclose(model.loc.detach(), LOC)
+    with pytest.raises(ValueError, match="shape"):
+        model.loc = [1.0]
+    model.remark = "mine"
+    with pytest.raises(AttributeError, match="cannot be set"):
+        OwnBayes(Gaussian(2, 2)).loc = LOC
+    other = WithLoc(Gaussian(2, 2))
+    other.loc = "London"
+    assert other.loc == "London" and not other.family.is_set
+
+
+@pytest.mark.parametrize("kind", [GaussianMixture, lambda k, d: OwnMixture(Gaussian(k, d))])
+def test_a_torch_parameter_is_a_value_like_a_tensor(kind):
+    value = torch.nn.Parameter(torch.tensor(LOC))
+    for place in (lambda m: m, lambda m: m.family):
+        model = kind(2, 2)
+        place(model).loc = value
+        np.testing.assert_allclose(model.family.loc.detach(), LOC, rtol=1e-6)
+        assert not set(map(id, model.parameters())) & {id(value)}
+    if kind is GaussianMixture:
+        with pytest.raises(AttributeError, match="has no 'means', expected 'loc'"):
+            model.means = value
+        assert "means" not in dict(model.named_parameters())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from families import TABLE
 
-from lowerbound.inference import evidence
+from lowerbound.inference import EM, evidence, fit
 from lowerbound.models import (
     PPCA,
     BayesianMixture,
@@ -23,13 +23,14 @@ HUGE = [1e20, 1e155, 1e200, 1e308, -1e155, -1e308, 5e-324, 1e-300, 0.0, 1.0]
 
 
 def hostile(x):
-    """Rows of x with one value, or all of them, replaced by each of these."""
+    """Rows of x with one value, or all of them, of one sign or of both, replaced by each of these."""
     n, d = x.shape
     rows = []
     for value in HUGE:
         for column in range(d):
             rows.append(np.where(np.arange(d) == column, value, x[len(rows) % n]))
         rows.append(np.full(d, value))
+        rows.append(value * (-1.0) ** np.arange(d))
     return torch.as_tensor(np.array(rows), dtype=torch.float64)
 
 
@@ -97,9 +98,24 @@ def test_distances_of_kmeans():
     assert model.predict(x[:2]).tolist() == [0, 1] or model.predict(x[:2]).tolist() == [1, 0]
 
 
-def test_ppca():
-    data = TABLE["student"].data(60)[0]
-    model = seed(PPCA(2, 1), data)
+@pytest.mark.parametrize("latent", [1, 2])
+def test_ppca(latent):
+    data = np.random.default_rng(0).normal(size=(60, 3)) @ np.random.default_rng(1).normal(size=(3, 3))
+    data = data[:, : latent + 1]
+    model = fit(PPCA(latent + 1, latent), data, EM(), max_passes=20).model
     x = hostile(data)
-    for found in (model.bound(x), model.transform(x), model.reconstruct(x), evidence(model, x[:5]).log_evidence):
+    read = (model.bound, model.objective, model.transform, model.reconstruct, lambda x: model.posterior(x).mean)
+    for found in (*(method(x) for method in read), evidence(model, x[:5]).log_evidence):
         assert not found.detach().isnan().any(), x[found.detach().isnan().reshape(len(found), -1).any(1)]
+    # what is linear in a row stays so
+    row, loc = torch.tensor([[1.0, -1.0, 0.5][: latent + 1]], dtype=torch.float64), model.loc.detach()
+    torch.testing.assert_close(model.transform(1e307 * row) / 1e307, model.transform(loc + row), rtol=1e-9, atol=0)
+    torch.testing.assert_close(model.reconstruct(1e307 * row) / 1e307, model.reconstruct(loc + row) - loc)
+    assert float(model.bound(1e150 * row)) / 1e300 == pytest.approx(float(model.bound(1e100 * row) / 1e200), rel=1e-12)
+
+
+def test_counts_of_large_sums():
+    data = np.random.default_rng(0).poisson(1e7, (40, 3)).astype(float)
+    for model in (Mixture(Multinomial(2, 3)), BayesianMixture(Multinomial(2, 3))):
+        model = seed(model, data)
+        require_numbers(model, possible(model, hostile(data)))

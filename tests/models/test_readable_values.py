@@ -1,5 +1,8 @@
 """What a user reads off a fitted model: NumPy and pandas take it, and gradients still flow."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +58,40 @@ def test_numpy_and_pandas_take_it(name, as_users_run_it):
     assert "grad_fn" not in repr(value) and repr(value).startswith("tensor(")
 
 
+MADE = {
+    "rows": lambda v: np.asarray([np.asarray(row) for row in v]),
+    "list": lambda v: np.array(list(v)),
+    "numbers": lambda v: np.array([[float(cell.detach()) for cell in row] for row in v]),
+    "frame of rows": lambda v: pd.DataFrame(list(v)).to_numpy(),
+    "T": lambda v: np.asarray(v.T).T,
+    "mT": lambda v: np.asarray(v.mT).T,
+    "product": lambda v: np.linalg.cholesky(np.asarray(v @ v.mT)),
+    "squeeze": lambda v: np.asarray(v.unsqueeze(0).squeeze()),
+    "reshape": lambda v: np.asarray(v.reshape(-1)).reshape(2, 2),
+    "part of parts": lambda v: np.stack([v[:, 0][..., None].numpy(), v[:, 1:].numpy()], 1)[..., 0],
+    "percent": lambda v: np.asarray(100 * v) / 100,
+    "arithmetic": lambda v: np.asarray((1 - v / 2) * 2 - 2) * -1,
+    "chain": lambda v: np.asarray(v.square().sum(0).sqrt()) / np.linalg.norm(v.detach(), axis=0) * v.detach().numpy(),
+    "mean": lambda v: np.asarray(v.mean(0)) - v.detach().numpy().mean(0) + v.detach().numpy(),
+    "copy": lambda v: np.asarray(copy.deepcopy(v.detach())),
+    "pickle": lambda v: np.asarray(pickle.loads(pickle.dumps(v.detach()))),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_numpy_takes_what_is_made_of_it(name, as_users_run_it):
+    value = seed(GaussianMixture(2, 2), X).family.scale_tril[0]
+    np.testing.assert_allclose(MADE[name](value), value.detach().numpy(), rtol=1e-6, atol=1e-12)
+
+
+def test_under_vmap_and_without_gradients_it_is_a_plain_tensor():
+    value = seed(GaussianMixture(2, 2), X).family.loc
+    found = torch.vmap(lambda row: (row * 2).sum())(value)
+    np.testing.assert_allclose(found.detach(), 2 * value.detach().numpy().sum(1))
+    with torch.no_grad():
+        assert type(value * 2) is torch.Tensor
+
+
 def test_gradients_flow_through_what_is_read(as_users_run_it):
     model = seed(GaussianMixture(2, 2), X)
     (model.weights[0].log() + model.family.loc.square().sum()).backward()
@@ -62,7 +99,11 @@ def test_gradients_flow_through_what_is_read(as_users_run_it):
     torch.testing.assert_close(model.weights_unconstrained.grad, own.double())
     (slope,) = torch.autograd.grad(model.family.loc.sum(), model.family.loc_unconstrained)
     assert slope.shape == (2, 2) and (slope > 0).all()
-    assert type(model.weights + 1) is torch.Tensor and type(model.weights.detach()) is torch.Tensor
+    assert type(torch.log(model.weights)) is torch.Tensor and type(model.weights.detach()) is torch.Tensor
+    share = (100 * model.weights).sqrt()[0]  # through a chain of readable values
+    (slope,) = torch.autograd.grad(share, model.weights_unconstrained)
+    first = float(model.weights[0].detach())
+    assert float(slope[0]) == pytest.approx(5 * first**0.5 * (1 - first), rel=1e-6)
     assert model.weights.unconstrained() is model.weights_unconstrained  # as Pyro has it
 
 

@@ -89,6 +89,44 @@ def test_datasets_are_listed(run):
     )
 
 
+def test_an_argument_out_of_range_is_one_line(run):
+    """Our sentence where there is one, and that of the parser of options elsewhere."""
+    seed = "expected a whole number from 0 to 2^63 - 1"
+    for command in ("compare", "fit", "select", "impute"):
+        for arguments, status, words in (
+            (("--seed", -1), 1, f"--seed is -1, {seed}"),
+            (("--seed", 2**64), 1, f"--seed is {2**64}, {seed}"),
+            (("--seed", "x"), 2, "Invalid value for '--seed': 'x' is not a valid int"),
+            (("--restarts", 0), 2, "Invalid value for '--restarts': 0 is not in the range x>=1"),
+            (("--max-passes", -1), 2, "Invalid value for '--max-passes': -1 is not in the range x>=1"),
+            (
+                ("--components", "x"),
+                *((1, "--components is 'x'") if command == "select" else (2, "'x' is not a valid")),
+            ),
+            (("--nonsense", 1), 2, "No such option: --nonsense"),
+            (("more",), 2, "unexpected extra argument"),
+        ):
+            done = run(command, "faithful", *arguments)
+            assert (done.exit_code, done.stdout) == (status, ""), done.output
+            assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and words in done.stderr
+            assert status == 1 or done.stderr.endswith(f" {command} --help\n")
+    done = run("nonsense")
+    assert done.exit_code == 2 and done.stderr.startswith("error: No such command 'nonsense'")
+    assert run("fit").stderr.startswith("error: Missing argument 'DATA'")
+
+
+def test_least_rows_of_compare(run):
+    """As of fit, and refused before anything is fitted where a model has no weights."""
+    done = run("compare", "faithful", "--engines", "em,svi-exact", "--max-passes", 5, "--least-rows", 200, "--quiet")
+    assert done.exit_code == 0 and done.stdout.count("fewer than 200 rows") == 2
+    for value, words in (
+        (0, "--least-rows is 0.0, expected a positive number of rows"),
+        (5, "--least-rows is 5.0, but PPCA has no weights that are estimated, expected a mixture: leave it out"),
+    ):
+        done = run("compare", "faithful", "--model", "gaussian,ppca", "--least-rows", value)
+        assert done.exit_code == 1 and done.stderr == f"error: {words}\n" and not done.stdout
+
+
 def test_version_and_help(run):
     assert run("--version").stdout == f"lowerbound {lowerbound.__version__}\n"
     shown = run("compare", "--help")

@@ -13,7 +13,7 @@ from lowerbound.data.held_out import split
 from lowerbound.data.read_file import read
 from lowerbound.inference import EM, fit, load
 from lowerbound.inference.cli import models_by_name
-from lowerbound.inference.cli.column_kinds import category_counts
+from lowerbound.inference.cli.column_kinds import categories_of
 from lowerbound.models import PPCA, Rows, mixed
 
 # models of every kind
@@ -133,7 +133,8 @@ def read_as(table):
 
 def test_levels_are_those_of_the_data():
     x = pd.DataFrame({"a": pd.Categorical(["u", "v", "u"], ["u", "v", "w"]), "b": [0, 4, 2], "c": [0.0, 0.0, 0.0]})
-    assert category_counts(Rows(x)) == [3, 5, 1]
+    schema, counts = categories_of(Rows(x))
+    assert counts == [2, 3, 1] and schema.levels == (("u", "v"), ("0", "2", "4"), None)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,41 @@ def test_levels_are_those_that_occur_whatever_the_file(run, model):
     assert max((labels == z).mean(), (labels != z).mean()) > 0.8
 
 
+def test_each_model_of_a_selection_has_its_own_levels(run):
+    """Answers 1 to 3 have three levels for a categorical model, also beside a model that reads them as numbers."""
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 2, 200)
+    table = pd.DataFrame({name: np.where(rng.random(200) < 0.7, 1 + 2 * z, rng.integers(1, 4, 200)) for name in "abc"})
+    table.to_csv("x.csv", index=False)
+    table.to_parquet("x.parquet")
+    np.save("x.npy", table.to_numpy())
+    bic = {}
+    for models, file in (
+        ("categorical", "x.csv"), ("categorical,poisson", "x.csv"), ("poisson,categorical", "x.npy"),
+        ("mixed,categorical,poisson", "x.parquet"),
+    ):  # fmt: skip
+        ran = run("select", file, "--model", models, "-k", 2, "--folds", 2, "--restarts", 5, "--quiet")
+        assert ran.exit_code == 0, ran.stderr
+        found = pd.read_csv("report/selection.csv", index_col="candidate").set_axis(models.split(","))
+        assert found.held_out.notna().all()
+        for model in set(models.split(",")) - {"poisson"}:
+            assert found.free_parameters[model] == 13
+            bic[models, model] = found.bic[model]
+    assert np.ptp(list(bic.values())) < 1e-4
+    told = "categorical takes column 'a' for categories and poisson takes it for numbers"
+    assert refused(run("compare", "x.csv", "--model", "categorical,poisson", "--quiet"), told, "by select")
+    assert run("compare", "x.csv", "--model", "categorical,mixed", "--quiet").exit_code == 0
+
+
+def test_levels_that_do_not_occur_are_no_outputs_of_a_decoder(run):
+    levels = pd.CategoricalDtype(["low", "middle", "high"])
+    table = pd.DataFrame({name: pd.Series(["low", "high"] * 20, dtype=levels) for name in "ab"})
+    pq.write_table(pa.Table.from_pandas(table), "x.parquet")
+    ran = run("fit", "x.parquet", "--model", "vae", "--hidden", 3, "--max-passes", 2, "--quiet")
+    assert ran.exit_code == 0, ran.stderr
+    assert load("model.safetensors").model.schema.levels == (("low", "high"),) * 2
+
+
 def test_large_tables_of_parquet_files_are_treated_alike(run, weights, monkeypatch):
     """Those that are not read into memory: dates and ids are left out, unused levels do not count."""
     monkeypatch.setattr("lowerbound.data.read_file.IN_MEMORY", 0)

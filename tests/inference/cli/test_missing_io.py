@@ -16,7 +16,7 @@ from lowerbound.data.model_abilities import takes_missing
 from lowerbound.data.read_file import read
 from lowerbound.datasets import load as dataset
 from lowerbound.inference import EM, SVI, align, compare, elbo_gap, evidence, fit, gap_report, load
-from lowerbound.inference.cli.column_kinds import category_counts
+from lowerbound.inference.cli.column_kinds import categories_of
 from lowerbound.inference.cli.models_by_name import MODELS, ModelOptions, build_model
 from lowerbound.inference.fitting.checkpoint_identity import describe_run
 from lowerbound.models import (
@@ -155,8 +155,8 @@ def test_a_column_that_is_all_missing_is_named():
 def test_the_kind_of_a_column_is_that_of_its_seen_cells():
     model = mixed(Rows(people(), missing=True), 2, "full", None)
     kinds = {type(part).__name__: group for part, group in zip(model.family.parts, model.family.columns, strict=True)}
-    assert kinds == {"Gaussian": (0,), "Poisson": (1,), "Bernoulli": (2,), "Categorical": (3,)}
-    assert category_counts(Rows(people()[["smoker", "town"]], missing=True)) == [2, 3]
+    assert kinds == {"Gaussian": (0,), "Poisson": (1,), "Categorical": (2, 3)}
+    assert categories_of(Rows(people()[["smoker", "town"]], missing=True))[1] == [2, 3]
 
 
 # compared
@@ -236,7 +236,7 @@ def test_a_frame_has_the_names_words_kinds_and_index_of_its_rows():
     seen = table.notna().to_numpy()
     assert ((frame.astype(object) == table.astype(object)).to_numpy(dtype=object, na_value=False)[seen]).all()
     assert ((uncertainty.to_numpy() > 0) == ~seen).all()
-    likeliest = model.family.parts[3].probs[:, 0]  # (k, levels)
+    likeliest = model.family.parts[2].probs[:, 1]  # (k, levels)
     codes = (model.posterior(table).probs @ likeliest).argmax(-1).numpy()
     words = np.asarray(table["town"].cat.categories)[codes]
     assert (frame["town"].to_numpy()[~seen[:, 3]] == words[~seen[:, 3]]).all()

@@ -99,6 +99,35 @@ def test_no_command_replaces_another_file_or_its_input(run, tables, tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_impute_replaces_its_own_tables_as_long_as_nobody_changed_them(run, tables, tmp_path, kind):
+    """And not a pair that looks like one: names that are those of the table, beside it."""
+
+    def write(table, name):
+        getattr(table, "to_csv" if kind == "csv" else "to_parquet")(tmp_path / f"{name}.{kind}", index=False)
+
+    def impute(out):
+        return run("impute", "gaps.csv", *FAST, "--restarts", 1, "--out", f"{out}.{kind}")
+
+    own = pd.DataFrame({"name": ["a", "b"], "score": [1.0, 2.0]})
+    write(own, "mine")
+    write(own[["name"]], "mine.uncertainty")
+    before = contents(tmp_path)
+    words = "is not a table of lowerbound impute with its uncertainties, as it was written: choose another name"
+    assert refused(impute("mine"), words) and contents(tmp_path) == before
+    assert impute("filled").exit_code == impute("filled").exit_code == 0
+    read = pd.read_csv if kind == "csv" else pd.read_parquet
+    for name in ("filled", "filled.uncertainty"):
+        kept = (tmp_path / f"{name}.{kind}").read_bytes()
+        write(read(tmp_path / f"{name}.{kind}").assign(eruptions=1.0), name)
+        before = contents(tmp_path)
+        assert refused(impute("filled"), f"{name}.{kind}: the file that is there {words}")
+        assert contents(tmp_path) == before
+        (tmp_path / f"{name}.{kind}").write_bytes(kept)
+    (tmp_path / f"filled.{kind}").unlink()
+    assert impute("filled").exit_code == 0
+
+
 def test_an_empty_file_may_be_written_and_a_link_is_followed(run, tables, tmp_path):
     """`--out $(mktemp)`, and a link to a larger disk."""
     (tmp_path / "disk").mkdir()

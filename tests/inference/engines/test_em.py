@@ -30,7 +30,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lowerbound.inference import EM, fit
 from lowerbound.inference.engines.convergence import ROUNDING_FALL
-from lowerbound.models import GaussianMixture, KMeans, Mixture, Statistics, seed
+from lowerbound.models import (
+    PPCA,
+    BayesianMixture,
+    Exponential,
+    Gaussian,
+    GaussianMixture,
+    KMeans,
+    Mixture,
+    Statistics,
+    StudentTMixture,
+    seed,
+)
 from lowerbound.models.kernels.gaussian_pass import FAR
 
 X = data(n=200, d=3)
@@ -315,3 +326,23 @@ def test_a_run_without_tolerance_says_at_its_end_whether_it_has_converged():
     mixture = fit(GaussianMixture(2, 2), x, EM(tol=0), max_passes=200)
     assert fit(mixture.model, x, EM(), max_passes=2).converged
     assert not fit(GaussianMixture(2, 2), x + np.arange(60)[:, None], EM(), max_passes=2).converged
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem"])
+@pytest.mark.parametrize(
+    "model",
+    [PPCA(3, 1), StudentTMixture(2, 3), Mixture(Exponential(2, 3)), BayesianMixture(Gaussian(2, 3)), KMeans(2, 3)],
+    ids=lambda model: type(getattr(model, "family", model)).__name__,
+)
+def test_refits_of_two_passes_have_converged(model, accelerate):
+    """However often: what is left to gain is not rounding alone, but less than tol."""
+    rng = np.random.default_rng(0)
+    x = np.abs(np.r_[rng.normal(size=(60, 3)), rng.normal(size=(60, 3)) + 6] @ np.diag([1.0, 2.0, 5.0]))
+    result = fit(model, x, EM(), max_passes=2000)
+    assert result.converged
+    for _ in range(6):
+        result = fit(result.model, x, EM(accelerate=accelerate), max_passes=2)
+        assert result.converged and result.bounds.diff().abs().max() < 1e-9, result.reason
+    if not isinstance(model, KMeans):  # a gain of 1e-5 left is more than nothing, and more than 1e-9
+        moved = fit(model, x, EM(), max_passes=4)
+        assert not fit(moved.model, x, EM(accelerate=accelerate), max_passes=2).converged

@@ -15,6 +15,7 @@ from test_checkpoint import COUNTS, HELD, LABELS, WEIGHTS, Drawn, X, killed_at, 
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from lowerbound.inference import EM, SVI, OnlineEM, fit, load
+from lowerbound.inference.fitting import file_format
 from lowerbound.models import (
     PPCA,
     VAE,
@@ -120,7 +121,8 @@ def rewritten(change):
             header = json.loads(file.metadata()["lowerbound"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         change(header)
-        save_file(tensors, path, metadata={"lowerbound": json.dumps(header)})
+        text = json.dumps(header)
+        save_file(tensors, path, metadata={"lowerbound": text, "digest": file_format._digest(text, tensors)})
 
     return write
 
@@ -130,7 +132,7 @@ FILES = {
     "a table": (lambda path: path.write_text("a,b\n1,2\n"), "is not a checkpoint, or was cut short"),
     "a pickle": (lambda path: torch.save({"a": torch.zeros(2)}, path), "is not a checkpoint, or was cut short"),
     "safetensors": (lambda path: save_file({"a": torch.zeros(2)}, path), "is not a checkpoint, or was cut short"),
-    "a newer format": (rewritten(lambda header: header.update(format=2)), "has format 2, .* upgrade lowerbound"),
+    "a newer format": (rewritten(lambda header: header.update(format=3)), "has format 3, .* upgrade lowerbound"),
     "no description": (rewritten(lambda header: header.pop("run")), "is damaged .*choose another file"),
 }
 

@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # benchmarks are not install
 from benchmarks import mutations
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, OnlineEM, fit, load
+from lowerbound.inference.fitting import file_format
+from lowerbound.inference.fitting.rebuild import room
 from lowerbound.models import VAE, FamilyOf, Gaussian, GaussianDecoder, GaussianMixture, Mixture, MLPEncoder, Product
 
 X = datasets.load("faithful")[:40].to_numpy()
@@ -48,6 +50,7 @@ def parts(path):
 def without_digest(path, change):
     """The file as the first version would have written it, with another content."""
     header, tensors = parts(path)
+    header["format"] = 1
     changed = change(header, tensors)
     text = changed if isinstance(changed, str) else json.dumps(header)
     save_file(tensors, path, metadata={"lowerbound": text})
@@ -78,10 +81,31 @@ def test_each_flipped_bit_of_a_number_is_refused(path, written):
 
 def test_the_digest_covers_the_header(path, written):
     """And a file does not pass for one without a digest when the name of that is damaged."""
-    for old, new in ((b'\\"seed\\": 0', b'\\"seed\\": 7'), (b"em", b"EM"), (b'"digest"', b'"digesT"')):
+    for old, new in (
+        (b'\\"seed\\": 0', b'\\"seed\\": 7'),
+        (b"em", b"EM"),
+        (b'"digest"', b'"digesT"'),
+        (b'\\"format\\": 2', b'\\"format\\": 1'),
+        (b'\\"format\\": 2', b'\\"format\\": 3'),
+        (b'\\"kind\\": \\"fit', b'\\"kind\\": \\"git'),
+        (b'\\"kind', b'\\"kinD'),
+    ):
         assert written.count(old)
         path.write_bytes(written.replace(old, new))
         assert refused(path, r"a\.fit is damaged: its digest")
+
+
+def test_only_files_of_the_first_format_have_no_digest(path):
+    """And a digest that is there covers the format: a newer one is believed."""
+    without_digest(path, lambda header, tensors: None)
+    assert load(path).converged is False
+    for format_, kind in ((2, "fit"), (3, "fit"), (1, "git")):
+        without_digest(path, lambda header, tensors, f=format_, k=kind: header.update(format=f, kind=k))
+        assert refused(path, r"a\.fit is damaged: its digest")
+    header, tensors = parts(path)
+    text = json.dumps(header | {"format": 3})
+    save_file(tensors, path, metadata={"lowerbound": text, "digest": file_format._digest(text, tensors)})
+    assert refused(path, r"a\.fit has format 3, this version of lowerbound reads up to 2: upgrade lowerbound")
 
 
 NUMBERS = {  # of a file without a digest
@@ -145,6 +169,18 @@ def test_a_header_calls_nothing_but_models_and_makes_nothing_large(path, model):
     assert torch.distributions.Distribution._validate_args == before
 
 
+def test_what_is_made_is_limited_by_the_file(path):
+    """A size that is no more than the numbers of the file may be squared: 6000 small ones would make 576 MB."""
+
+    def change(header, tensors):
+        header["model"] = call("Mixture", call("Gaussian", 2, 6000))
+        tensors["model.pad"] = torch.zeros(6000, dtype=torch.uint8)
+
+    without_digest(path, change)
+    assert refused(path, "its model is much larger than the numbers in the file")
+    assert room(6000) < 4e6
+
+
 @pytest.mark.parametrize(
     "text", [deep(300), deep(100_000), "[" * 100_000, f"[{'[],' * 2_000_000}[]]", "7", '"a"', "{}"]
 )
@@ -174,6 +210,7 @@ def test_large_models_of_every_kind_are_made(tmp_path):
     encoder, decoder = MLPEncoder(2, 1, (100, 100), "full"), GaussianDecoder(1, 2, (100,), "shared")
     models = [
         (GaussianMixture(60, 20, "tied"), EM()),
+        (GaussianMixture(90, 20, "tied"), EM()),
         (Mixture(Product(Gaussian(30, 15), FamilyOf(dist.Laplace, 30, 5))), EM()),
         (VAE(encoder, decoder, 1), SVI("analytic")),
     ]

@@ -1,5 +1,6 @@
 """Saved fits: the same bits back, or one sentence, and never half a file."""
 
+import dataclasses
 import json
 import struct
 
@@ -10,6 +11,7 @@ from reference import COVARIANCES, PRIORS, bits, data, full_disk, new_mixture
 from safetensors.torch import save_file
 
 from lowerbound.inference import EM, SVI, compare, fit, load
+from lowerbound.inference.fitting import file_format
 from lowerbound.models import Gaussian, GaussianMixture, Mixture
 
 X = data(n=60, d=3)
@@ -67,7 +69,7 @@ def test_there_is_no_pickle_inside(path):
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    assert json.loads(header["__metadata__"]["lowerbound"])["format"] == 1
+    assert json.loads(header["__metadata__"]["lowerbound"])["format"] == 2
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.9, 0.999])
@@ -93,12 +95,13 @@ def rewrite(path, change):
         header = json.loads(file.metadata()["lowerbound"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(header, tensors)
-    save_file(tensors, path, metadata={"lowerbound": json.dumps(header)})
+    text = json.dumps(header)
+    save_file(tensors, path, metadata={"lowerbound": text, "digest": file_format._digest(text, tensors)})
 
 
 def test_a_newer_format_says_so(path):
-    rewrite(path, lambda header, tensors: header.update(format=2))
-    with pytest.raises(ValueError, match=r"has format 2, .* reads up to 1: upgrade lowerbound"):
+    rewrite(path, lambda header, tensors: header.update(format=3))
+    with pytest.raises(ValueError, match=r"has format 3, .* reads up to 2: upgrade lowerbound"):
         load(path)
 
 
@@ -170,6 +173,29 @@ def test_a_failed_save_leaves_what_was_there(path, monkeypatch):
         result.save(path)
     assert path.read_bytes() == held
     assert [p.name for p in path.parent.iterdir()] == ["a.fit"]
+
+
+class Alchemy:
+    """An engine of a user's own, which is no dataclass."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    heat: torch.Tensor
+
+
+def test_models_and_engines_of_a_users_own(path, as_users_run_it):
+    """A model without a state is refused in one sentence; an engine is told by its class and what it can tell."""
+    saved, held = load(path), path.read_bytes()
+    with pytest.raises(TypeError, match=r"object has no state_dict\(\) .* for Fit\.save: .*torch\.nn\.Module$"):
+        dataclasses.replace(saved, model=object()).save(path)
+    assert path.read_bytes() == held
+    for engine, settings in (
+        (Alchemy(), {}),
+        (Distillation(torch.ones(2)), {"heat": {"tensor": [1.0, 1.0], "dtype": "float32"}}),
+    ):
+        dataclasses.replace(saved, engine=engine).save(path)
+        assert load(path).engine == {"class": type(engine).__name__, "settings": settings}
 
 
 def test_a_folder_that_is_not_there_is_named(path, tmp_path):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from test_checkpoint import killed_at, require_same
 
 from lowerbound import datasets
 from lowerbound.inference import EM, SVI, compare, fit, load
@@ -85,11 +87,29 @@ def test_where_all_restarts_end_so_the_best_is_returned_and_said():
     assert "every restart ended with a component of fewer than 23 rows" in forced.reason
 
 
-def test_arguments(tmp_path, as_users_run_it):
+@pytest.mark.parametrize("least_rows", [3.2, 70])
+def test_a_resumed_run_leaves_the_same_out(least_rows, tmp_path, monkeypatch):
+    """Killed again and again, before, in and after restarts that end too small: all of them where 70 rows are asked."""
+    path, model = tmp_path / "run", GaussianMixture(5, 1)
+    settings = {"restarts": 4, "least_rows": least_rows, "max_passes": 40}
+
+    def run(**changes):
+        return fit(model, GALAXIES, EM(), validation=GALAXIES, **settings | changes)
+
+    whole = run()
+    assert whole.reason.endswith("left out" if least_rows < 70 else "this is the best of them")
+    for _ in range(3):
+        with killed_at(45, monkeypatch), pytest.raises(KeyboardInterrupt):
+            run(checkpoint=path)
+    assert "small_ends" in load_file(path)
+    with pytest.raises(ValueError, match=r"is of least_rows .*, this run has least_rows 3"):
+        run(checkpoint=path, least_rows=3)
+    require_same(run(checkpoint=path), whole)
+
+
+def test_arguments(as_users_run_it):
     for wrong in (0, -1, "few", float("inf"), float("nan")):
         with pytest.raises(ValueError, match=r"least_rows is .*, expected a positive number of rows"):
             fit(GaussianMixture(2, 2), X, EM(), least_rows=wrong)
-    with pytest.raises(ValueError, match="got least_rows with a checkpoint"):
-        fit(GaussianMixture(2, 2), X, EM(), least_rows=3, checkpoint=tmp_path / "run")
     with pytest.raises(TypeError, match="KMeans has no weights that are estimated"):
         fit(KMeans(2, 2), X, EM(), least_rows=3)
