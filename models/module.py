@@ -196,10 +196,12 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
 
         Args:
             name: The parameter.
-            value: A new tensor of its shape and type. Raises ValueError if the constraint forbids it.
+            value: A new tensor of its shape. Raises ValueError if the constraint forbids it.
         """
+        stored = self.unconstrained(name)
+        value = value.detach().to(stored)
         self.require_allowed(name, value)
-        self.unconstrained(name).data = transform_to(vars(self)["_pyro_params"][name][0]).inv(value)
+        stored.data = transform_to(vars(self)["_pyro_params"][name][0]).inv(value)
         self.names_set.add(name)
 
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:

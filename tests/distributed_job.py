@@ -74,7 +74,8 @@ def fits():
         "variational Bayes": lambda: fit(BayesianMixture(Gaussian(3, 2)), GAPS, EM(), max_passes=20),
         "student": lambda: fit(StudentTMixture(2, 2), TAILS, EM(), max_passes=20),
         "steps uphill": lambda: fit(Mixture(FamilyOf(Weibull, 2, 1)), np.exp(X[:, :1] / 5), EM(), max_passes=8),
-        "ppca": lambda: fit(PPCA(2, 1), X, EM(), max_passes=30),
+        # plain: extrapolations along so flat a bound multiply the rounding by which processes differ from one
+        "ppca": lambda: fit(PPCA(2, 1), X, EM(accelerate=None), max_passes=30),
         "a start from a sample": lambda: fit(GaussianMixture(2, 1), MANY, EM(), max_passes=2),
         "a start from a weighted sample": lambda: fit(
             GaussianMixture(2, 1), MANY, EM(), weights=np.arange(70_000) % 40 > 0, max_passes=2
