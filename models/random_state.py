@@ -1,21 +1,29 @@
 """Random states: run code from a seed, and leave the random state of others alone.
 
-torch has one random state for all threads. A seeded call draws from generators of its own (`random_numbers_of_thread`),
-in the main thread and in any other, so that calls in several threads neither change nor meet each other's numbers, and
-nobody's draws move theirs. The numbers of a seed are those that torch would give after `torch.manual_seed`. A call
-without a seed (`seed=None`) draws from torch's random state, which all threads share.
+torch has one random state for all threads. In the main thread a seeded call sets it and restores it afterwards. In any
+other thread a seeded call draws from generators of its own (`random_numbers_of_thread`), so that calls in several
+threads neither change nor meet each other's numbers. The numbers of a seed are the same in both.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data.seeds import require_seed
-from .random_numbers_of_thread import OwnGenerators, generator_of_thread
+from .random_numbers_of_thread import OwnGenerators, torchs_generator
+
+
+class _OfThread(threading.local):
+    generators: OwnGenerators | None = None
+
+
+_of_thread = _OfThread()
 
 
 def gpus(model: Any) -> list[int]:
@@ -26,28 +34,35 @@ def gpus(model: Any) -> list[int]:
 def reseed(seed: int, devices: Iterable[int] = ()) -> None:
     """Seed the random states of the CPU and of these GPUs. (`torch.manual_seed` would seed all GPUs.)"""
     for name in ("cpu", *(f"cuda:{device}" for device in devices)):
-        generator_of_thread(name).manual_seed(seed)
+        _generator(name).manual_seed(seed)
 
 
 def random_states(devices: Iterable[int] = ()) -> dict[str, Tensor]:
     """The random states of the CPU, as "torch", and of these GPUs, as "cuda:0" and so on."""
     names = {"torch": "cpu"} | {f"cuda:{device}": f"cuda:{device}" for device in devices}
-    return {name: generator_of_thread(device).get_state() for name, device in names.items()}
+    return {name: _generator(device).get_state() for name, device in names.items()}
 
 
 def set_random_states(states: dict[str, Tensor]) -> None:
     """Set what `random_states` returned."""
     for name, state in states.items():
-        generator_of_thread("cpu" if name == "torch" else name).set_state(state)
+        _generator("cpu" if name == "torch" else name).set_state(state)
 
 
 @contextmanager
 def random_state_kept(devices: Iterable[int] = ()) -> Iterator[None]:
     """After the body the random states of the CPU and of these GPUs are as they were before."""
-    with OwnGenerators() as own:
-        for device in devices:
-            own.on(f"cuda:{device}")
-        yield
+    if threading.current_thread() is threading.main_thread():
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+        return
+    outside = _of_thread.generators
+    _of_thread.generators = OwnGenerators(outside)
+    try:
+        with _of_thread.generators:
+            yield
+    finally:
+        _of_thread.generators = outside
 
 
 @contextmanager
@@ -60,3 +75,9 @@ def fixed_seed(seed: int | None, devices: Iterable[int] = ()) -> Iterator[None]:
     with random_state_kept(devices):
         reseed(seed, devices)
         yield
+
+
+def _generator(device: str) -> torch.Generator:
+    """The generator that this thread draws from on a device."""
+    own = _of_thread.generators
+    return torchs_generator(device) if own is None else own.on(device)

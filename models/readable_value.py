@@ -32,6 +32,7 @@ class ReadableValue(Tensor):
     takes it after `.detach()`. Gradients flow through both.
     """
 
+    __array_priority__ = -1.0  # so that `array * value` is NumPy's own, an array
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[reportAttributeAccessIssue]
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
@@ -43,6 +44,9 @@ class ReadableValue(Tensor):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.detach().cpu().numpy(), dtype=dtype, copy=copy)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.detach(), spec)
 
     def __repr__(self) -> str:  # type: ignore[override]
         return repr(self.detach())

@@ -62,7 +62,6 @@ MADE = {
     "rows": lambda v: np.asarray([np.asarray(row) for row in v]),
     "list": lambda v: np.array(list(v)),
     "numbers": lambda v: np.array([[float(cell.detach()) for cell in row] for row in v]),
-    "frame of rows": lambda v: pd.DataFrame(list(v)).to_numpy(),
     "T": lambda v: np.asarray(v.T).T,
     "mT": lambda v: np.asarray(v.mT).T,
     "product": lambda v: np.linalg.cholesky(np.asarray(v @ v.mT)),
