@@ -25,8 +25,8 @@ from benchmarks.rows import Row, missing, read
 
 # modules of this folder whose `results()` is a list of rows, or of dicts that `rows.read` makes into rows
 SECTIONS = (
-    "gaussian", "gemm", "memory", "bayes", "classes", "kmeans", "kmeans_jobs", "convergence", "squarem", "merged_rows",
-    "vae", "svi_step", "distributed",
+    "jobs", "kmeans_jobs", "gaussian", "gemm", "memory", "bayes", "classes", "kmeans", "convergence", "squarem",
+    "merged_rows", "vae", "svi_step", "distributed",
 )  # fmt: skip
 FOLDER = Path(__file__).parent / "results"
 

@@ -19,6 +19,7 @@ from .readable_value import readable
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Module = TypeVar("Module", bound="Recorded")
+NOTHING: Mapping[str, Any] = {}
 
 
 def constructor_call(part: Any, show: Callable[[Any], str] = repr) -> str:
@@ -190,6 +191,19 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
             if not torch.allclose(to(to.inv(value)), value, rtol=1e-6, atol=0):
                 raise ValueError(f"{name} got {value.tolist()}, expected {constraint!r}")
 
+    def set_value(self, name: str, value: torch.Tensor) -> None:
+        """Set a parameter of this module itself: an assignment without its copies, for M-steps.
+
+        Args:
+            name: The parameter.
+            value: A new tensor of its shape. Raises ValueError if the constraint forbids it.
+        """
+        stored = self.unconstrained(name)
+        value = value.detach().to(stored)
+        self.require_allowed(name, value)
+        stored.data = transform_to(vars(self)["_pyro_params"][name][0]).inv(value)
+        self.names_set.add(name)
+
     def at(self: Module, values: Mapping[str, torch.Tensor]) -> Module:
         """A view of this module in which some parameters have other values. Gradients flow to these values.
 
@@ -239,9 +253,16 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
 
     @no_type_check  # called some fifty times a pass: the checks of annotations in the tests would be slow
     def __getattr__(self, name: str) -> Any:
-        # unconstrained tensors and buffers without Pyro's lookup: in small fits that lookup takes most of the time
-        # vars: before __init__ of torch's Module there is no such dict
-        own = vars(self).get("_parameters" if name.endswith("_unconstrained") else "_buffers", {}).get(name)
+        # unconstrained tensors, buffers and modules without Pyro's lookup: in small fits that takes most of the time
+        held = vars(self)  # before __init__ of torch's Module it has no dicts
+        if name.endswith("_unconstrained"):
+            own = held.get("_parameters", NOTHING).get(name)
+        else:
+            own = held.get("_buffers", NOTHING).get(name)
+            if own is None:
+                own = held.get("_modules", NOTHING).get(name)
+                if own is not None and not vars(own).get("_pyro_name"):
+                    own = None  # Pyro has yet to name it
         if own is not None:
             return own
         try:
@@ -319,9 +340,19 @@ def hold_fixed(kept: Iterable[tuple[Recorded, str]]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def has_frozen(module: torch.nn.Module) -> bool:
+    """Whether some parameter of the module, or of those inside it, is frozen."""
+    # not parameters(): see `device_of`
+    held = (own for part in module.modules() for own in vars(part)["_parameters"].values())
+    return any(own is not None and not own.requires_grad for own in held)
+
+
 @contextmanager
 def restore_frozen(module: Recorded) -> Iterator[None]:
     """After the body, the frozen parameters of the module and those inside it have their old values, to the bit."""
+    if not has_frozen(module):
+        yield
+        return
     frozen = [
         (part, name, part.value(name).detach().clone(), part.unconstrained(name).detach().clone())
         for part in module.recorded()

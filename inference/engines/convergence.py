@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 # Reasons to stop, as `Fit.reason` has them.
 LITTLE_LEFT = "converged: less than {tol:g} nats per row left to gain"
@@ -29,6 +31,13 @@ ROUNDING_FALL = 1e-11
 # A covariance with condition number c loses c * eps of its thinnest direction to rounding, which lowers the bound by
 # the square of that: up to 1e-7 for c = 1e12. A larger fall is a wrong M-step.
 IMPOSSIBLE_FALL = 1e-6
+
+SPAN = 2  # passes whose gains are added before they are compared
+MANY_PASSES = 18  # an accelerated run needs about as many to know that it has converged, and each takes longer
+NEAR = 1e-4  # nats per row: farther away an extrapolation may lead to another optimum
+STEADY = 0.5  # how much of their last ratio the ratio of the gains must keep: those of k-means have no rate
+# Numbers of passes, each an eighth more than the one before, up to some 600,000: a long run is not looked at each time
+JUDGED_AFTER = tuple(dict.fromkeys(int(7 * 1.12**i) for i in range(101)))
 
 
 def is_rounding(gain: float, bound: float) -> bool:
@@ -58,6 +67,35 @@ def gain_left(bounds: Sequence[float]) -> float:
         return float("inf")
     ratio = gain / before
     return gain * max(1.0, ratio / (1 - ratio))
+
+
+def creeps(bounds: Sequence[float], tol: float) -> float | None:
+    """The rate at which the gains of a run of EM shrink, if it has so many passes left that extrapolating pays, else
+    None.
+
+    Judged after certain numbers of passes, from the bounds up to there alone: the answer for a longer run is yes if it
+    was for its beginning. A run creeps if its gains shrink, little is left to gain (so that it is near its optimum,
+    and an extrapolation does not lead to another one), and at their rate it takes `MANY_PASSES` or more until less than
+    tol is left.
+    """
+    for number in JUDGED_AFTER:
+        if number > len(bounds):
+            return None
+        *_, first, second, third = span = bounds[number - 1 - 3 * SPAN : number : SPAN]
+        earlier, before, gain = (b - a for a, b in pairwise(span))
+        if is_rounding(gain, third) or not before > gain or not earlier > before or gain * earlier < STEADY * before**2:
+            continue
+        rate = (gain / before) ** (1 / SPAN)
+        left = gain_left((first, second, third))
+        least = max(tol, sys.float_info.epsilon * (1 + abs(third)))
+        if least < left < NEAR and math.log(left / least) >= -math.log(rate) * MANY_PASSES:
+            return rate
+    return None
+
+
+def judged_after(number: int) -> bool:
+    """Whether `creeps` looks at a run again after this number of passes."""
+    return number in JUDGED_AFTER
 
 
 def best_pass(held_out: Sequence[float]) -> int:

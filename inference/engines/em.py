@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from ...models import Rows
-from ...models.abilities import MakesPassesAhead
-from .convergence import IMPOSSIBLE_FALL, LITTLE_GAINED, LITTLE_LEFT, ONLY_ROUNDING_LEFT, gain_left, is_rounding
+from ...models.abilities import MakesPassesAhead, PassesAhead
+from .convergence import (
+    IMPOSSIBLE_FALL,
+    LITTLE_GAINED,
+    LITTLE_LEFT,
+    ONLY_ROUNDING_LEFT,
+    creeps,
+    gain_left,
+    is_rounding,
+)
 from .em_ahead import AheadSteps
 from .em_steps import EMSteps, require_em
 from .squarem import POINTS, SquaremSteps
 
 # passes between the bounds that judge an accelerated run: extrapolations, rejected ones and EM steps alternate
 STRIDE = 8
+SAFETY = 4  # the slowest rate is seen late: that of the passes before a run was accelerated may be too fast
 
 
 @dataclass(frozen=True)
@@ -33,9 +43,11 @@ class EM:
             (Aitken's extrapolation). A run of two passes, which has one gain, has converged if that is less. 0.0 runs
             all passes; the reason then says whether they have converged. The bound is flat at its maximum, so the
             parameters are known to about the square root of tol, in units of the data.
-        accelerate: None, or "squarem" to extrapolate along the path of EM after every few passes (Varadhan & Roland
-            2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that
-            pass changes nothing.
+        accelerate: None makes plain passes. "squarem" extrapolates along the path of EM after every few passes (Varadhan & Roland 2008), many
+            times faster where EM is slow. An extrapolation that would lower the bound is rejected: that pass changes
+            nothing. "auto" does so from when the gains of plain passes say that the run is near its optimum and has
+            many passes left; a run that is quick stays plain, and so do k-means, tables that draw their rows, and
+            dtype="float32".
         dtype: "float32" computes the first passes of a Gaussian mixture in single precision, which is faster with many
             columns, until a pass gains less than 1e-5 (1 + |bound|) nats per row. The other passes are in float64, and
             so is the result.
@@ -58,16 +70,16 @@ class EM:
     """
 
     tol: float = 1e-9
-    accelerate: Literal["squarem"] | None = None
+    accelerate: Literal["auto", "squarem"] | None = None
     dtype: Literal["float64", "float32"] = "float64"
 
     def __post_init__(self):
-        if self.dtype not in ("float64", "float32") or (self.accelerate and self.dtype == "float32"):
+        if self.dtype not in ("float64", "float32") or (self.accelerate == "squarem" and self.dtype == "float32"):
             raise ValueError(
                 f"dtype is {self.dtype!r}, expected 'float64', or without acceleration 'float32' for the first passes"
             )
-        if self.accelerate not in (None, "squarem"):
-            raise ValueError(f"accelerate is {self.accelerate!r}, expected None or 'squarem'")
+        if self.accelerate not in (None, "auto", "squarem"):
+            raise ValueError(f"accelerate is {self.accelerate!r}, expected 'auto', None or 'squarem'")
         if not self.tol >= 0:
             raise ValueError(f"tol is {self.tol!r}, expected nats per row of at least 0")
 
@@ -78,12 +90,26 @@ class EM:
             raise TypeError(f"{type(model).__name__} computes in one precision, expected EM() without dtype")
         single = None if self.dtype == "float64" else torch.float32
         rows = rows.merged  # equal rows have the same posterior: each is read once
-        if self.accelerate is None and single is None and isinstance(model, MakesPassesAhead):
-            ahead = model.passes_ahead(rows)
-            if ahead is not None:
-                return AheadSteps(model, rows, ahead)
+        ahead = _passes_ahead(model, rows) if self.accelerate != "squarem" and single is None else None
+        if ahead is not None:
+            return AheadSteps(model, rows, ahead)
         plain = EMSteps(model, rows, single)
-        return plain if self.accelerate is None else SquaremSteps(plain)
+        if self.accelerate == "squarem":
+            return SquaremSteps(plain)
+        return SquaremSteps(plain, self.tol) if self.may_accelerate and rows.is_fixed else plain
+
+    @property
+    def may_accelerate(self) -> bool:
+        """Whether runs are accelerated if they creep."""
+        return self.accelerate == "auto" and self.dtype == "float64"
+
+    def accelerated(self, bounds: list[float]) -> bool:
+        """Whether a run is accelerated from here on.
+
+        Args:
+            bounds: One bound for each pass so far, in nats per row.
+        """
+        return self.accelerate == "squarem" or (self.may_accelerate and creeps(bounds, self.tol) is not None)
 
     def stop(self, bounds: list[float], max_passes: int) -> str | None:
         """The reason to stop after these bounds, or None.
@@ -100,15 +126,30 @@ class EM:
                 "maximize() does not maximize the expected log-likelihood, or the table gives other rows at each "
                 "reading, as Binarized does: fit such a table with SVI()"
             )
-        stride = 1 if self.accelerate is None else STRIDE
         at_end = len(bounds) == max_passes  # the last chance: here a run is judged also with tol=0, or after two passes
-        if len(bounds) > 2 * stride and (self.tol > 0 or at_end):
-            left = gain_left(bounds[-1 - 2 * stride :: stride])
-            if left == 0 or left < self.tol:
-                return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
-        elif at_end and len(bounds) <= POINTS:  # of plain EM: SQUAREM extrapolates after these passes
-            if is_rounding(gain, bounds[-1]):
+        if len(bounds) == 2 or (self.accelerate == "squarem" and len(bounds) <= POINTS):
+            # of plain EM: SQUAREM extrapolates after these passes
+            if at_end and is_rounding(gain, bounds[-1]):
                 return ONLY_ROUNDING_LEFT
-            if gain < self.tol:
-                return LITTLE_GAINED.format(tol=self.tol)
-        return None
+            return LITTLE_GAINED.format(tol=self.tol) if at_end and gain < self.tol else None
+        left = gain_left(bounds[-3:]) if self.tol > 0 or at_end else math.inf
+        if not (left == 0 or left < self.tol):
+            return None
+        if self.accelerated(bounds) and not is_rounding(bounds[-1] - bounds[-3], bounds[-1]):
+            # a single pass says little: some gain nothing, because their extrapolation was rejected, and some much
+            left = self._accelerated_gain_left(bounds)
+            if not (left == 0 or left < self.tol):
+                return None
+        return LITTLE_LEFT.format(tol=self.tol) if left > 0 else ONLY_ROUNDING_LEFT
+
+    def _accelerated_gain_left(self, bounds: list[float]) -> float:
+        """Estimate how much an accelerated run has left to gain."""
+        rate = creeps(bounds, self.tol) if self.may_accelerate else None
+        if rate is not None:
+            # of the last three passes at least one is a step of plain EM, which gains 1 - rate of what is left, or more
+            return SAFETY * (bounds[-1] - bounds[-4]) / (1 - rate)
+        return gain_left(bounds[-1 - 2 * STRIDE :: STRIDE]) if len(bounds) > 2 * STRIDE else math.inf
+
+
+def _passes_ahead(model: Any, rows: Rows) -> PassesAhead | None:
+    return model.passes_ahead(rows) if isinstance(model, MakesPassesAhead) else None

@@ -19,20 +19,21 @@ from ...data.threads import SMALL_TABLE
 from ...models import Collapse
 from ...models.contract import SupportsBatch
 from ...models.mixtures.mixture_batch import Batch
+from ..engines.batched_em import BatchedEM
+from ..engines.convergence import judged_after
 from ..engines.em import EM
 from .one_restart import RestartRun, RestartRunner
 from .progress import OnPass
 
 
 def can_batch(runner: RestartRunner) -> bool:
-    """Whether the engine and the rows allow restarts in one tensor: plain EM on a small table.
+    """Whether the engine and the rows allow restarts in one tensor: EM on a small table.
 
     On a small table a pass costs calls rather than arithmetic, and one tensor saves calls.
     """
     rows = runner.rows
     small = rows.is_fixed and len(rows) * rows.features <= SMALL_TABLE
-    plain = type(runner.engine) is EM and runner.engine.accelerate is None
-    return plain and runner.validation is None and small and isinstance(runner.model, SupportsBatch)
+    return type(runner.engine) is EM and runner.validation is None and small and isinstance(runner.model, SupportsBatch)
 
 
 def run_batched(
@@ -42,6 +43,8 @@ def run_batched(
 
     Only the best run has its model. Restarts that are missing from the result must be made in turn.
     """
+    engine = runner.engine
+    assert isinstance(engine, EM)
     try:
         model, _ = runner.begin(restarts[0])
         began = time.perf_counter()
@@ -56,15 +59,10 @@ def run_batched(
     results: dict[int, RestartRun | Collapse] = {}
     best: tuple[int, RestartRun] | None = None
     best_order: tuple = ()
-    statistics = None
+    steps = BatchedEM(batch, lambda: rows.reduced(lambda: reduce(add, (batch.expect(*chunk) for chunk in chunks))))
     while running:
-        if statistics is not None:
-            successful = batch.maximize(statistics).tolist()
-            running = [each for each, success in zip(running, successful, strict=True) if success]
-            if not running:
-                break
-        statistics = rows.reduced(lambda e=batch.expect: reduce(add, (e(*chunk) for chunk in chunks)))
-        bounds = ((statistics.bound + batch.global_term()) / statistics.total_weight).tolist()
+        running = [running[i] for i in steps.advance().tolist()]
+        bounds = steps.bounds.tolist() if running else []
         now = time.perf_counter() - began
         going, ended = [], []
         for i, ((_, run), bound) in enumerate(zip(running, bounds, strict=True)):
@@ -99,8 +97,11 @@ def run_batched(
                 best = restart, run
                 batch.copy_into(i, model)
         if len(going) < len(running):
-            running, kept = [running[i] for i in going], torch.tensor(going, dtype=torch.long)
-            statistics = batch.keep(kept, statistics)
+            running = [running[i] for i in going]
+            steps.keep(torch.tensor(going, dtype=torch.long))
+        made = len(running[0][1].bounds) if running else 0
+        if made == 1 or judged_after(made):
+            steps.accelerate(torch.tensor([engine.accelerated(run.bounds) for _, run in running]))
     if best is not None:
         best[1].model = model
     return results

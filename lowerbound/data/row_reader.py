@@ -17,6 +17,7 @@ from .read_ahead import read_ahead
 from .schema import Schema
 from .shuffle import sample_row_numbers, shuffled_windows
 from .table import Index
+from .threads import SMALL_TABLE
 
 CHUNK_ROWS = 1 << 16  # rows converted at a time, however many there are
 CHUNK_CELLS = 1 << 21  # values (16 MiB) converted at a time of a table in memory with few columns
@@ -128,7 +129,16 @@ class RowReader:
         if size is None:
             cells = ZERO_COPY_CELLS if self._table.is_zero_copy and self.weights is None else CHUNK_CELLS
             size = max(CHUNK_ROWS, cells // self.features) if self._table.in_memory else CHUNK_ROWS
-        yield from self._read_ahead(self._chunks(size))
+        small = self._values_checked and self.in_memory and self.is_fixed and self._n * self.features <= SMALL_TABLE
+        if small and self._n <= size and self.in_batches is None:
+            yield from self._only_chunk
+        else:
+            yield from self._read_ahead(self._chunks(size))
+
+    @cached_property
+    def _only_chunk(self) -> list[Chunk]:
+        """The rows of a small table: to read and check them anew in every pass would take longer than the pass."""
+        return list(self._chunks(self._n))
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Chunk]:
         """All rows of positive weight once, in a new random order, at most `size` at a time.

@@ -63,6 +63,12 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
             spread = torch.full((features,), 1 + 0.5 / components, dtype=torch.float64)
             self.priors["probs"] = Beta(spread, spread)
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.probs_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent Bernoulli columns."""
         return dist.Bernoulli(logits=self.probs_unconstrained[z].clamp(-CERTAIN, CERTAIN)).to_event(1)
@@ -73,7 +79,7 @@ class Bernoulli(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
         """Probabilities = means."""
-        self.probs = mean.clamp(0, 1)  # a mean of ones may exceed 1 by rounding
+        self.set_value("probs", mean.clamp(0, 1))  # a mean of ones may exceed 1 by rounding
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats. Ones and zeros are summed separately, so that 0 log 0 = 0."""

@@ -80,6 +80,12 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         codes = f"0 .. {max(each) - 1}" if len(each) == 1 else f"0 .. levels - 1, with levels {list(self.levels)}"
         return f"the code of a category, {codes}"
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.probs_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent categorical columns."""
         return dist.Categorical(logits=self._log_probs()[z]).to_event(1)
@@ -96,7 +102,7 @@ class Categorical(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         """Probabilities = shares of the levels."""
         share = mean.new_zeros(len(mean), *self.mask.shape)
         share[:, self.mask] = mean
-        self.probs = share / share.sum(-1, keepdim=True)
+        self.set_value("probs", share / share.sum(-1, keepdim=True))
 
     def expected_statistics(self) -> Float[Tensor, "k s"]:
         """The probabilities of each level of each column in turn."""

@@ -57,6 +57,12 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         self.rate = PyroParam(ones, constraints.positive)  # type: ignore[assignment]
         self.priors = Priors(prior, {"rate": (Gamma, (features,))})
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.rate_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent exponential waiting times."""
         return dist.Exponential(self.rate[z]).to_event(1)
@@ -67,7 +73,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
         """Rates = 1 / means."""
-        self.rate = 1 / mean.clamp(min=1e-300)
+        self.set_value("rate", 1 / mean.clamp(min=1e-300))
 
     def expected_statistics(self) -> Float[Tensor, "k d"]:
         """The means."""
@@ -75,7 +81,7 @@ class Exponential(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """eta = -rate, A = -log rate, for each column."""
-        return -self.rate, self.rate_unconstrained
+        return -self.rate_unconstrained.exp(), self.rate_unconstrained
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """Gamma(a, b) adds a - 1 rows with the sum b."""

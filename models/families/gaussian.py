@@ -12,7 +12,8 @@ from torch.distributions import Distribution
 
 from ...data.moments import Moments
 from ...data.threads import threads_for
-from ..kernels.gaussian_pass import GaussianPass, log_density, sum_statistics
+from ..kernels.gaussian_parameters import can_compile_parameters, coefficients
+from ..kernels.gaussian_pass import GaussianPass, log_density, max_squared_distance, sum_statistics
 from ..kernels.visit import Visit
 from .abilities import AllowsFrozen, HasExpectedLogProb, SideBySide, TakesMissing
 from .gaussian_m_step import GaussianMStep
@@ -85,8 +86,14 @@ class Gaussian(GaussianMStep, GaussianMissing, AllowsFrozen, TakesMissing, SideB
 
     def visit_in(self, dtype: torch.dtype) -> Visit:
         """The fused pass in another precision, where that has enough digits for all components."""
+        tied = self.components // self.copies if self.tied else 0
+        if not self.variance_floor and can_compile_parameters(self.origin):
+            stored = self.origin, self.loc_unconstrained, self.unit, self.unconstrained(self.shape.name)
+            found = coefficients(self.shape, *stored, max_squared_distance(dtype))
+            if found is not None:
+                own = GaussianPass.of_coefficients(self.shape, *found, tied, dtype)
+                return Visit(own, compiled=own.linear)
         with torch.no_grad(), threads_for(self.components * self.features**2):
-            tied = self.components // self.copies if self.tied else 0
             measured = self.shape, self.origin, self.loc_from_origin(), self.unit, self.scales(), tied
             own = GaussianPass(*measured, dtype)
             if own.far and dtype != torch.float64:

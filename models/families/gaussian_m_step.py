@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ..contract import Collapse
+from ..kernels.gaussian_parameters import can_compile_parameters, m_step
 from ..kernels.gaussian_pass import FAR, shift_sums, squared_lengths
 from .gaussian_parameters import GaussianParameters
 from .normal_inverse_wishart import ConjugatePrior
@@ -54,7 +55,10 @@ class GaussianMStep(GaussianParameters):
         self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None, scatter_weight: Tensor | None = None
     ) -> None:
         shape, k, d = self.shape, self.components, self.features
-        self._origin_shift = None
+        if self._origin_shift is not None:
+            self._origin_shift = None
+        if self._set_compiled(weight, total, prior, weight if scatter_weight is None else scatter_weight):
+            return
         first, second = total.split([d, shape.size(d)], -1)
         location_weight, scatter_weight = weight, weight if scatter_weight is None else scatter_weight
         if prior is not None:
@@ -114,6 +118,32 @@ class GaussianMStep(GaussianParameters):
         stored.data = transform_to(self._pyro_params[shape.name][0]).inv(scale.reshape(stored.shape))
         self.names_set.add(shape.name)
         self._set_locations(offset, imprecise)
+
+    def _set_compiled(
+        self, weight: Tensor, total: Tensor, prior: ConjugatePrior | None, scatter_weight: Tensor
+    ) -> bool:
+        """The same in compiled code. Returns False, and changes nothing, where a component is empty or imprecise, a
+        parameter is frozen or has a floor, or there are many columns."""
+        loc, scale = self.loc_unconstrained, self.unconstrained(self.shape.name)
+        plain = loc.requires_grad and scale.requires_grad and not self.variance_floor
+        if not plain or not can_compile_parameters(self.origin):
+            return False
+        shape, d = self.shape, self.features
+        extra = total.new_zeros(shape.size(d))
+        divisor = scatter_weight.reshape(self.copies, -1).sum(1) if self.tied else scatter_weight
+        if prior is not None:
+            centre, added = prior.location - self.origin, prior.location_weight
+            total = total + added * torch.cat([centre, shape.product(centre, centre)], -1)
+            weight, extra = weight + added, extra + prior.scatter
+            divisor = divisor + prior.scatter_weight(self.components // self.copies if self.tied else 1)
+        found = m_step(shape, self.unit, weight, total, divisor, extra, FAR)
+        if found is None:
+            return False
+        loc.data, scale.data = found[0], found[1].reshape(scale.shape)
+        self.names_set.update(("loc", shape.name))
+        if self.blurred.any():
+            self.blurred = torch.zeros_like(self.blurred)
+        return True
 
     def _set_locations(self, offset: Tensor, imprecise: Tensor) -> None:
         """Set the locations to origin + offset. Where they are `imprecise` (k, 1) the origin moves there."""

@@ -57,6 +57,12 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
         self.rate = PyroParam(ones, constraints.nonnegative)  # type: ignore[assignment]
         self.priors = Priors(prior, {"rate": (Gamma, (features,))})
 
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """k and d, without making a distribution: every pass asks for them."""
+        k, d, *_ = self.rate_unconstrained.shape
+        return k, d
+
     def component(self, z: Any = ...) -> Distribution:
         """p(x | z): independent Poisson counts."""
         return dist.Poisson(self.rate[z]).to_event(1)
@@ -67,7 +73,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def match(self, mean: Float[Tensor, "k d"]) -> None:
         """Rates = means."""
-        self.rate = mean
+        self.set_value("rate", mean)
 
     def expected_statistics(self) -> Float[Tensor, "k d"]:
         """The rates."""
@@ -75,7 +81,7 @@ class Poisson(ExponentialFamily, Conjugate, TakesMissing, SideBySide):
 
     def natural(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """eta = log rate, A = rate, for each column."""
-        return self.rate_unconstrained, -self.rate
+        return self.rate_unconstrained, -self.rate_unconstrained.exp()
 
     def carrier(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """-log x!, for each column."""

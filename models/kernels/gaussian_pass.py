@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...data.traced_rows import plain_rows
 from .covariance_shapes import Shape
+from .gaussian_parameters import can_compile_parameters, shifted
 from .linear_pass import ColumnPairs, CompiledLinearPass
 
 # Raw second moments lose digits: of a component whose mean is r standard deviations from the centre they lose about
@@ -71,6 +72,16 @@ class GaussianPass:
         self.coefficients = torch.cat(coefficients, -1)  # (near, 1 + s)
         self.dtype = dtype
 
+    @classmethod
+    def of_coefficients(
+        cls, shape: Shape, centre: Tensor, to_origin: Tensor, coefficients: Tensor, tied: int, dtype: torch.dtype
+    ) -> GaussianPass:
+        """The pass of components that are all near the centre, from what `gaussian_parameters.coefficients` returns."""
+        self = cls.__new__(cls)
+        self.shape, self.tied, self.dtype, self.near, self.far = shape, tied, dtype, slice(None), []
+        self.centre, self.to_origin, self.coefficients = centre, to_origin, coefficients
+        return self
+
     def __call__(self, x: Float[Tensor, "n d"]):
         """The log densities of a block of rows (n, d), and the function that sums its statistics.
 
@@ -108,7 +119,7 @@ class GaussianPass:
         If components share a covariance, the part of a log density that is quadratic in a row is the same for all of
         them. Its sum over all rows is enough for the M-step: each component is given an equal part.
         """
-        k, d = self.origin.shape
+        k, d = self.to_origin.shape
         pairs = _pairs(self.shape, d, self.tied > 0)
         # |y|^2 enters as d squares with the same coefficient
         linear, second = self.coefficients[:, : 1 + d], self.coefficients[:, 1 + d :]
@@ -116,19 +127,21 @@ class GaussianPass:
         if self.tied:
             return CompiledLinearPass(
                 self.centre, pairs, linear.to(self.dtype),
-                lambda total, common: self._collected(total, (self._gathered(common) / self.tied).expand(k, -1)),
+                lambda total, common: self._collected(total, common.unsqueeze(0), 1 / self.tied),
                 quadratic[:: self.tied],
             )  # fmt: skip
         return CompiledLinearPass(
             self.centre, pairs, torch.cat([linear, quadratic], -1).to(self.dtype),
-            lambda total, _: self._collected(total[:, : 1 + d], self._gathered(total[:, 1 + d :])),
+            lambda total, _: self._collected(total[:, : 1 + d], total[:, 1 + d :], 1.0),
         )  # fmt: skip
 
-    def _gathered(self, sums: Tensor) -> Tensor:
-        """Sums of products of columns to sums of statistics: |y|^2 is one statistic of d squares."""
-        return sums.unflatten(-1, (self.shape.size(self.origin.shape[1]), -1)).sum(-1)
-
-    def _collected(self, first: Float[Tensor, "k c"], second: Float[Tensor, "k q"]) -> Float[Tensor, "k s"]:
+    def _collected(self, first: Float[Tensor, "k c"], second: Float[Tensor, "g q"], share: float) -> Tensor:
+        """Sums about the centre, `second` those of products of two columns, as statistics (k, s) about the origins."""
+        if can_compile_parameters(self.to_origin):
+            return shifted(self.shape, first, second, share, self.to_origin)
+        # |y|^2 is one statistic of d squares
+        second = second.unflatten(-1, (self.shape.size(self.to_origin.shape[1]), -1)).sum(-1)
+        second = (share * second).expand(len(first), -1)
         return shift_sums(self.shape, first[:, 0], torch.cat([first[:, 1:], second], -1), self.to_origin)
 
 

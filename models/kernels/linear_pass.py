@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,11 @@ class ColumnPairs:
     right: Int[np.ndarray, " m"]
     own: int
     shared: int
+
+    @cached_property
+    def highest(self) -> int:
+        """The largest number of a factor."""
+        return int(max(self.left.max(), self.right.max()))
 
     @classmethod
     def of(cls, own: Sequence[Sequence[int]], shared: Sequence[Sequence[int]] = ((), ())) -> ColumnPairs:
@@ -103,26 +109,31 @@ class CompiledLinearPass:
         members, p = self.coefficients.shape
         k, f = log_weights.shape[-1], len(self.centre)
         copies, left, right = members // k, self.pairs.left, self.pairs.right
-        highest = max(left.max(), right.max())
+        highest = self.pairs.highest
         if log_weights.numel() != members or p != self.pairs.own or highest > f:
             raise ValueError(
                 f"got {log_weights.numel()} log weights and {self.pairs.own} statistics of columns up to {highest}, "
                 f"expected {members}, {p} and {f}, the sizes of the coefficients and of the centre"
             )
-        coefficients = self.coefficients.new_zeros(padded(members, COMPONENTS), padded(p, STATISTICS))
-        coefficients[:members, :p] = self.coefficients
-        coefficients[:members, 0] += log_weights.flatten()
-        coefficients = coefficients.mul_(LOG2_E).numpy()
+        own = self.coefficients.detach().numpy()  # numpy: on a small table the calls take longer than the rows
+        coefficients = np.zeros((padded(members, COMPONENTS), padded(p, STATISTICS)), own.dtype)
+        coefficients[:members, :p] = own
+        coefficients[:members, 0] += log_weights.detach().numpy().reshape(-1)
+        coefficients *= own.dtype.type(LOG2_E)
         kp, pp = coefficients.shape
         given = self.centre.contiguous().numpy(), left, right, coefficients, k
         memory = 10 + f + 2 * kp, self.coefficients.dtype
         shapes = ((kp, pp), float), ((len(left) - pp,), float), ((copies,), float)
         cost = 2 * kp * pp + 24 * kp + 16 * f
 
-        sums, extra = None, x.new_zeros(())
-        for start in range(0, len(x), CHUNK_ROWS if self.numbers else len(x)):
-            rows = x[start : start + CHUNK_ROWS] if self.numbers else x
-            w, z = (None if part is None else part[start : start + len(rows)] for part in (weights, labels))
+        sums: Any = None
+        extra: Any = 0.0
+        whole = not self.numbers or len(x) <= CHUNK_ROWS
+        for start in range(0, len(x), len(x) if whole else CHUNK_ROWS):
+            rows, w, z = x, weights, labels
+            if not whole:
+                rows = x[start : start + CHUNK_ROWS]
+                w, z = (None if part is None else part[start : start + len(rows)] for part in (weights, labels))
             numbers = self.numbers(rows) if self.numbers else rows
             if numbers.shape != (len(rows), f) or numbers.dtype != torch.float64:
                 raise ValueError(
@@ -135,9 +146,8 @@ class CompiledLinearPass:
                 own = torch.as_tensor(self.carrier(rows), dtype=x.dtype).expand(len(rows))
                 extra = extra + (own.sum() if w is None else own @ w)
         assert sums is not None
-        total, shared, bound = map(torch.from_numpy, sums)
-        total, shared = total[:members, :p], shared[: self.pairs.shared]
-        bound = (math.log(2) * bound).reshape(log_weights.shape[:-1]) + extra
+        bound = torch.from_numpy(math.log(2) * sums[2]).reshape(log_weights.shape[:-1]) + extra
+        total, shared = torch.from_numpy(sums[0][:members, :p]), torch.from_numpy(sums[1][: self.pairs.shared])
         if self.common is not None:
             bound = bound + (self.common @ shared).reshape(bound.shape)
         return total[:, 0].clone(), self.collect(total, shared).contiguous(), bound

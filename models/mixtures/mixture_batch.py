@@ -89,20 +89,56 @@ class Batch:
         The removed ones are no longer in `weights` and `family`.
         """
         able = torch.ones(len(self.weights), dtype=torch.bool)
-        before = [tensor.data for tensor in own_tensors(self.family)]
-        try:
-            self.family.maximize(statistics.weight, statistics.total)
-        except (ArithmeticError, ValueError):  # at least one failed: try each alone to find which
-            for tensor, value in zip(own_tensors(self.family), before, strict=True):
-                tensor.data = value
-            able = torch.tensor([self._can_maximize(i, statistics) for i in range(len(able))])
+        if not self.maximize_all(statistics):
+            able = ~self.failing(statistics)
             able &= not able.all()  # if each succeeds alone but all fail together, none can continue
             statistics = self.keep(able.nonzero().squeeze(1), statistics)
             if able.any():
                 able[able.clone()] = self.maximize(statistics)
-            return able
-        self.weights = self.mixture._weights_from_counts(statistics.weight.reshape(self.weights.shape))
         return able
+
+    @torch.no_grad()
+    def maximize_all(self, statistics: Statistics) -> bool:
+        """The M-step of all mixtures together. If at least one fails, nothing changes, and it returns False."""
+        before = [tensor.data for tensor in own_tensors(self.family)]
+        try:
+            self.family.maximize(statistics.weight, statistics.total)
+        except (ArithmeticError, ValueError):
+            for tensor, value in zip(own_tensors(self.family), before, strict=True):
+                tensor.data = value
+            return False
+        self.weights = self.mixture._weights_from_counts(statistics.weight.reshape(self.weights.shape))
+        return True
+
+    @torch.no_grad()
+    def failing(self, statistics: Statistics) -> Bool[Tensor, " copies"]:
+        """Which mixtures have no M-step from these statistics, each alone."""
+        alone, found = copy.deepcopy(self.mixture), torch.zeros(len(self.weights), dtype=torch.bool)
+        sums = [part.unflatten(0, (len(found), -1)) for part in (statistics.weight, statistics.total)]
+        for i, (weight, total) in enumerate(zip(*sums, strict=True)):
+            self.copy_into(i, alone)
+            try:
+                alone.family.maximize(weight, total)
+            except (ArithmeticError, ValueError):
+                found[i] = True
+        return found
+
+    def values(self) -> list[Tensor]:
+        """All parameters and buffers of the mixtures, for `restore`. They are replaced, never changed in place."""
+        return [self.weights, *(tensor.data for tensor in own_tensors(self.family))]
+
+    def restore(self, values: list[Tensor], which: Bool[Tensor, " copies"]) -> None:
+        """Give these mixtures the parameters that `values` returned."""
+
+        def restored(now: Tensor, before: Tensor) -> Tensor:
+            lead = len(which), -1
+            old, new = before.unflatten(0, lead), now.unflatten(0, lead)
+            return torch.where(which.reshape(-1, *[1] * (old.ndim - 1)), old, new).flatten(0, 1)
+
+        weights, *others = values
+        self.weights = torch.where(which.unsqueeze(-1), weights, self.weights)
+        for tensor, value in zip(own_tensors(self.family), others, strict=True):
+            tensor.data = restored(tensor.data, value)
 
     @torch.no_grad()
     def collapsed(self) -> Bool[Tensor, " copies"]:
@@ -135,16 +171,3 @@ class Batch:
         single = copy.deepcopy(self.mixture)
         self.copy_into(i, single)
         return single
-
-    # inside
-
-    def _can_maximize(self, i: int, statistics: Statistics) -> bool:
-        """Whether the M-step of mixture number i succeeds."""
-        weight, total = (
-            sums.unflatten(0, (len(self.weights), -1))[i] for sums in (statistics.weight, statistics.total)
-        )
-        try:
-            self.copy_of(i).family.maximize(weight, total)
-        except (ArithmeticError, ValueError):
-            return False
-        return True

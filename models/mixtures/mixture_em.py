@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,7 +12,6 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import constraints, transform_to
 
 from ...data.moments import Moments
 from ...data.rows import Rows
@@ -97,7 +98,7 @@ class FitsByEM(FillsMissing):
             ArithmeticError: A row has probability zero under every component.
         """
         rows, weights, labels = self._rows_to_sum(x, weights, labels)
-        return self._require_possible(x, sum_blocks(self.family, self.weights.log(), rows, weights, labels, dtype))
+        return self._require_possible(x, sum_blocks(self.family, self._log_weights(), rows, weights, labels, dtype))
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, length: float = 1.0) -> None:
@@ -155,7 +156,9 @@ class FitsByEM(FillsMissing):
         rows = torch.zeros(1, self._row_family.features, dtype=torch.float64, device=device_of(self))
         compiled = self._row_family.visit().compiled
         if compiled is not None and can_compile(rows):
-            compiled().sum(rows, rows.new_zeros(self._row_family.components), None, None)
+            weight, total, _ = compiled().sum(rows, rows.new_zeros(self._row_family.components), None, None)
+            with suppress(ArithmeticError, ValueError):  # of one row: it is not what the M-step returns that counts
+                copy.deepcopy(self._row_family).maximize(weight, total)
 
     def batch(self, rows: Rows, generators: Sequence[torch.Generator]) -> Batch | None:
         """This mixture, already started, and one new start from each generator, side by side in one tensor.
@@ -186,8 +189,13 @@ class FitsByEM(FillsMissing):
     def _set_weights(self, counts: Float[Tensor, " k"]) -> None:
         """Set the weights from these counts, unless they are frozen."""
         if not self.is_frozen("weights"):  # sets the unconstrained tensor: the checks of `weights` are many small calls
-            self.weights_unconstrained.data = transform_to(constraints.simplex).inv(self._weights_from_counts(counts))
+            # the inverse of torch's map to the simplex, softmax, is the logarithm
+            self.weights_unconstrained.data = self._weights_from_counts(counts).log()
             self.names_set.add("weights")
+
+    def _log_weights(self) -> Float[Tensor, " k"]:
+        """log weights, (k,)."""
+        return self.weights_unconstrained.log_softmax(-1)
 
     def _weights_from_counts(self, counts: Float[Tensor, "*copies k"]) -> Float[Tensor, "*copies k"]:
         """The M-step of the weights: proportional to these counts plus those of the prior."""

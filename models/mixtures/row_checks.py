@@ -85,19 +85,22 @@ class ChecksRows(KeepsFloat64, Recorded):
     def _checked_labels(self, labels: Any, n: int) -> Int[Tensor, " n"] | None:
         """Labels on the model's device. Raises ValueError unless they are (n,) numbers of components or -1."""
         labels = as_labels(labels, n)
+        if labels is None:
+            return None
         k = self._row_family.components
-        if labels is not None and not ((labels >= -1) & (labels < k)).all():
+        if not ((labels >= -1) & (labels < k)).all():
             bad = int(((labels < -1) | (labels >= k)).nonzero()[0])
             raise ValueError(
                 f"label of row {bad} is {int(labels[bad])}, expected 0 .. {k - 1} for a component or -1 for unknown"
             )
-        return None if labels is None else labels.to(device_of(self))
+        return labels.to(device_of(self))
 
     def _rows_to_sum(self, x: Any, weights: Any, labels: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Checked arguments of `expect`, without rows of weight zero: these may have probability zero."""
         self._require_parameters()
         # values that are not finite make the bound not finite, and are reported by `_require_possible`
-        x = as_tensor(conform(x, self), self._row_family.features, finite=False).to(device_of(self))
+        x = x if isinstance(x, Tensor) else conform(x, self)  # a tensor has no names to match
+        x = as_tensor(x, self._row_family.features, finite=False).to(device_of(self))
         weights, labels = as_weights(weights, len(x), some=False), self._checked_labels(labels, len(x))
         if weights is not None:
             weights = weights.to(x.device)

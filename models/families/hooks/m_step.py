@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ...module import device_of
+from ...module import device_of, has_frozen
 from .density import not_written
 from .e_step import EStep
 
@@ -62,6 +62,8 @@ class MStep(EStep):
 
     def require_allows_frozen(self) -> None:
         """Raise TypeError if only some parameters are frozen and the family lacks the ability `AllowsFrozen`."""
+        if not has_frozen(self):
+            return
         frozen = {name: self.is_frozen(name) for name in self._pyro_params}
         if any(frozen.values()) and not all(frozen.values()) and not self.allows_frozen:
             raise TypeError(

@@ -5,7 +5,8 @@ SIAM International Conference on Data Mining 2010, 130-140). A pass moves both b
 visits the rows where they do not decide. The assignment is that of `kmeans_step`; sums change by the rows that change
 their cluster.
 
-Longer than its neighbours: the passes share fourteen arrays.
+Longer than 300 lines because the passes share fourteen arrays, which functions of other files would be handed one by
+one.
 """
 
 from __future__ import annotations

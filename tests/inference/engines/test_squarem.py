@@ -128,7 +128,7 @@ def test_ppca():
 def test_k_means_is_refused(as_users_run_it):
     with pytest.raises(TypeError, match="KMeans assigns each row to one centre"):
         fit(KMeans(3, 2), data(d=2), SQUAREM)
-    with pytest.raises(ValueError, match="accelerate is 'anderson', expected None or 'squarem'"):
+    with pytest.raises(ValueError, match="accelerate is 'anderson', expected 'auto', None or 'squarem'"):
         EM(accelerate="anderson")
 
 
@@ -188,17 +188,17 @@ def test_a_leap_from_a_path_of_one_rate_lands_on_its_limit(rate, draw):
     """s_t = limit + rate^t error: the closed form 1 / (1 - rate) is the length."""
     rng = np.random.default_rng(draw)
     limit, error = torch.tensor(rng.uniform(2, 3, (3, 4))), torch.tensor(rng.uniform(-1, 1, (3, 4)))
-    goal = extrapolate(*(limit + rate**t * error for t in range(3)), relative=True)
-    assert goal is not None
+    goal, length = extrapolate(*(limit + rate**t * error for t in range(3)), relative=True)
+    assert length == pytest.approx(1 / (1 - rate), rel=1e-6)
     torch.testing.assert_close(goal, limit, rtol=1e-9, atol=1e-9)
 
 
 def test_a_leap_keeps_weights_positive_and_stands_still_at_the_top():
     s = torch.tensor([[1.0, 1.0], [3.0, 1.0]])
-    assert extrapolate(s, s, s, relative=True) is None
+    assert extrapolate(s, s, s, relative=True)[1] == 1
     step = torch.tensor([[-0.3, 0.0], [0.3, 0.0]])
-    goal = extrapolate(s, s + step, s + step + 0.99 * step, relative=True)
-    assert goal is not None and (goal[:, 0] > 0).all()
+    goal, length = extrapolate(s, s + step, s + step + 0.99 * step, relative=True)
+    assert length > 1 and (goal[:, 0] > 0).all()
 
 
 def test_generalized_models_leap_in_their_parameters():
