@@ -33,6 +33,12 @@ def kinds_by_values(rows: Rows, chosen: Mapping[str, Any] | None = None) -> Colu
         raise ValueError("two columns have one name, expected each name once: rename one of them")
     schema = Schema(tuple(readable), tuple(None if own is None else tuple(own) for own in readable.values()))
     values = dict(zip(readable, rows.with_schema(schema).column_values, strict=True)) if readable else {}
+    unfit = {name: own for name, own in zip(rows.columns, words, strict=True) if isinstance(own, str)}
+    if asked := [name for name in chosen if name in unfit and chosen[name] != DROP]:
+        raise ValueError(
+            f"kinds asks for {chosen[asked[0]]!r} in column {asked[0]!r}, which has {unfit[asked[0]]}, expected numbers "
+            "or words: convert the column, such as dates to days, or leave it out"
+        )
     kinds = ColumnKinds(
         ColumnKind(name, DROP, str(own))
         if name not in values

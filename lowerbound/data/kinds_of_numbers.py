@@ -12,6 +12,7 @@ from .row_numbers import perhaps_ids, range_of, row_numbers
 FEW = 12  # different whole numbers that may be categories
 FEW_FRACTIONS = 5  # different numbers, not all whole, that may be
 ROWS_PER_LEVEL = 5  # on average, below which they are no categories
+SHOWN_LEVELS = 6  # in a reason; of more, three and the last
 MOST_LEVELS = 1000  # their probabilities would fill the memory
 STEADY = 0.3  # variance divided by mean, below which whole numbers are no counts
 
@@ -47,5 +48,6 @@ def kind_of_numbers(name: str, values: ColumnValues) -> ColumnKind:
 
 def as_categories(name: str, values: ColumnValues) -> ColumnKind:
     """A column of categories, whose levels are the numbers that occur."""
-    shown = ", ".join(values.names[:3]) + (f", ... {values.names[-1]}" if values.distinct > 3 else "")
+    few = values.distinct <= SHOWN_LEVELS
+    shown = ", ".join(values.names[:SHOWN_LEVELS] if few else (*values.names[:3], "...", values.names[-1]))
     return ColumnKind(name, "categorical", f"{values.distinct} different numbers: {shown}", values.names)

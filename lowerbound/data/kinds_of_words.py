@@ -16,6 +16,7 @@ from .names_of_ids import names_things
 from .row_numbers import LEAST_ROWS
 from .rows import Rows
 
+SHOWN_WORDS = 6  # in a reason
 MOST_WORDS = 20  # categories that a column may have however few rows there are
 TOO_MANY = "too many different words: names, no categories"
 SLIPS = 0.5  # of more than 20 different words so many are numbers: the others are slips
@@ -82,19 +83,19 @@ def kind_of_words(name: str, words: Sequence[str], codes: ColumnValues) -> Colum
         return ColumnKind(name, DROP, f"{used[0]!r} in every row" if used else "no value in any row")
     if sum(DATE.fullmatch(word.strip()) is not None for word in used) > 0.9 * len(used):
         return ColumnKind(name, DROP, f"dates or times, such as {used[0]}")
+    if names_things(name) and codes.count >= LEAST_ROWS:  # before numbers are looked for: 0000000a is no slip
+        return ColumnKind(name, DROP, f"an id: its name says that its {len(used)} words tell things apart")
     numbers = [_is_number(word) for word in used]
     if len(used) > MOST_WORDS and sum(numbers) > SLIPS * len(used):
         slip = next((word for word, is_number in zip(used, numbers, strict=True) if not is_number), None)
         raise ValueError(
             f"column {name!r} holds numbers"
-            + (" written as words" if slip is None else f" and {slip!r}")
-            + ": correct such values, leave them empty, or drop the column"
+            + (f" written as words, such as {used[0]!r}" if slip is None else f" and {slip!r}")
+            + ": correct such values, leave them empty, or leave the column out, as kind 'drop'"
         )
-    if names_things(name) and codes.count >= LEAST_ROWS:
-        return ColumnKind(name, DROP, f"an id: its name says that its {len(used)} words tell things apart")
     if hardly_repeat(codes):
         return ColumnKind(name, DROP, f"{len(used)} different words in {codes.count} rows: names, no categories")
-    shown = ", ".join(used[:3]) + (", ..." if len(used) > 3 else "")
+    shown = ", ".join(used if len(used) <= SHOWN_WORDS else (*used[:SHOWN_WORDS], "..."))
     return ColumnKind(name, "categorical", f"{len(used)} different words: {shown}", used)
 
 

@@ -66,10 +66,17 @@ def read(data: str, header: bool | None = None) -> Any:
     return _with_categories(table, path) if isinstance(table, pd.DataFrame) else table
 
 
+ROW_NAMES = "row names left out"  # in the attributes of a table: the sentence that says so
+
+
 def header_note(data: str, table: Any, header: bool | None) -> str:
-    """What `read` took a first line of numbers for, in a sentence; "" where there was nothing to decide."""
+    """What `read` took a first line of numbers or a column of row names for, in a sentence; "" if for nothing."""
     path = Path(data)
-    if header is not None or path.suffix.lower() != ".csv" or not isinstance(table, pd.DataFrame):
+    if path.suffix.lower() != ".csv" or not isinstance(table, pd.DataFrame):
+        return ""
+    if ROW_NAMES in table.attrs:
+        return table.attrs[ROW_NAMES]
+    if header is not None:
         return ""
     names = list(table.columns)
     if all(map(is_number, names)):
@@ -89,9 +96,10 @@ def _csv(path: Path, header: bool | None) -> pd.DataFrame:
         has_header = header
         if header is None:
             has_header = any(isinstance(cell, str) and not is_number(cell) for cell in names)
-        if header is None and not has_header and all(isinstance(cell, str) for cell in names):
-            has_header = are_names(names, _lines_below(path, len(names)))
-            if has_header or could_be_names(names):
+        begin = int(not isinstance(names[0], str))  # the column of row names, which pandas and R write, has no name
+        if header is None and not has_header and all(isinstance(cell, str) for cell in names[begin:]):
+            has_header = are_names(names[begin:], _lines_below(path, len(names)).iloc[:, begin:])
+            if begin == 0 and (has_header or could_be_names(names)):
                 warnings.warn(
                     f"the first line of {path.name}, {_listed(names)}, was taken for "
                     + ("the names of the columns, not for a row" if has_header else "a row, not for names of columns")
@@ -109,6 +117,12 @@ def _csv(path: Path, header: bool | None) -> pd.DataFrame:
         raise ValueError(f"{path} is not a table of comma-separated values: {short_reason(error)}") from error
     if has_header:
         nameless = [str(i) for i, name in enumerate(names) if not isinstance(name, str)]
+        if nameless == ["0"] and len(names) > 1 and table.iloc[:, 0].is_unique and table.iloc[:, 0].notna().all():
+            note = f"the first column of {path.name} has no name and another value in each row, as row names: left out"
+            warnings.warn(note, stacklevel=4)
+            table = table.iloc[:, 1:]
+            table.attrs[ROW_NAMES] = note
+            return table
         if nameless:
             raise ValueError(
                 f"column {', '.join(nameless)} of {path} has no name, as when row numbers were written too: "

@@ -123,7 +123,7 @@ def _decided(kind: ColumnKind, x: Float[np.ndarray, " n"], r: Float[np.ndarray, 
         )
     best = min(bic, key=lambda name: bic[name])
     dispersion = size @ variance / max(size @ mean, 1e-300)
-    ratio = f"variance / mean is {dispersion:.2g}" + (NOT_FAR if abs(dispersion - 1) <= NEAR else "")
+    ratio = f"variance / mean is {dispersion:.2g} within components" + (NOT_FAR if abs(dispersion - 1) <= NEAR else "")
     span = kind.reason.removeprefix("whole numbers, ")
     reasons = {
         "poisson": f"counts, {span}, that vary as Poisson counts do: {ratio}",

@@ -1,4 +1,7 @@
-"""k-means: a mixture of equal spherical Gaussians, with each row assigned to its nearest centre."""
+"""k-means: a mixture of equal spherical Gaussians, with each row assigned to its nearest centre.
+
+Longer than 300 lines because each method of a mixture, which is soft, is another one here.
+"""
 
 from __future__ import annotations
 

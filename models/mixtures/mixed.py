@@ -145,7 +145,7 @@ def column_kinds(x: Any, components: int = 2, kinds: Mapping[str, Any] | None = 
         column  taken for    because
         year    left out     row numbers: each of 2001 to 2012 once
         sex     categorical  2 different numbers: 1, 2
-        calls   poisson      counts, 0 to 4, that vary as Poisson counts do: variance / mean is 0.98, ...
+        calls   poisson      counts, 0 to 4, that vary as Poisson counts do: variance / mean is 0.98 within ...
     """
     rows = x if isinstance(x, Rows) else Rows(x, missing=True)
     decided = kinds_by_values(rows, kinds)

@@ -71,3 +71,19 @@ def test_short_files_and_other_files(tmp_path):
     for other in ("faithful", str(tmp_path / "x.npy")):
         with pytest.raises(ValueError, match=r"header is True for .*, expected a \.csv file"):
             read(other, header=True)
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ["x", "y"]])
+def test_row_names_of_pandas_are_left_out_and_said(tmp_path, names):
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=names)
+    for table, path in ((x, "numbers.csv"), (x.set_axis([f"row {i}" for i in range(30)]), "words.csv")):
+        table.to_csv(tmp_path / path)
+        with pytest.warns(UserWarning, match="first column of .* has no name and another value in each row"):
+            found = read(tmp_path / path)
+        pd.testing.assert_frame_equal(found, x, check_names=False)
+
+
+def test_a_column_without_a_name_that_repeats_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text(",x\n1,2.5\n1,3.5\n2,4.5\n")
+    with pytest.raises(ValueError, match="has no name"):
+        read(tmp_path / "x.csv")
