@@ -36,8 +36,8 @@ def kinds_by_values(rows: Rows, chosen: Mapping[str, Any] | None = None) -> Colu
     unfit = {name: own for name, own in zip(rows.columns, words, strict=True) if isinstance(own, str)}
     if asked := [name for name in chosen if name in unfit and chosen[name] != DROP]:
         raise ValueError(
-            f"kinds asks for {chosen[asked[0]]!r} in column {asked[0]!r}, which has {unfit[asked[0]]}, expected numbers "
-            "or words: convert the column, such as dates to days, or leave it out"
+            f"kinds asks for {chosen[asked[0]]!r} in column {asked[0]!r}, which has {unfit[asked[0]]}, expected "
+            "numbers or words: convert the column, such as dates to days, or leave it out"
         )
     kinds = ColumnKinds(
         ColumnKind(name, DROP, str(own))
