@@ -261,8 +261,8 @@ class Recorded(HasShortNames, HasOldNames, PyroModule, metaclass=NamesChecked):
             own = held.get("_buffers", NOTHING).get(name)
             if own is None:
                 own = held.get("_modules", NOTHING).get(name)
-                if own is not None and not vars(own).get("_pyro_name"):
-                    own = None  # Pyro has yet to name it
+                if not (isinstance(own, PyroModule) and own._pyro_name):
+                    own = None  # none of Pyro, or Pyro has yet to name it
         if own is not None:
             return own
         try:

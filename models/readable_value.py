@@ -74,7 +74,7 @@ def _readable_result(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for _name in METHODS:
-    setattr(ReadableValue, _name, _readable_result(getattr(Tensor, _name)))
-for _name in VIEWS:
-    setattr(ReadableValue, _name, property(_readable_result(getattr(Tensor, _name).__get__)))
+for _name in (*METHODS, *VIEWS):
+    _own = getattr(Tensor, _name)  # getattr: the names are a list
+    _method = _readable_result(_own if callable(_own) else _own.__get__)
+    setattr(ReadableValue, _name, _method if callable(_own) else property(_method))

@@ -43,11 +43,11 @@ class EM:
             (Aitken's extrapolation). A run of two passes, which has one gain, has converged if that is less. 0.0 runs
             all passes; the reason then says whether they have converged. The bound is flat at its maximum, so the
             parameters are known to about the square root of tol, in units of the data.
-        accelerate: None makes plain passes. "squarem" extrapolates along the path of EM after every few passes (Varadhan
-            & Roland 2008), many times faster where EM is slow. An extrapolation that would lower the bound is rejected: that pass changes
-            nothing. "auto" does so from when the gains of plain passes say that the run is near its optimum and has
-            many passes left; a run that is quick stays plain, and so do k-means, tables that draw their rows, and
-            dtype="float32".
+        accelerate: None makes plain passes. "squarem" extrapolates along the path of EM after every few passes
+            (Varadhan & Roland 2008), many times faster where EM is slow. An extrapolation that would lower the bound is
+            rejected: that pass changes nothing. "auto" does so from when the gains of plain passes say that the run is
+            near its optimum and has many passes left; a run that is quick stays plain, and so do k-means, tables that
+            draw their rows, and dtype="float32".
         dtype: "float32" computes the first passes of a Gaussian mixture in single precision, which is faster with many
             columns, until a pass gains less than 1e-5 (1 + |bound|) nats per row. The other passes are in float64, and
             so is the result.

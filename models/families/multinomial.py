@@ -13,7 +13,7 @@ from torch.distributions import Dirichlet, Distribution
 
 from ...data.moments import Moments
 from ..kernels.multinomial_density import multinomial_log_prob
-from ..kernels.special_functions import log_factorial, log_minus_digamma
+from ..kernels.special_functions import log_factorial
 from ..kernels.visit import Visit
 from ..module import require_size
 from .abilities import Conjugate, SideBySide
@@ -106,16 +106,13 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """log p(x | z = k) in nats, differentiable in the parameters; -inf where the probability is 0."""
-        if self.trials <= PRECISE:
+        if self.trials <= PRECISE or "natural" in vars(self):  # those expected under a posterior do not sum to 1
             return super().log_prob(x)
-        if "log_mean" not in vars(self):
-            return never_where_overflowed(multinomial_log_prob(x, self._log_probs()), x)
-        at_mean = multinomial_log_prob(x, vars(self)["log_mean"])  # of a view from `expected`
-        return never_where_overflowed(at_mean + x @ vars(self)["below_log_mean"].T, x)
+        return never_where_overflowed(multinomial_log_prob(x, self._log_probs()), x)
 
     def visit(self) -> Visit:
         """The compiled pass, or for large sums the density that keeps its digits."""
-        return super().visit() if self.trials <= PRECISE else EStep.visit(self)
+        return super().visit() if self.trials <= PRECISE or "natural" in vars(self) else EStep.visit(self)
 
     def pseudo_rows(self) -> tuple[Tensor, Tensor] | None:
         """A Dirichlet adds concentration - 1 counts. Their weight in rows does not matter."""
@@ -143,9 +140,6 @@ class Multinomial(ExponentialFamily, Conjugate, SideBySide):
         logs = torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
         view = self.at({"probs_unconstrained": logs})
         vars(view)["natural"] = lambda: (logs, logs.new_zeros(len(logs)))
-        # E[log p] = log E[p] + a small term: for large sums they are kept apart, or digits would be lost
-        vars(view)["log_mean"] = (alpha / alpha.sum(-1, keepdim=True)).log()
-        vars(view)["below_log_mean"] = log_minus_digamma(alpha.sum(-1, keepdim=True)) - log_minus_digamma(alpha)
         return view, logs.new_zeros(len(logs))
 
     def predictive(self, beliefs: Mapping[str, Any]) -> Distribution:

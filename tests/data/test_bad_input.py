@@ -78,7 +78,7 @@ TABLES = {
     "three dimensions": (np.ones((4, 5, 2)), ValueError, r"shape \(4, 5, 2\), expected \(rows, columns\)"),
     "a number": (3.0, ValueError, r"shape \(\), expected \(rows, columns\)"),
     "objects": (X.astype(object), TypeError, r"got an array of object, expected real numbers: .*astype\(float\)"),
-    "strings": (X.astype(str), TypeError, "got an array of <U.*expected real numbers"),
+    "strings": (X.astype(str), TypeError, "got an array with words, expected real numbers"),
     "None": (None, TypeError, "got a NoneType, expected real numbers: pass a tensor, an array or a DataFrame"),
     "words in a DataFrame": (WORDS, TypeError, "column 'b' holds .* values, expected real numbers: drop the column or"),
     "dates": (pd.DataFrame({"a": X[:, 0], "t": pd.Timestamp(0)}), TypeError, "column 't' holds datetime"),

@@ -25,7 +25,6 @@ X = np.r_[RNG.normal(size=(60, 2)), RNG.normal(size=(60, 2)) + 6]
 MODELS = {
     "student": (StudentTMixture(2, 2), 1e20),
     "cauchy": (Mixture(FamilyOf(dist.Cauchy, 2, 2)), 1e20),
-    "k-means": (KMeans(2, 2), 1e17),
     "gaussian": (GaussianMixture(2, 2), 1e20),
     "ppca": (PPCA(2, 1), 1e20),
 }
@@ -33,6 +32,12 @@ MODELS = {
 
 def far(x, value):
     return np.r_[x, [[value, -value]]]
+
+
+@pytest.mark.parametrize("value", [1e8, 1e17, 1e20])
+def test_kmeans_gives_it_a_centre_and_the_others_their_mean(value):
+    loc = fit(KMeans(2, 2), far(X, value), EM()).model.loc.detach().numpy()
+    np.testing.assert_allclose(loc[loc[:, 0].argsort()], [X.mean(0), [value, -value]], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("model", "value"), MODELS.values(), ids=MODELS)

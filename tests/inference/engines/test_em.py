@@ -337,6 +337,8 @@ def test_a_run_without_tolerance_says_at_its_end_whether_it_has_converged():
 def test_refits_of_two_passes_have_converged(model, accelerate):
     """However often: what is left to gain is not rounding alone, but less than tol."""
     rng = np.random.default_rng(0)
+    if isinstance(model, KMeans) and accelerate:
+        pytest.skip("its statistics jump, and are not extrapolated")
     x = np.abs(np.r_[rng.normal(size=(60, 3)), rng.normal(size=(60, 3)) + 6] @ np.diag([1.0, 2.0, 5.0]))
     result = fit(model, x, EM(), max_passes=2000)
     assert result.converged
@@ -344,5 +346,5 @@ def test_refits_of_two_passes_have_converged(model, accelerate):
         result = fit(result.model, x, EM(accelerate=accelerate), max_passes=2)
         assert result.converged and result.bounds.diff().abs().max() < 1e-9, result.reason
     if not isinstance(model, KMeans):  # a gain of 1e-5 left is more than nothing, and more than 1e-9
-        moved = fit(model, x, EM(), max_passes=4)
+        moved = fit(model, x, EM(), max_passes=2)
         assert not fit(moved.model, x, EM(accelerate=accelerate), max_passes=2).converged

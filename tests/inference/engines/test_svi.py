@@ -236,7 +236,7 @@ DIVERGES = {
     "negative binomial": (NegativeBinomialMixture(2, 2), SVI("exact", 1e3)),
     "any distribution": (Mixture(FamilyOf(dist.LogNormal, 2, 2)), SVI("sampled", 1e3)),
     "ppca": (PPCA(2, 1), SVI("exact", 1e5)),
-    "vae": (linear_vae(2, 1), SVI("analytic", 1e5, batch_size=20)),
+    "vae": (linear_vae(2, 1), SVI("analytic", 1e30, batch_size=20)),
     "guide": (BayesianMixture(Poisson(2, 2), guide=AutoNormal), SVI("sampled", 1e3)),
     "full guide": (BayesianMixture(Poisson(2, 2), guide=AutoMultivariateNormal), SVI("sampled", 1e3)),
 }

@@ -136,10 +136,10 @@ def test_where_all_restarts_end_so_the_best_is_returned_and_said():
     assert "every restart ended with a component of fewer than 23 rows" in forced.reason
 
 
-@pytest.mark.parametrize("least_rows", [3.2, 70])
+@pytest.mark.parametrize("least_rows", [4, 70])
 def test_a_resumed_run_leaves_the_same_out(least_rows, tmp_path, monkeypatch):
     """Killed again and again, before, in and after restarts that end too small: all of them where 70 rows are asked."""
-    path, model = tmp_path / "run", GaussianMixture(5, 1)
+    path, model = tmp_path / "run", GaussianMixture(4, 1)
     settings = {"restarts": 4, "least_rows": least_rows, "max_passes": 40}
 
     def run(**changes):

@@ -251,6 +251,7 @@ def test_held_out_is_saved_and_files_without_it_are_read(tmp_path):
         header = json.loads(file.metadata()["lowerbound"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     header.pop("kind")
+    header["format"] = 1
     tensors.pop("held_out")
     save_file(tensors, path, metadata={"lowerbound": json.dumps(header)})
     assert load(path).held_out is None

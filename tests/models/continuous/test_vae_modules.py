@@ -138,11 +138,13 @@ def test_units_beyond_float32_are_refused_and_fine_in_float64(unit):
 
 def test_a_row_that_is_impossible_under_every_draw_is_as_good_as_unknown():
     model = VAE(MLPEncoder(2, 1, (4,)), GaussianDecoder(1, 2, (4,), "shared"), 1)
-    x = np.array([[0.0, 0.0], [1e25, 0.0]])
+    with torch.no_grad():
+        model.decoder.scale = torch.tensor(1e-3)
+    x = np.array([[0.0, 0.0], [1e19, 0.0]])
     found = evidence(model, x, 10)
     assert found.log_evidence[1] == -torch.inf and found.standard_error[1] == torch.inf
     assert found.effective_samples[1] == 0 and not torch.isnan(found.standard_error).any()
-    assert "for 1 rows they are worth fewer" in str(found)
+    assert "they are worth fewer" in str(found)
 
 
 def test_making_a_network_leaves_all_random_states(monkeypatch):
