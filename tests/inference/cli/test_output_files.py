@@ -38,7 +38,7 @@ def refused(result, words):
     return True
 
 
-@pytest.mark.drawn(4)
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize(("arguments", "out"), COMMANDS.values(), ids=COMMANDS.keys())
 def test_a_full_disk_is_one_sentence_and_the_earlier_result_stands(run, tables, tmp_path, monkeypatch, arguments, out):
     def written(*more):
@@ -99,6 +99,7 @@ def test_no_command_replaces_another_file_or_its_input(run, tables, tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_impute_replaces_its_own_tables_as_long_as_nobody_changed_them(run, tables, tmp_path, kind):
     """And not a pair that looks like one: names that are those of the table, beside it."""

@@ -16,6 +16,7 @@ def table(n=20_000, d=4, k=5, apart=4.0, offset=0.0, seed=0):
     return apart * rng.standard_normal((k, d))[rng.integers(k, size=n)] + rng.standard_normal((n, d)) + offset
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize(("apart", "offset"), [(2.0, 0.0), (20.0, 1e4), (1e5, -1e7)])
 def test_a_pass_is_within_1e_5_nats_a_row_of_the_one_in_double(covariance, apart, offset):

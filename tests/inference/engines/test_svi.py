@@ -59,7 +59,7 @@ def _cases():
                 yield pytest.param(*case, unit, kind, id=f"{name}-{unit:g}-{kind}")
 
 
-@pytest.mark.drawn(5)  # one to three seconds each
+@pytest.mark.drawn(3)  # one to three seconds each
 @pytest.mark.parametrize(("engine", "passes", "nats", "distance", "unit", "kind"), [*_cases()])
 def test_svi_and_em_reach_the_same_optimum(faithful, engine, passes, nats, distance, unit, kind):
     x = faithful.to_numpy() * unit

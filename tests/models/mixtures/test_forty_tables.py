@@ -24,7 +24,7 @@ def kinds_shown(stdout, columns):
     return {line[1]: line[2].replace("left out", "drop") for line in lines if line}
 
 
-@pytest.mark.drawn(6)
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize("name", TABLES)
 def test_the_commands_end_in_the_right_answer(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
