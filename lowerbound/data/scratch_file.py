@@ -21,6 +21,7 @@ except ImportError:  # Windows
 
 SCRATCH = "lowerbound-scratch"  # how the names end: .model.safetensors.0.lowerbound-scratch
 WRITERS = 8  # processes that may write to one place at the same time
+ROUNDS, PAUSE = 50, 0.02  # how often all names are tried, and the seconds between
 ABANDONED_SECONDS = 3600.0  # a write takes less
 
 
@@ -60,13 +61,15 @@ class ScratchFile:
 
 def _open_first(paths: list[Path], place: Path) -> tuple[Path, BinaryIO]:
     """The first of these files that can be made, locked where the disk has locks."""
-    for path in paths:
+    for path in paths * ROUNDS:
         with suppress(FileExistsError):  # another process writes to the same place
             file = path.open("xb")
             # before it was locked, another process may have taken it for abandoned, and is about to remove it or has
             if _lock(file.fileno()) is not False and _has_name(file.fileno(), path):
                 return path, file
             file.close()
+        if path == paths[-1]:  # a name is free again as soon as its writer is done
+            time.sleep(PAUSE)
     raise OSError(
         f"cannot write {place}: its {WRITERS} scratch files, {paths[0].name} to {paths[-1].name}, exist: other "
         f"processes are writing it, or were killed less than {ABANDONED_SECONDS / 60:.0f} minutes ago: wait, or delete "
