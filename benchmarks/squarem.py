@@ -1,7 +1,7 @@
 """How many E-steps SQUAREM needs where EM creeps: the deaths of the London Times, two Poisson components.
 
 From Varadhan & Roland's start and random ones, as the R packages draw them, until the log-likelihood is within 1e-8
-nats of the published one. Rejected leaps are counted.
+nats of the published one. Rejected extrapolations are counted.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class BatchedEM:
         self.batch, self.expect = batch, expect
         self.statistics: Statistics | None = None
         self.bounds = torch.empty(0)
-        self.leaping = torch.zeros(len(batch.weights), dtype=torch.bool)  # which runs are accelerated
+        self.is_accelerated = torch.zeros(len(batch.weights), dtype=torch.bool)  # which runs are accelerated
         self.path: Tensor | None = None  # (3, m, k, 1 + s): the last points of each, the newest last
         self.points = torch.zeros(len(batch.weights), dtype=torch.long)  # how many of them belong to a path
         self.rejections = torch.zeros_like(self.points)  # in turn
@@ -38,10 +38,10 @@ class BatchedEM:
         Returns:
             Which models are left: those whose M-step failed are removed.
         """
-        left = torch.arange(len(self.leaping))
+        left = torch.arange(len(self.is_accelerated))
         if self.statistics is None:
             self._evaluate()
-        elif not self.leaping.any():
+        elif not self.is_accelerated.any():
             left = self.batch.maximize(self.statistics).nonzero().squeeze(1)
             self._keep_own(left)
             if len(left):
@@ -52,7 +52,7 @@ class BatchedEM:
 
     def accelerate(self, which: Bool[Tensor, " m"]) -> None:
         """Accelerate these models, too, from here on."""
-        new = which & ~self.leaping
+        new = which & ~self.is_accelerated
         if not new.any():
             return
         assert self.statistics is not None
@@ -60,7 +60,7 @@ class BatchedEM:
             self.path = self._points(self.statistics).expand(POINTS, -1, -1, -1).clone()
         self.path[-1][new] = self._points(self.statistics)[new]
         self.points[new] = 1
-        self.leaping = self.leaping | which
+        self.is_accelerated = self.is_accelerated | which
 
     def keep(self, kept: Int[Tensor, " kept"]) -> None:
         """Keep only these models, in this order."""
@@ -70,7 +70,11 @@ class BatchedEM:
         self._keep_own(kept)
 
     def _keep_own(self, kept: Tensor) -> None:
-        self.leaping, self.points, self.longest = self.leaping[kept], self.points[kept], self.longest[kept]
+        self.is_accelerated, self.points, self.longest = (
+            self.is_accelerated[kept],
+            self.points[kept],
+            self.longest[kept],
+        )
         self.rejections = self.rejections[kept]
         self.path = None if self.path is None else self.path[:, kept]
 
@@ -81,29 +85,29 @@ class BatchedEM:
     def _accelerated_pass(self, statistics: Statistics) -> Tensor:
         """A pass in which models that have a path of three points extrapolate, and all others take a step of EM."""
         assert self.path is not None
-        m = len(self.leaping)
-        goal, leap = self._points(statistics), self.leaping & (self.points == POINTS)
+        m = len(self.is_accelerated)
+        goal, extrapolated = self._points(statistics), self.is_accelerated & (self.points == POINTS)
         length = torch.ones_like(self.longest)
-        if leap.any():
+        if extrapolated.any():
             further, length = extrapolate_each(*self.path, longest=self.longest)
-            leap = leap & (length > 1)
-            goal = torch.where(_wide(leap), further, goal)
+            extrapolated = extrapolated & (length > 1)
+            goal = torch.where(_wide(extrapolated), further, goal)
         before, own, bounds = self.batch.values(), statistics, self.bounds
-        left, failed = torch.arange(m), torch.zeros_like(leap)
+        left, failed = torch.arange(m), torch.zeros_like(extrapolated)
         if not self.batch.maximize_all(self._statistics(goal, own)):
             # an impossible extrapolation is rejected; a model whose own step fails is removed
-            failed = leap & self.batch.failing(self._statistics(goal, own))
+            failed = extrapolated & self.batch.failing(self._statistics(goal, own))
             goal = torch.where(_wide(failed), self._points(own), goal)
             left = self.batch.maximize(self._statistics(goal, own)).nonzero().squeeze(1)
         if len(left) < m:
             before, bounds = [value.unflatten(0, (m, -1))[left].flatten(0, 1) for value in before], bounds[left]
-            own, goal, leap = _part(own, left, m), goal[left], leap[left]
+            own, goal, extrapolated = _part(own, left, m), goal[left], extrapolated[left]
             failed, length = failed[left], length[left]
             self._keep_own(left)
             if not len(left):
                 return left
         self._evaluate()
-        rejected = leap & (failed | ~(self.bounds >= bounds))
+        rejected = extrapolated & (failed | ~(self.bounds >= bounds))
         path, goal = self._remeasured(torch.cat([self.path, goal.unsqueeze(0)])).split([POINTS, 1])
         assert self.statistics is not None
         new = self._points(self.statistics)
@@ -114,12 +118,14 @@ class BatchedEM:
             self.bounds = torch.where(rejected, bounds, self.bounds)
             total = torch.where(rejected, own.bound, self.statistics.bound)
             self.statistics = replace(self._statistics(new, self.statistics), bound=total)
-        accepted = leap & ~rejected
+        accepted = extrapolated & ~rejected
         self.path = torch.stack([path[1], torch.where(_wide(accepted), goal[0], path[2]), new])
         self.points = (self.points + 1).clamp(max=POINTS)
         self.points[accepted], self.points[rejected] = 2, 1
         self.rejections = torch.where(accepted, 0, self.rejections + rejected)
-        self.longest[leap] = torch.where(rejected & (self.rejections > REJECTIONS), length / 2, torch.inf)[leap]
+        self.longest[extrapolated] = torch.where(rejected & (self.rejections > REJECTIONS), length / 2, torch.inf)[
+            extrapolated
+        ]
         return left
 
     def _points(self, statistics: Statistics) -> Float[Tensor, "m k c"]:
